@@ -1,0 +1,220 @@
+"""The nouns of generation: messages in, deltas and completions out.
+
+Frozen dataclasses without behaviour; they cross the MCP seam unchanged. Nothing here knows llama.cpp, HTTP or MCP.
+The words are the field's: prompt, completion, token, logprobs, finish_reason, sequence, seed.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+Role = Literal["system", "user", "assistant", "tool"]
+FinishReason = Literal["stop", "length", "abort"]
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True)
+class SamplingParams:
+    """How tokens are chosen. Defaults suit code: moderate temperature, nothing penalised."""
+
+    max_tokens: int | None = None  # None: as many as fit the context
+    temperature: float = 0.7  # 0: greedy
+    top_k: int = 40  # 0: off
+    top_p: float = 0.95  # 1: off
+    min_p: float = 0.0  # 0: off
+    repetition_penalty: float = 1.0  # 1: off
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    seed: int | None = None  # None: a fresh one each time
+    stop: tuple[str, ...] = ()  # generation ends before the first of these; it is not part of the text
+    n_logprobs: int | None = None  # None: none; 0: of the chosen token; k: and of the k likeliest
+    logit_bias: dict[str, float] = field(default_factory=dict)  # token id as text -> added to its logit
+    json_mode: bool = False  # any JSON object
+    json_schema: dict[str, Any] | None = None  # an object of this schema
+    grammar: str | None = None  # GBNF
+
+
+@dataclass(frozen=True)
+class GenerationRequest:
+    """What to generate: exactly one of `messages` (through the chat template) and `prompt` (raw text)."""
+
+    messages: tuple[Message, ...] = ()
+    prompt: str | None = None
+    model: str | None = None  # None: the default model
+    n: int = 1  # completions of the one prompt; the i-th uses seed + i
+    sampling: SamplingParams = field(default_factory=SamplingParams)
+
+
+@dataclass(frozen=True)
+class TopLogprob:
+    """One alternative at one position."""
+
+    token: str
+    token_id: int
+    logprob: float
+
+
+@dataclass(frozen=True)
+class TokenLogprob:
+    """The chosen token at one position, and the likeliest ones there, best first."""
+
+    token: str
+    token_id: int
+    logprob: float
+    bytes_: tuple[int, ...] = ()  # the token's own bytes: `token` may be part of a character
+    top: tuple[TopLogprob, ...] = ()
+
+
+@dataclass(frozen=True)
+class Delta:
+    """New text of one completion. Several tokens that arrived together travel as one."""
+
+    index: int
+    text: str
+    logprobs: tuple[TokenLogprob, ...] = ()
+    n_tokens: int = 0
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One finished completion."""
+
+    index: int
+    text: str
+    finish_reason: FinishReason
+    logprobs: tuple[TokenLogprob, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Tokens spent on one request, all completions together."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int = 0  # of the prompt, reused from an earlier request
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Where the time of one request went."""
+
+    queue_ms: float  # from submission to the first batch it was part of
+    prefill_ms: float  # from there to its first token
+    decode_ms: float  # from the first token to the last
+
+
+@dataclass(frozen=True)
+class GenerationResult:
+    """A finished request."""
+
+    model: str
+    completions: tuple[Completion, ...]
+    usage: Usage
+    timings: Timings
+
+
+@dataclass(frozen=True)
+class EmbeddingRequest:
+    """Texts to embed with the generator's own hidden states."""
+
+    input: tuple[str, ...]
+    model: str | None = None
+    normalize: bool = True
+
+
+@dataclass(frozen=True)
+class EmbeddingResult:
+    """One vector a text, in order, all of `dimensions` numbers; L2-normalised when asked."""
+
+    model: str
+    embeddings: tuple[tuple[float, ...], ...]
+    dimensions: int
+    usage: Usage
+
+
+@dataclass(frozen=True)
+class TokenizeResult:
+    """The token ids of one text."""
+
+    model: str
+    tokens: tuple[int, ...]
+    n_tokens: int
+
+
+@dataclass(frozen=True)
+class Model:
+    """One model that can be used here."""
+
+    model_id: str  # the file's name without .gguf
+    path: str
+    source: Literal["embedded", "local"]
+    size_bytes: int
+    created_at: int  # Unix seconds: the file's time of change
+    is_default: bool
+    is_loaded: bool
+    context_tokens: int | None = None  # known once loaded
+
+
+@dataclass(frozen=True)
+class ModelList:
+    """One page of models, the default first. `next_cursor` is None on the last page."""
+
+    models: tuple[Model, ...]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True)
+class PullProgress:
+    """Progress of one download."""
+
+    done_bytes: int
+    total_bytes: int
+
+
+@dataclass(frozen=True)
+class EngineStatistics:
+    """What the engine did since it started, and does now."""
+
+    n_running: int = 0  # sequences in the batch
+    n_waiting: int = 0  # requests in the queue
+    n_requests: int = 0
+    n_aborted: int = 0
+    n_prompt_tokens: int = 0
+    n_completion_tokens: int = 0
+    n_steps: int = 0
+    loaded_models: tuple[str, ...] = ()
+
+
+DeltaSink = Callable[[tuple[Delta, ...]], Awaitable[None]]
+"""Receives whatever arrived since its last call; awaiting it is the back-pressure."""
+
+
+class Engine(Protocol):
+    """What generates. The real one batches on a worker thread; the fake one plays a script. Both pass one suite."""
+
+    async def generate(self, request: GenerationRequest, on_delta: DeltaSink | None = None) -> GenerationResult:
+        """Generate; stops within one step when cancelled."""
+        ...
+
+    async def embed(self, request: EmbeddingRequest) -> EmbeddingResult:
+        """Embed texts."""
+        ...
+
+    async def tokenize(self, text: str, model: str | None = None) -> TokenizeResult:
+        """Tokenize text as the model sees it, special tokens parsed."""
+        ...
+
+    def statistics(self) -> EngineStatistics:
+        """Count work done and waiting."""
+        ...
+
+    async def aclose(self) -> None:
+        """Abort what runs, free the model; idempotent."""
+        ...

@@ -1,0 +1,157 @@
+"""The nouns of retrieval: documents in, chunks kept, hits out.
+
+Frozen dataclasses without behaviour; they cross the MCP seam unchanged. A *collection* is the index of one project.
+Line numbers are 1-based and inclusive; paths are POSIX and relative to the collection's root.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Document:
+    """One text file as given to the index."""
+
+    path: str
+    content: str
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A span of one document: a function, a method, a heading's section or a window of lines."""
+
+    chunk_id: str  # hash of path, span and text: equal text at an equal place has an equal id
+    path: str
+    language: str
+    kind: str  # function | method | class | section | window
+    symbol: str  # qualified name, "" when the span has none
+    start_line: int
+    end_line: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One chunk that answers a query. Ranks are 1-based; None when that ranking did not return the chunk."""
+
+    path: str
+    language: str
+    kind: str
+    symbol: str
+    start_line: int
+    end_line: int
+    text: str
+    score: float  # fused, higher is better, comparable only within one answer
+    dense_rank: int | None
+    sparse_rank: int | None
+
+
+@dataclass(frozen=True)
+class IndexRequest:
+    """Text to index: posted `documents`, or a local folder `root`; exactly one of the two."""
+
+    collection: str
+    documents: tuple[Document, ...] | None = None
+    root: str | None = None
+    fingerprint: str = ""  # the caller's hash of the whole; equal to the stored one means nothing to do
+    title: str = ""
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SkippedFile:
+    """A file that was not indexed, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class IndexReport:
+    """What one indexing did. Counts are of the collection after it, except the `n_changed` pair."""
+
+    collection: str
+    already_synced: bool
+    n_files: int
+    n_chunks: int
+    n_lines: int
+    n_files_changed: int  # added or modified by this call
+    n_files_deleted: int
+    skipped: tuple[SkippedFile, ...]  # the first 100
+    n_skipped: int
+    duration_ms: int
+
+
+@dataclass(frozen=True)
+class IndexStatus:
+    """One collection as it stands on disk."""
+
+    collection: str
+    title: str
+    state: Literal["ready", "indexing"]
+    n_files: int
+    n_chunks: int
+    n_lines: int
+    n_dense: int  # chunks that have a dense vector
+    fingerprint: str
+    embedding_model: str
+    created_at: str  # ISO 8601, UTC
+    updated_at: str
+    metadata: dict[str, str]
+
+
+@dataclass(frozen=True)
+class CollectionList:
+    """One page of collections, by title. `next_cursor` is None on the last page."""
+
+    collections: tuple[IndexStatus, ...]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True)
+class RetrieveRequest:
+    """A query over one collection. Hits stop at `max_results` or when their text would pass `max_tokens`."""
+
+    collection: str
+    query: str
+    max_results: int = 10
+    max_tokens: int = 8000  # of hit text, counted as 4 characters a token
+    path_glob: str | None = None
+    language: str | None = None
+
+
+@dataclass(frozen=True)
+class RetrieveResult:
+    """Hits, best first, and whether the limits cut any off."""
+
+    collection: str
+    query: str
+    hits: tuple[Hit, ...]
+    truncated: bool
+
+
+@dataclass(frozen=True)
+class DeleteResult:
+    """A collection that was removed from disk."""
+
+    collection: str
+    deleted: bool
+
+
+@dataclass(frozen=True)
+class IndexProgress:
+    """Progress of one indexing: `done` of `total` units of `stage`."""
+
+    stage: Literal["reading", "chunking", "embedding", "committing"]
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class RetrievalStatus:
+    """Whether retrieval works here, and with which embedding model."""
+
+    ready: bool
+    detail: str
+    embedding_model: str
+    n_collections: int
