@@ -1,0 +1,43 @@
+"""`cinque doctor`: what is installed, what is missing, what each missing thing costs, and how to get it."""
+
+import argparse
+
+import anyio
+from rich.console import Console
+from rich.table import Table
+
+from mcp_server.contract import Finding
+from shim.errors import ApiError
+from shim.gateway import Gateway
+from shim.supervisor import one_session
+
+FAILED = 1
+COLOURS = {"ok": "green", "degraded": "yellow", "missing": "red"}
+
+
+def run(_: argparse.Namespace) -> int:
+    """Print every finding; the exit status is 1 when something needed is missing."""
+    return anyio.run(_diagnose)
+
+
+async def _diagnose() -> int:
+    gateway = Gateway(restart_wait_s=60.0)
+    console = Console()
+    try:
+        async with one_session(gateway):
+            with console.status("looking at engine, sandbox, retrieval and tools ..."):
+                findings = (await gateway.diagnose()).findings
+    except ApiError as error:
+        message = f"{error.message}\nThe lines above say why; `make setup` repairs an installation."
+        console.print(f"[red]the MCP server cannot start:[/red] {message}", highlight=False)
+        return FAILED
+    _print(console, findings)
+    return FAILED if any(finding.state == "missing" for finding in findings) else 0
+
+
+def _print(console: Console, findings: tuple[Finding, ...]) -> None:
+    table = Table("", "what", "found", "without it", "how to get it", show_lines=False)
+    for finding in findings:
+        colour = COLOURS[finding.state]
+        table.add_row(f"[{colour}]{finding.state}[/]", finding.name, finding.detail, finding.cost, finding.fix)
+    console.print(table)
