@@ -1,10 +1,10 @@
 """Failures of indexing and retrieval.
 
-    RagError                         retrieval_error         our own machinery failed
-    ├── CollectionNotFoundError      collection_not_found    no such collection
-    ├── InvalidRequestError          invalid_request         a field cannot be used as given
-    ├── LimitExceededError           limit_exceeded          too many files, lines or bytes
-    └── EmbeddingUnavailableError    embedding_unavailable   no embedding weights on this machine
+RagError                         retrieval_error         our own machinery failed
+├── CollectionNotFoundError      collection_not_found    no such collection
+├── InvalidRequestError          invalid_request         a field cannot be used as given
+├── LimitExceededError           limit_exceeded          too many files, lines or bytes
+└── EmbeddingUnavailableError    embedding_unavailable   no embedding weights on this machine
 """
 
 
