@@ -9,32 +9,40 @@ import signal
 from collections.abc import Sequence
 
 import anyio
-from pydantic import ValidationError
 
+from mcp_server import listening
 from mcp_server.app import build_server
 from mcp_server.capabilities import Capabilities, open_capabilities
 from mcp_server.errors import CinqueError
-from mcp_server.listening import LOOPBACK
 from mcp_server.settings import McpSettings
 from mcp_server.telemetry import configure_logging
 from mcp_server.transports import serve_http, serve_joiners, serve_stdio
 
 log = logging.getLogger(__name__)
 
+SETTINGS_STATUS = 2  # tells a supervisor that another start would fail the same way
+
 
 def run(transports: Sequence[str]) -> int:
     """Serve *transports* until stdin ends or a signal comes; return the exit status."""
     configure_logging()
+    status = 0
     try:
         settings = McpSettings()
-    except ValidationError as error:
-        log.error("settings cannot be used: %s", error)  # noqa: TRY400 - the traceback tells the user nothing
-        return 2
-    if settings.host not in LOOPBACK and not settings.api_key and set(transports) & {"sse", "http"}:
-        log.error("CINQUE_MCP_HOST=%s is not loopback; set CINQUE_API_KEY, or anyone could run code here", settings.host)
-        return 2
-    anyio.run(_serve, settings, tuple(transports))
-    return 0
+        configure_logging(settings.log_level)
+        _check_exposure(settings, transports)
+        anyio.run(_serve, settings, tuple(transports))
+    except* (ValueError, listening.PortInUseError) as failures:  # pydantic's ValidationError is a ValueError
+        for failure in failures.exceptions:
+            log.error("the MCP server cannot start: %s", failure)  # noqa: TRY400 - a traceback would hide the reason
+        status = SETTINGS_STATUS
+    return status
+
+
+def _check_exposure(settings: McpSettings, transports: Sequence[str]) -> None:
+    if settings.host not in listening.LOOPBACK and not settings.api_key and set(transports) & {"sse", "http"}:
+        msg = f"CINQUE_MCP_HOST={settings.host} is not loopback; set CINQUE_API_KEY, or anyone could run code here"
+        raise ValueError(msg)
 
 
 async def _serve(settings: McpSettings, transports: tuple[str, ...]) -> None:

@@ -34,6 +34,12 @@ class McpSettings(BaseSettings):
         default=256 * 1024 * 1024, ge=64 * 1024 * 1024, description="Largest HTTP request body (bytes)"
     )
     preload: bool = Field(default=True, description="Load the default model when the HTTP transport starts (bool)")
+    log_level: str = Field(
+        default="INFO",
+        pattern="^(?i:debug|info|warning|error)$",
+        validation_alias=AliasChoices("log_level", "CINQUE_LOG_LEVEL"),
+        description="Log level of both processes (name)",
+    )
     page_size: int = Field(default=100, ge=1, le=1000, description="Items a list tool returns at most (count)")
 
     @property

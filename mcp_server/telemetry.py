@@ -45,5 +45,5 @@ def configure_logging(level: str = "INFO") -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    for chatty in ("mcp", "httpx", "httpx2", "uvicorn.access", "asyncio"):
+    for chatty in ("mcp", "httpx", "httpx2", "uvicorn", "asyncio", "faiss", "sentence_transformers"):
         logging.getLogger(chatty).setLevel(logging.WARNING)

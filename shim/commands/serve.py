@@ -20,6 +20,7 @@ SETTINGS_STATUS = 2
 
 def run(_: argparse.Namespace) -> int:
     """Serve; the exit status is 0 after Ctrl-C, 2 when the settings cannot be used."""
+    status = 0
     try:
         settings = ShimSettings()
         configure_logging(settings.log_level)
@@ -27,8 +28,8 @@ def run(_: argparse.Namespace) -> int:
     except* (ValidationError, ValueError, PortInUseError, ChildSettingsError) as failures:
         for failure in failures.exceptions:
             print(f"cinque serve: {_innermost(failure)}", file=sys.stderr)  # noqa: T201 - a command speaks to a person
-        return SETTINGS_STATUS
-    return 0
+        status = SETTINGS_STATUS
+    return status
 
 
 async def _serve(settings: ShimSettings) -> None:
