@@ -153,9 +153,15 @@ def test_a_code_without_a_status_is_a_500_and_one_without_a_meaning_belongs_to_t
 
 
 @dataclass(frozen=True)
+class Person:
+    name: str
+
+
+@dataclass(frozen=True)
 class Parcel:
     weight_g: int
     stamps: tuple[str, ...]
+    sender: Person
 
 
 async def test_a_tool_is_shown_as_a_client_sees_it() -> None:
@@ -167,25 +173,27 @@ async def test_a_tool_is_shown_as_a_client_sees_it() -> None:
 
         Use it on weekdays.
         """
-        return Parcel(len(to), (*tags, note or ""))
+        return Parcel(len(to), (*tags, note or ""), Person("me"))
 
     text = docs_script().render_tools([tool.model_dump() for tool in await server.list_tools()])
     assert "## send\n\nSend a parcel.\n\nUse it on weekdays." in text
     assert "| `to` | string | required |" in text
     assert "| `tags` | list of string | `[]` |" in text
     assert "| `note` | string or null | `null` |" in text
-    assert "Result: `weight_g` (integer), `stamps` (list of string)." in text
+    assert "Result: `weight_g` (integer), `stamps` (list of string), `sender` (Person)." in text
+    assert "## Types" in text
+    assert "| `Person` | `name` (string) |" in text
 
 
 @dataclass(frozen=True)
 class Tongue:
     name: str
     aliases: tuple[str, ...]
-    is_compiled: bool
-    prepare: Any
+    source_name: str
+    tests_flavour: str | None
+    lint_flavour: str | None
 
 
-def test_a_language_is_shown_with_every_plain_field() -> None:
-    text = docs_script().render_languages([Tongue("c", ("c99", "c11"), is_compiled=True, prepare=len)])
-    assert "| name | aliases | is compiled |" in text
-    assert "| `c` | `c99 c11` | yes |" in text
+def test_a_language_is_shown_with_what_it_supports() -> None:
+    text = docs_script().render_languages([Tongue("c", ("c99", "c11"), "main.c", "harness", None)])
+    assert "| `c` | `c99`, `c11` | `main.c` | yes | no |" in text
