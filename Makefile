@@ -9,10 +9,10 @@ help: ## show this list
 setup: ## install everything into .venv and compile llama.cpp for this CPU (once)
 	@scripts/setup $(ARGS)
 
-demo: ## start everything, send one request through each door, show what came back, stop
+demo: ## ask a coding question, run the answer against tests, show the verdict
 	@scripts/demo $(ARGS)
 
-serve: ## start every door and the MCP server, until Ctrl-C
+serve: ## open every door and print its URL, until Ctrl-C
 	@scripts/serve $(ARGS)
 
 test: ## run all tests

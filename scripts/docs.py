@@ -7,7 +7,6 @@ model, opens no index and reads no environment variable, so its output is the sa
 
 import argparse
 import asyncio
-import dataclasses
 import difflib
 import importlib
 import inspect
@@ -38,7 +37,8 @@ UNMAPPED_STATUS = 500  # of a code without a line in shim.errors.STATUS
 
 SETTINGS_INTRODUCTION = """\
 Every setting is an environment variable, read when a process starts. A malformed value stops the start with the
-variable's name, its value and what was expected. A list or an object is written as JSON."""
+variable's name, its value and what was expected. A list or an object is written as JSON unless
+its line says otherwise."""
 
 ERRORS_INTRODUCTION = """\
 An MCP tool that fails returns a result with `is_error` and structured content `{code, message, param}`. A door gives
@@ -50,7 +50,8 @@ What an MCP client sees in `tools/list`, over stdio, SSE and streamable HTTP ali
 of the fields named; failures are in [errors.md](errors.md)."""
 
 LANGUAGES_INTRODUCTION = """\
-What the sandbox can run, one entry of `sandbox/languages.py` a row. Whether a toolchain is installed on a machine is
+What the sandbox can run, one entry of `sandbox/languages.py` a row: the file that a program is stored in, whether
+`test_code` is supported, and whether results carry a lint score. Whether a toolchain is installed on a machine is
 told by the MCP tool `list_languages` and by `cinque doctor`."""
 
 HINTS = {  # of an MCP tool, in the words of its page
@@ -185,6 +186,7 @@ def render_errors(meanings: Mapping[str, str], statuses: Mapping[str, int]) -> s
 def render_tools(tools: Iterable[Mapping[str, Any]]) -> str:
     """Write one section for each tool, from its MCP description."""
     parts = ["# MCP tools", TOOLS_INTRODUCTION]
+    types: dict[str, Any] = {}  # named by several tools, shown once
     for tool in tools:
         schema, result = tool["input_schema"], tool.get("output_schema") or {}
         rows = [
@@ -197,10 +199,10 @@ def render_tools(tools: Iterable[Mapping[str, Any]]) -> str:
         section.append(table(("argument", "type", "default", "meaning"), rows) if rows else "No arguments.")
         if result.get("properties"):
             section.append(f"Result: {fields_of(result)}.")
-        for name, spec in {**schema.get("$defs", {}), **result.get("$defs", {})}.items():
-            section.append(f"{name}: {fields_of(spec) if 'properties' in spec else type_of(spec)}.")
+        types |= {**schema.get("$defs", {}), **result.get("$defs", {})}
         parts.append("\n\n".join(section))
-    return page(parts)
+    named = [(f"`{name}`", fields_of(spec) if "properties" in spec else type_of(spec)) for name, spec in types.items()]
+    return page([*parts, *([f"## Types\n\n{table(('type', 'fields'), sorted(named))}"] if named else [])])
 
 
 def fields_of(spec: Mapping[str, Any]) -> str:
@@ -226,6 +228,8 @@ def default_text(name: str, spec: Mapping[str, Any], schema: Mapping[str, Any]) 
     """Return an argument's default, or that it must be given."""
     if name in schema.get("required", ()):
         return "required"
+    if "$ref" in spec:
+        return "its defaults"
     return f"`{json.dumps(spec.get('default'), ensure_ascii=False)}`"
 
 
@@ -239,26 +243,18 @@ def hint_words(annotations: Mapping[str, bool | None]) -> str:
 
 
 def render_languages(entries: Iterable[Any]) -> str:
-    """Write one row a language: its name, its aliases, and every other plain field of its entry."""
-    entries = list(entries)
-    names = [
-        field.name
-        for field in dataclasses.fields(entries[0])
-        if all(isinstance(getattr(entry, field.name), str | int | tuple | list | None) for entry in entries)
+    """Write one row a language."""
+    rows = [
+        (
+            f"`{entry.name}`",
+            ", ".join(f"`{alias}`" for alias in entry.aliases),
+            f"`{entry.source_name}`",
+            "yes" if entry.tests_flavour else "no",
+            "yes" if entry.lint_flavour else "no",
+        )
+        for entry in entries
     ]
-    head = tuple(name.replace("_", " ") for name in names)
-    rows = [tuple(plain(getattr(entry, name)) for name in names) for entry in entries]
-    return page(["# Languages", LANGUAGES_INTRODUCTION, table(head, rows)])
-
-
-def plain(value: Any) -> str:
-    """Write a field of a language for a reader."""
-    if value is None or value in ("", (), []):
-        return ""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    words = list(map(str, value)) if isinstance(value, tuple | list) else [str(value)]
-    return f"`{' '.join(words)}`"
+    return page(["# Languages", LANGUAGES_INTRODUCTION, table(("language", "aliases", "file", "tests", "lint"), rows)])
 
 
 # -- markdown ----------------------------------------------------------------------------------------------------------

@@ -1,6 +1,5 @@
 """Documentation is kept true by machine: generated pages equal the code, and written ones name only what exists."""
 
-import importlib
 import importlib.util
 import re
 import subprocess
@@ -56,6 +55,14 @@ def make_targets() -> set[str]:
     return set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
 
 
+@cache
+def cinque_commands() -> set[str]:
+    shown = subprocess.run(
+        [sys.executable, "-m", "shim", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return set(re.findall(r"^    ([a-z]+) ", shown.stdout, re.MULTILINE))
+
+
 @pytest.mark.timeout(60)  # imports every package in a process of its own
 def test_the_generated_pages_equal_the_code() -> None:
     command = [sys.executable, "scripts/docs.py", "--check"]
@@ -77,7 +84,7 @@ def test_every_make_target_that_a_page_names_exists(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_every_cinque_command_that_a_page_names_exists(page: Path) -> None:
     named = {word for program, word in commands(page.read_text(encoding="utf-8")) if program == "cinque"}
-    assert named <= set(importlib.import_module("shim.cli").COMMANDS)
+    assert named <= cinque_commands()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
@@ -146,9 +153,15 @@ def test_a_code_without_a_status_is_a_500_and_one_without_a_meaning_belongs_to_t
 
 
 @dataclass(frozen=True)
+class Person:
+    name: str
+
+
+@dataclass(frozen=True)
 class Parcel:
     weight_g: int
     stamps: tuple[str, ...]
+    sender: Person
 
 
 async def test_a_tool_is_shown_as_a_client_sees_it() -> None:
@@ -160,25 +173,27 @@ async def test_a_tool_is_shown_as_a_client_sees_it() -> None:
 
         Use it on weekdays.
         """
-        return Parcel(len(to), (*tags, note or ""))
+        return Parcel(len(to), (*tags, note or ""), Person("me"))
 
     text = docs_script().render_tools([tool.model_dump() for tool in await server.list_tools()])
     assert "## send\n\nSend a parcel.\n\nUse it on weekdays." in text
     assert "| `to` | string | required |" in text
     assert "| `tags` | list of string | `[]` |" in text
     assert "| `note` | string or null | `null` |" in text
-    assert "Result: `weight_g` (integer), `stamps` (list of string)." in text
+    assert "Result: `weight_g` (integer), `stamps` (list of string), `sender` (Person)." in text
+    assert "## Types" in text
+    assert "| `Person` | `name` (string) |" in text
 
 
 @dataclass(frozen=True)
 class Tongue:
     name: str
     aliases: tuple[str, ...]
-    is_compiled: bool
-    prepare: Any
+    source_name: str
+    tests_flavour: str | None
+    lint_flavour: str | None
 
 
-def test_a_language_is_shown_with_every_plain_field() -> None:
-    text = docs_script().render_languages([Tongue("c", ("c99", "c11"), is_compiled=True, prepare=len)])
-    assert "| name | aliases | is compiled |" in text
-    assert "| `c` | `c99 c11` | yes |" in text
+def test_a_language_is_shown_with_what_it_supports() -> None:
+    text = docs_script().render_languages([Tongue("c", ("c99", "c11"), "main.c", "harness", None)])
+    assert "| `c` | `c99`, `c11` | `main.c` | yes | no |" in text
