@@ -24,6 +24,7 @@ from mcp_server.engine.types import (
     FinishReason,
     GenerationRequest,
     GenerationResult,
+    Model,
     SamplingParams,
     Timings,
     TokenizeResult,
@@ -34,6 +35,7 @@ from mcp_server.engine.types import (
 from mcp_server.errors import InvalidRequestError, ModelNotFoundError
 
 SCRIPTED_MODEL = "scripted"
+SCRIPTED_CONTEXT_TOKENS = 1024
 EMBEDDING_DIMENSIONS = 8
 ALTERNATIVE_LOGPROB = -3.0  # of every unchosen token of a scripted position
 
@@ -113,6 +115,34 @@ class ScriptedEngine:
         await anyio.lowlevel.checkpoint()
         tokens = tuple(_token_id(word) for word in _split(text))
         return TokenizeResult(name, tokens, len(tokens))
+
+    async def preload(self, model: str | None = None) -> Model:
+        """Describe the model, as if it had been loaded."""
+        name = self._resolve(model)
+        await anyio.lowlevel.checkpoint()
+        return replace(self.models()[0], model_id=name)
+
+    def models(self) -> tuple[Model, ...]:
+        """List the scripted models, the default first."""
+        names = (SCRIPTED_MODEL, *sorted(self._models - {SCRIPTED_MODEL}))
+        return tuple(
+            Model(
+                model_id=name,
+                path=f"{name}.gguf",
+                source="embedded" if name == SCRIPTED_MODEL else "local",
+                size_bytes=1,
+                created_at=0,
+                is_default=name == SCRIPTED_MODEL,
+                is_loaded=name == SCRIPTED_MODEL,
+                context_tokens=SCRIPTED_CONTEXT_TOKENS if name == SCRIPTED_MODEL else None,
+            )
+            for name in names
+        )
+
+    @property
+    def loaded_context_tokens(self) -> int:
+        """The context of the scripted model."""
+        return SCRIPTED_CONTEXT_TOKENS
 
     def statistics(self) -> EngineStatistics:
         """Count what was played."""

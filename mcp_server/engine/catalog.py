@@ -4,6 +4,7 @@ The folder is read anew for every question, so a file that was copied there by h
 work. Loading is the engine's: here `is_loaded` is always False and `context_tokens` None.
 """
 
+import contextlib
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -30,14 +31,11 @@ class ModelCatalog:
     def list(self) -> tuple[Model, ...]:
         """List every model once, the default first, then the newest; a default that is missing is left out."""
         models = {model.model_id: model for model in (*_scan(EMBEDDED_PATH, "embedded"), *self._local())}
-        try:
+        with contextlib.suppress(ModelNotFoundError):
             default = self._default()
-        except ModelNotFoundError:
-            default = None
-        else:
-            models.pop(default.model_id, None)
-        others = sorted(models.values(), key=lambda model: (-model.created_at, model.model_id))
-        return (*((default,) if default else ()), *others)
+            models[default.model_id] = default
+        newest_first = sorted(models.values(), key=lambda model: (-model.created_at, model.model_id))
+        return tuple(sorted(newest_first, key=lambda model: not model.is_default))
 
     def resolve(self, name: str | None) -> Model:
         """Find a model by its name; None, "", "default" and the aliases mean the default model.

@@ -14,9 +14,10 @@ import numpy as np
 from mcp_server.engine import llama
 from mcp_server.engine.gguf_file import GgufHeader
 from mcp_server.engine.llama import native
-from mcp_server.engine.settings import EngineSettings
+from mcp_server.engine.settings import EngineSettings, count_physical_cores
 from mcp_server.errors import ModelLoadError
 
+SMALL_MODEL_BYTES = 64 << 20  # of weights; 2 threads on busy cores decode 6 MB ones up to 60 times slower than 1
 UBATCH_TOKENS = 512  # tokens computed in one native pass; more costs memory for activations
 
 
@@ -57,7 +58,7 @@ def make_context(model: Any, size: ContextSize, settings: EngineSettings) -> Any
     params = native.llama_context_default_params()
     params.n_ctx, params.n_batch, params.n_seq_max = size.n_cells, size.n_batch, size.n_slots
     params.n_ubatch = size.n_batch if size.is_for_embedding else min(size.n_batch, UBATCH_TOKENS)
-    params.n_threads = params.n_threads_batch = settings.n_threads
+    params.n_threads = params.n_threads_batch = _count_threads(model, settings)
     params.flash_attn_type = _flash_attention(settings)
     params.kv_unified = True  # prefixes are shared by reference; split caches would copy them
     if size.is_for_embedding:
@@ -83,7 +84,7 @@ class Batch:
         self._id_pointers = self._ids.ctypes.data + self._ids.itemsize * np.arange(n_tokens, dtype=np.uintp)
         self._outputs = np.zeros(n_tokens, np.int8)
         self.native = native.llama_batch()
-        fields = dict(native.llama_batch._fields_)  # noqa: SLF001  # ctypes publishes the layout under this name only
+        fields: dict[str, Any] = {name: kind for name, kind, *_ in native.llama_batch._fields_}
         for name, array in (
             ("token", self._tokens),
             ("pos", self._positions),
@@ -108,6 +109,13 @@ class Batch:
         self._outputs[end - n_outputs : end] = 1
         self.native.n_tokens = end
         return end - 1
+
+
+def _count_threads(model: Any, settings: EngineSettings) -> int:
+    """Use every core, but one for a small model: its threads would wait for each other longer than they compute."""
+    if settings.threads:
+        return settings.threads
+    return 1 if native.llama_model_size(model) < SMALL_MODEL_BYTES else count_physical_cores()
 
 
 def _flash_attention(settings: EngineSettings) -> int:

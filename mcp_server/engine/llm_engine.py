@@ -5,6 +5,7 @@ knows nothing of tensors, the runner nothing of queues; this only joins them. Sy
 thread makes it, steps it and closes it.
 """
 
+import itertools
 import secrets
 import time
 from dataclasses import dataclass
@@ -66,7 +67,7 @@ class LLMEngine:
         self.kv_cache = KVCache(
             self.runner,
             settings.n_slots,
-            retained_tokens=settings.prefix_cache_tokens,
+            retained_tokens=self.runner.retained_tokens,
             can_share=self.runner.can_share_prefixes,
         )
         self._scheduler = Scheduler(self.kv_cache, prefill_chunk_tokens=settings.prefill_chunk_tokens)
@@ -124,10 +125,10 @@ class LLMEngine:
         Raises:
             EngineError: Native inference failed; nothing of this engine can be trusted afterwards.
         """
-        chunks, rows = self._run_next_batch()
+        events: list[Event] = []
+        chunks, rows = self._run_next_batch(events)
         self._scheduler.commit(chunks)
         self._counters.n_steps += bool(chunks)
-        events = self._note_started(chunks)
         sampled = (chunk.sequence for chunk in chunks if chunk.wants_logits)
         for sequence, logits in zip(sampled, rows, strict=True):
             events += self._advance(sequence, logits)
@@ -178,9 +179,11 @@ class LLMEngine:
             for index in range(request.n)
         ]
 
-    def _run_next_batch(self) -> tuple[list[Chunk], list[Logits]]:
+    def _run_next_batch(self, events: list[Event]) -> tuple[list[Chunk], list[Logits]]:
+        """Compute the next batch that fits; note in `events` whose first it is."""
         while True:
             chunks = self._scheduler.schedule()
+            events += self._note_started(chunks)
             rows = self.runner.run(chunks) if chunks else []
             if rows is not None:
                 return chunks, rows
@@ -230,6 +233,6 @@ def _timings(request: ActiveRequest) -> Timings:
     marks = (request.job.submitted_at, request.started_at, request.first_token_at, time.perf_counter())
     queue, prefill, decode = (
         (later - earlier) * 1000 if earlier is not None and later is not None else 0.0
-        for earlier, later in zip(marks[:-1], marks[1:], strict=True)
+        for earlier, later in itertools.pairwise(marks)
     )
     return Timings(queue, prefill, decode)

@@ -36,7 +36,7 @@ class Candidates:
     def __init__(self, n_vocab: int) -> None:
         self._rows = np.zeros(n_vocab, _CANDIDATE)  # (n_vocab,)
         self._ids = np.arange(n_vocab, dtype=np.int32)  # (n_vocab,)
-        self._array = native.llama_token_data_array()
+        self._array: Any = native.llama_token_data_array()
 
     def fill(self, logits: Logits) -> None:
         """Start again from all tokens."""

@@ -8,13 +8,17 @@ import codecs
 from collections.abc import Sequence as Items
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Protocol
+from typing import Any, Protocol
 
 from mcp_server.engine.types import Completion, Delta, FinishReason, TokenLogprob
 
 
 class Sampler(Protocol):
     """What chooses tokens for one sequence; holds native memory until closed."""
+
+    def sample(self, candidates: Any, logits: Any) -> int | None:
+        """Choose the next token; None when none is possible."""
+        ...
 
     def close(self) -> None:
         """Free it; idempotent."""

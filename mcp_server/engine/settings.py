@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import AliasChoices, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 _CPU_TOPOLOGY = Path("/sys/devices/system/cpu")
@@ -52,7 +52,8 @@ class EngineSettings(BaseSettings):
     prefix_cache_tokens: int = Field(
         default=2048,
         ge=0,
-        description="Cells of finished sequences kept for prompts that begin alike; 0: none (tokens)",
+        description="Cells of finished sequences kept for prompts that begin alike; 0: none; none either where walking "
+        "over them would cost more than a quarter of the model's own work (tokens)",
     )
     embedding_tokens: int = Field(
         default=2048, ge=16, description="Longest text to embed; a model trained for less has less (tokens)"
@@ -61,13 +62,18 @@ class EngineSettings(BaseSettings):
         default=0,
         ge=0,
         le=512,
-        description="Threads of inference; 0: the physical cores this process may use (threads)",
+        description="Threads of inference; 0: the physical cores this process may use, 1 for models under 64 MiB (threads)",
     )
     flash_attention: Literal["auto", "on", "off"] = Field(
         default="auto", description="Flash attention; auto: off on a CPU, where it costs speed, on with a GPU"
     )
     gpu_layers: int = Field(
         default=-1, ge=-1, description="Layers computed on a GPU where the build has one; -1: all (layers)"
+    )
+    hub_endpoint: str = Field(
+        default="https://huggingface.co",
+        validation_alias=AliasChoices("CINQUE_ENGINE_HUB_ENDPOINT", "HF_ENDPOINT"),
+        description="Where models are pulled from; a mirror must speak the Hugging Face hub's API (URL)",
     )
     pull_timeout_s: float = Field(
         default=10.0, gt=0, le=600, description="Longest silence of the model hub before a download fails (s)"
@@ -78,13 +84,8 @@ class EngineSettings(BaseSettings):
         """The folder of downloaded models; it may not exist yet."""
         return self.home.expanduser() / "models"
 
-    @property
-    def n_threads(self) -> int:
-        """Threads to use: the setting, or one for each physical core among the CPUs this process may run on."""
-        return self.threads or _count_physical_cores()
 
-
-def _count_physical_cores() -> int:
+def count_physical_cores() -> int:
     """Count cores, not hyperthreads: two threads on one core slow each other down (1 where nothing is known)."""
     cpus = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
     cores = set()

@@ -102,7 +102,7 @@ class Worker:
                 self._step_until_stopped(host)
             finally:
                 host.close()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # the thread's boundary: whatever it is, who waits must hear of it
             _log.exception("the engine's worker failed")
             failure = error
         with self._lock:
