@@ -32,7 +32,7 @@ TOOLSETS: tuple[Callable[[MCPServer, Capabilities], None], ...] = (
 
 INSTRUCTIONS = """\
 Cinque runs one local language model and proves code before anyone relies on it.
-Typical work: `retrieve` the code that matters, `generate` a change, `execute` it with tests, and repeat until it passes.
+Typical work: `retrieve` the code that matters, `generate` a change, `execute` it with tests, repeat until it passes.
 Code that no test checked is not verified, whatever the model says of it."""
 
 

@@ -121,6 +121,7 @@ class ErrorCode(StrEnum):
     EMBEDDING_UNAVAILABLE = "embedding_unavailable"
     SANDBOX_UNAVAILABLE = "sandbox_unavailable"
     SANDBOX_ERROR = "sandbox_error"
+    CANCELLED = "cancelled"
     RETRIEVAL_ERROR = "retrieval_error"
     ENGINE_ERROR = "engine_error"
     INTERNAL_ERROR = "internal_error"
@@ -141,6 +142,7 @@ ERROR_MEANINGS: dict[ErrorCode, str] = {
     ErrorCode.EMBEDDING_UNAVAILABLE: "The weights of the embedding model are not on this machine.",
     ErrorCode.SANDBOX_UNAVAILABLE: "No isolation works on this machine; `cinque doctor` says how to get one.",
     ErrorCode.SANDBOX_ERROR: "The sandbox's own machinery failed; the program was not judged.",
+    ErrorCode.CANCELLED: "The caller gave up; the program was killed.",
     ErrorCode.RETRIEVAL_ERROR: "The index's own machinery failed.",
     ErrorCode.ENGINE_ERROR: "Native inference failed.",
     ErrorCode.INTERNAL_ERROR: "A defect of Cinque; the log has the traceback under the request id.",

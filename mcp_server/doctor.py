@@ -12,12 +12,9 @@ import sys
 from importlib import metadata
 
 from mcp_server.contract import Finding
-from mcp_server.engine.catalog import ModelCatalog
-from mcp_server.engine.settings import EngineSettings
 from mcp_server.errors import CinqueError
+from mcp_server.ports import Catalog, Executor, Retriever
 from mcp_server.settings import McpSettings
-from rag.index import Retrieval
-from sandbox.runner import Sandbox
 
 PROBE_TIMEOUT_S = 120
 MIN_FREE_BYTES = 2 * 1024**3  # a small quantised model and an index
@@ -45,13 +42,11 @@ class Doctor:
     def __init__(
         self,
         settings: McpSettings,
-        engine_settings: EngineSettings,
-        catalog: ModelCatalog,
-        sandbox: Sandbox,
-        retrieval: Retrieval,
+        catalog: Catalog,
+        sandbox: Executor,
+        retrieval: Retriever,
     ) -> None:
         self._settings = settings
-        self._engine_settings = engine_settings
         self._catalog = catalog
         self._sandbox = sandbox
         self._retrieval = retrieval
@@ -97,9 +92,10 @@ class Doctor:
         status = self._sandbox.status()
         if status.ready and status.isolation != "none":
             return _ok("sandbox", f"isolation {status.isolation}: {status.detail}")
-        state = "degraded" if status.ready else "missing"
-        cost = "programs run without a wall" if status.ready else "no code can be run or tested"
-        return Finding("sandbox", state, status.detail, cost, "allow unprivileged user namespaces on this host")
+        fix = "allow unprivileged user namespaces on this host"
+        if status.ready:
+            return Finding("sandbox", "degraded", status.detail, "programs run without a wall", fix)
+        return Finding("sandbox", "missing", status.detail, "no code can be run or tested", fix)
 
     def _languages(self) -> list[Finding]:
         if not self._sandbox.status().ready:

@@ -17,7 +17,6 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 BACKLOG = 2048  # a burst of a thousand streams must not see refused connections
 SHUTDOWN_GRACE_S = 2  # open streams end when their clients see the close; longer only delays a restart
 KEEP_ALIVE_S = 75  # longer than common client pools keep idle connections, so that the client closes first
-READY_POLL_S = 0.01  # uvicorn has no event for "started"
 
 
 class PortInUseError(OSError):
@@ -62,8 +61,7 @@ async def serve(
     server = _Server(config)
     async with anyio.create_task_group() as group:
         group.start_soon(_run, server, listeners)
-        while not server.started:
-            await anyio.sleep(READY_POLL_S)
+        await server.accepts.wait()
         task_status.started()
 
 
@@ -85,7 +83,16 @@ async def _run(server: uvicorn.Server, listeners: Sequence[socket.socket]) -> No
 
 
 class _Server(uvicorn.Server):
-    """A uvicorn server that leaves signals to the process."""
+    """A uvicorn server that leaves signals to the process, and tells when it accepts connections."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.accepts = anyio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and tell."""
+        await super().startup(sockets)
+        self.accepts.set()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

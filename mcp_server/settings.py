@@ -21,7 +21,7 @@ class McpSettings(BaseSettings):
         description="Folder for models, indexes and run files (path)",
     )
     host: str = Field(default="127.0.0.1", description="Address the HTTP transports listen on (IP address)")
-    port: int = Field(default=8800, ge=0, le=65535, description="Port of the HTTP transports; 0 picks a free one (port)")
+    port: int = Field(default=8800, ge=0, le=65535, description="Port of the HTTP transports; 0: a free one (port)")
     api_key: str = Field(
         default="",
         validation_alias=AliasChoices("api_key", "CINQUE_API_KEY"),

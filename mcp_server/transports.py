@@ -144,5 +144,3 @@ def _unlink_own(path: Path, inode: int) -> None:
     """Remove our socket, unless a newer server has put its own there."""
     if path.exists() and path.stat().st_ino == inode:
         path.unlink()
-
-

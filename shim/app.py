@@ -29,8 +29,6 @@ from shim.streaming import cancel_on_disconnect
 log = logging.getLogger(__name__)
 
 DRAIN_LIMIT_BYTES = 1 << 30  # of a body already refused: read on so far, so that the client gets to read the refusal
-CLIENT_CLOSED_REQUEST = 499  # what the access line says when nobody is left to answer
-
 EXPOSED_HEADERS = ("x-request-id", "retry-after")
 
 
@@ -78,25 +76,39 @@ class _Resource:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
-        method = "GET" if request.method == "HEAD" and "HEAD" not in self._endpoints else request.method
-        endpoint = self._endpoints.get(method)
         try:
-            if endpoint is None:
-                allowed = ", ".join(sorted(self._endpoints))
-                msg = f"{request.method} is not a method of {request.url.path}; use {allowed}"
-                raise ApiError(METHOD_NOT_ALLOWED, msg)
-            await self._answer(endpoint, request, send)
+            await self._answer(self._endpoint(request), request, send)
         except ClientDisconnect:
             log.debug("client left while sending its body")
         except ApiError as error:
-            response = _respond(self._door, self._services, error)
-            if endpoint is None:
-                response.headers["allow"] = ", ".join(sorted(self._endpoints))
-            await response(scope, receive, send)
+            await self._refuse(error)(scope, receive, send)
         except Exception:
             log.exception("handler failed", extra={"door": self._door.name, "path": request.url.path})
-            error = ApiError("internal_error", f"Cinque failed; its log has the cause under {request_id.get()}")
-            await _respond(self._door, self._services, error)(scope, receive, send)
+            defect = ApiError("internal_error", f"Cinque failed; its log has the cause under {request_id.get()}")
+            await self._refuse(defect)(scope, receive, send)
+
+    def _endpoint(self, request: Request) -> Endpoint:
+        """Return the endpoint of the request's method.
+
+        Raises:
+            ApiError: method_not_allowed.
+        """
+        is_head = request.method == "HEAD" and "HEAD" not in self._endpoints
+        endpoint = self._endpoints.get("GET" if is_head else request.method)
+        if endpoint is None:
+            msg = f"{request.method} is not a method of {request.url.path}; use {self._allowed}"
+            raise ApiError(METHOD_NOT_ALLOWED, msg)
+        return endpoint
+
+    @property
+    def _allowed(self) -> str:
+        return ", ".join(sorted(self._endpoints))
+
+    def _refuse(self, error: ApiError) -> Response:
+        response = _respond(self._door, self._services, error)
+        if error.code == METHOD_NOT_ALLOWED:
+            response.headers["allow"] = self._allowed
+        return response
 
     async def _answer(self, endpoint: Endpoint, request: Request, send: Send) -> None:
         body = await _read_body(endpoint, request, self._services)
@@ -146,7 +158,7 @@ async def _read_body(endpoint: Endpoint, request: Request, services: Services) -
         elif size > DRAIN_LIMIT_BYTES:
             break
     if size > limit:
-        msg = f"the body has more than {limit} bytes, the most that {endpoint.path} takes; send less, or raise the setting"
+        msg = f"the body has more than {limit} bytes, the most that {endpoint.path} takes; send less"
         raise ApiError(BODY_TOO_LARGE, msg)
     if endpoint.body is None:
         return None
@@ -182,5 +194,3 @@ def _not_found(door: Door, services: Services) -> ASGIApp:
         await _respond(door, services, ApiError(NOT_FOUND, msg))(scope, receive, send)
 
     return answer
-
-

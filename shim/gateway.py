@@ -6,11 +6,11 @@ and takes it away when the process ends. A call made while there is none waits f
 
 import json
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import anyio
 from mcp import Client, MCPError
@@ -62,6 +62,13 @@ class ProgressStep:
     progress: float
     total: float | None
     message: str
+
+
+@dataclass(frozen=True)
+class DeltaMessage:
+    """The message of one progress notification of `generate`."""
+
+    deltas: tuple[Delta, ...]
 
 
 @dataclass(frozen=True)
@@ -128,9 +135,7 @@ class Gateway:
 
     async def pull_model(self, repo_id: str, filename: str, on_progress: OnProgress | None = None) -> Model:
         """Download a model."""
-        return await self._call(
-            ToolName.PULL_MODEL, {"repo_id": repo_id, "filename": filename}, Model, on_progress
-        )
+        return await self._call(ToolName.PULL_MODEL, {"repo_id": repo_id, "filename": filename}, Model, on_progress)
 
     async def remove_model(self, model: str) -> Model:
         """Delete a model's file."""
@@ -200,7 +205,7 @@ class Gateway:
         self._n_in_flight += 1
         try:
             result = await self._call_tool(await self._wait_for_client(), tool, arguments, on_progress)
-            return _adapter(result_type).validate_python(_structured(tool, result))
+            return _rebuild(result_type, _structured(tool, result))
         except Exception:
             self._n_failed += 1
             raise
@@ -284,7 +289,7 @@ class _Inbox:
 
 
 def _deltas(message: str) -> tuple[Delta, ...]:
-    return _adapter(tuple[Delta, ...]).validate_python(json.loads(message)["deltas"])
+    return _rebuild(DeltaMessage, json.loads(message)).deltas
 
 
 def _structured(tool: ToolName, result: CallToolResult) -> Any:
@@ -297,7 +302,14 @@ def _structured(tool: ToolName, result: CallToolResult) -> Any:
     raise ApiError(code, message, param=structured.get("param"))
 
 
+def _rebuild(kind: type[T], data: Any) -> T:
+    """Make a contract type from what crossed the wire."""
+    rebuilt: T = _adapter(cast("Hashable", kind)).validate_python(data)
+    return rebuilt
+
+
 @cache
-def _adapter(kind: Any) -> TypeAdapter[Any]:
-    """Validator of one result type, built once."""
-    return TypeAdapter(kind)
+def _adapter(kind: Hashable) -> TypeAdapter[Any]:
+    """Return the validator of one type, built once."""
+    adapter: TypeAdapter[Any] = TypeAdapter(cast("Any", kind))
+    return adapter

@@ -45,9 +45,7 @@ async def serve(
     metrics = Metrics(gateway)
     supervisor = Supervisor(gateway, command)
     listeners = _bind(settings)
-    services = {
-        door.name: Services(gateway, settings, listeners[door.name].getsockname()[1]) for door in DOORS
-    }
+    services = {door.name: Services(gateway, settings, listeners[door.name].getsockname()[1]) for door in DOORS}
     apps = {door.name: build_door(door, services[door.name], metrics) for door in DOORS}
     async with anyio.create_task_group() as group:
         await group.start(supervisor.run)

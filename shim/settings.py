@@ -5,10 +5,10 @@ was expected. `docs/settings.md` is generated from these fields.
 """
 
 from pathlib import Path
+from typing import Self
 
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
-from typing_extensions import Self
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -56,5 +56,3 @@ class ShimSettings(BaseSettings):
     def is_local(self) -> bool:
         """Whether only this machine can reach the doors."""
         return self.host in LOOPBACK
-
-

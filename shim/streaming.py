@@ -47,7 +47,7 @@ class EventStream(Response):
         self._produce = produce
         self._render_failure = render_failure
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
         """Send events until the producer ends, fails, or the client is gone.
 
         Raises:

@@ -80,8 +80,9 @@ class ScriptedSandbox:
         try:
             compile(code, filename or "main.py", "exec")
         except SyntaxError as error:
-            return SyntaxReport(False, (f"SyntaxError: {error.msg} (line {error.lineno})",), "python", 1)
-        return SyntaxReport(True, (), "python", 1)
+            message = f"SyntaxError: {error.msg} (line {error.lineno})"
+            return SyntaxReport(valid=False, errors=(message,), language="python", check_time_ms=1)
+        return SyntaxReport(valid=True, errors=(), language="python", check_time_ms=1)
 
     def languages(self) -> tuple[Language, ...]:
         return (PYTHON,)
@@ -128,13 +129,12 @@ class ScriptedCatalog:
         self._models.append(model)
         return model
 
-    def remove(self, name: str) -> Model:
+    def remove(self, name: str) -> None:
         model = self.resolve(name)
         if model.source == "embedded":
             msg = f"{name} is embedded and cannot be removed"
             raise InvalidRequestError(msg, param="model")
         self._models.remove(model)
-        return model
 
 
 def _model(name: str, *, is_default: bool = False) -> Model:
@@ -187,5 +187,3 @@ def door_client(door: Door, gateway: Gateway, **settings: object) -> httpx.Async
     """Make a client of *door*. Replies arrive whole: drive the app itself to see delivery and disconnects."""
     transport = httpx.ASGITransport(app=door_app(door, gateway, **settings), raise_app_exceptions=True)
     return httpx.AsyncClient(transport=transport, base_url=f"http://localhost:{door.port}")
-
-

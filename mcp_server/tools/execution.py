@@ -24,7 +24,7 @@ def register(server: MCPServer, capabilities: Capabilities) -> None:
     threads = Threads(SANDBOX_THREADS)
 
     @server.tool(name=ToolName.EXECUTE, title="Run code in the sandbox", annotations=RUNS)
-    async def execute(  # noqa: PLR0913 - the documented fields of /execute
+    async def execute(  # noqa: PLR0913, PLR0917 - the documented fields of /execute
         code: Annotated[str, Field(description="The program")],
         language: LanguageName = "python",
         test_code: Annotated[

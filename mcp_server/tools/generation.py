@@ -27,6 +27,7 @@ from mcp_server.contract import (
 
 ModelId = Annotated[str | None, Field(description="Model id from list_models; null for the default model")]
 
+DEFAULT = SamplingParams()
 GENERATES = ToolAnnotations(read_only_hint=True, idempotent_hint=False, open_world_hint=False)
 COMPUTES = ToolAnnotations(read_only_hint=True, idempotent_hint=True, open_world_hint=False)
 
@@ -42,7 +43,9 @@ def register(server: MCPServer, capabilities: Capabilities) -> None:
         prompt: Annotated[str | None, Field(description="Raw text to continue, without a chat template")] = None,
         model: ModelId = None,
         n: Annotated[int, Field(ge=1, le=64, description="Completions of the one prompt (count)")] = 1,
-        sampling: Annotated[SamplingParams, Field(description="How tokens are chosen, and when to stop")] = SamplingParams(),  # noqa: B008 - frozen
+        sampling: Annotated[
+            SamplingParams, Field(description="How tokens are chosen, and when to stop")
+        ] = SamplingParams(),  # noqa: B008 - frozen
     ) -> GenerationResult:
         """Generate text or code with the local language model.
 
@@ -93,5 +96,3 @@ class _Stream:
         self._n_tokens += max(1, sum(delta.n_tokens for delta in deltas))
         message = json.dumps({"deltas": [asdict(delta) for delta in deltas]}, separators=(",", ":"))
         await self._context.report_progress(self._n_tokens, self._total, message)
-
-

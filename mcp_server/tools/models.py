@@ -64,7 +64,9 @@ def register(server: MCPServer, capabilities: Capabilities) -> None:
     @server.tool(name=ToolName.REMOVE_MODEL, title="Remove a model", annotations=REMOVES)
     async def remove_model(model: Annotated[str, Field(description="Model id from list_models")]) -> Model:
         """Delete a model's file from the models folder. The embedded model cannot be removed."""
-        return await threads.run(catalog.remove, model)
+        removed = await threads.run(catalog.resolve, model)
+        await threads.run(catalog.remove, model)
+        return removed
 
 
 def _offset(cursor: str | None) -> int:

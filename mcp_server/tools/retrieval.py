@@ -41,7 +41,7 @@ def _register_indexing(server: MCPServer, capabilities: Capabilities) -> None:
     threads = Threads(RETRIEVAL_THREADS)
 
     @server.tool(name=ToolName.INDEX, title="Index text for retrieval", annotations=WRITES)
-    async def index(  # noqa: PLR0913 - the fields of IndexRequest
+    async def index(  # noqa: PLR0913, PLR0917 - the fields of IndexRequest
         context: Context,
         collection: CollectionName,
         documents: Annotated[list[Document] | None, Field(description="The files themselves; or give `root`")] = None,
@@ -97,7 +97,7 @@ def _register_reading(server: MCPServer, capabilities: Capabilities) -> None:
         return await threads.run(retrieval.list_collections, cursor, limit or capabilities.settings.page_size)
 
     @server.tool(name=ToolName.RETRIEVE, title="Search a collection", annotations=READS)
-    async def retrieve(  # noqa: PLR0913 - the fields of RetrieveRequest
+    async def retrieve(
         collection: CollectionName,
         query: Annotated[str, Field(description="A question, an identifier or an error message")],
         max_results: Annotated[int, Field(ge=1, le=100, description="Hits at most (count)")] = 10,

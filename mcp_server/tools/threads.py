@@ -8,14 +8,15 @@ retrieval.
 import functools
 import threading
 import time
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
 import anyio
 import anyio.from_thread
 import anyio.to_thread
 
 T = TypeVar("T")
+Report = Callable[[float, float, str], Coroutine[Any, Any, None]]
 
 SANDBOX_THREADS = 256  # the sandbox bounds its own queue and refuses beyond it; this only has to exceed it
 RETRIEVAL_THREADS = 8  # searches are CPU-bound and short; more only fight over the cores
@@ -47,7 +48,7 @@ class Threads:
 class Progress:
     """Carries progress from a worker thread to an async reporter, at most every `PROGRESS_INTERVAL_S`."""
 
-    def __init__(self, report: Callable[[float, float, str], Awaitable[None]]) -> None:
+    def __init__(self, report: Report) -> None:
         self._report = report
         self._last_s = 0.0
         self._progress = 0.0

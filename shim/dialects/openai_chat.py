@@ -7,10 +7,9 @@ no door: a door adds its own fields by subclassing the models. Validated in test
 import json
 import time
 import uuid
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
-from typing_extensions import Self
 
 from mcp_server.contract import Completion, Delta, GenerationRequest, GenerationResult, Message, SamplingParams
 from shim.dialects.openai_logprobs import ChoiceLogprobs, choice_logprobs
@@ -283,9 +282,7 @@ class ChunkEncoder:
         silent = tuple(Delta(index=c.index, text="") for c in result.completions if c.index not in self._begun)
         chunks = self.deltas(silent)
         for completion in result.completions:
-            choice = ChunkChoice(
-                index=completion.index, delta=ChunkDelta(), finish_reason=finish_reason(completion)
-            )
+            choice = ChunkChoice(index=completion.index, delta=ChunkDelta(), finish_reason=finish_reason(completion))
             chunks.append(self._chunk([choice]))
         if include_usage:
             chunks.append(self._chunk([], usage=completion_usage(result)))

@@ -5,10 +5,9 @@ deletes it. Without keys everything belongs to the one local user.
 """
 
 import hashlib
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
-from typing_extensions import Self
 
 from mcp_server.contract import Document, IndexReport, IndexRequest, IndexStatus, Score
 
@@ -146,9 +145,7 @@ def sync_response(report: IndexReport) -> SyncResponse:
     return SyncResponse(
         project_id=report.collection,
         status="already_synced" if report.already_synced else "synced",
-        stats=ProjectStats(
-            files_indexed=report.n_files, chunks_created=report.n_chunks, loc_indexed=report.n_lines
-        ),
+        stats=ProjectStats(files_indexed=report.n_files, chunks_created=report.n_chunks, loc_indexed=report.n_lines),
         sync_time_ms=report.duration_ms,
         message="nothing has changed since the last sync" if report.already_synced else changes,
     )
