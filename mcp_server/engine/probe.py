@@ -35,7 +35,7 @@ async def probe() -> str:
         await engine.aclose()
     speed = result.usage.completion_tokens / max(result.timings.decode_ms, 1e-9) * 1000
     version = metadata.version("llama-cpp-python")
-    return f"llama-cpp-python {version}, {settings.n_threads} threads, {speed:.0f} tokens/s with {embedded.model_id}"
+    return f"llama-cpp-python {version}, {speed:.0f} tokens/s with {embedded.model_id}"
 
 
 if __name__ == "__main__":

@@ -84,6 +84,10 @@ async def _ask_and_run(
     console: Console, client: httpx.AsyncClient, urls: dict[str, str], task: tuple[str, str | None]
 ) -> int:
     question, tests = task
+    with console.status("starting the doors, the engine and the sandbox ..."):
+        started_s = time.perf_counter()
+        health = (await client.get(f"{urls['atlas-proxy']}/health")).json()
+    console.print(f"up after {time.perf_counter() - started_s:.1f} s: {_what_works(health)}", highlight=False)
     console.rule("question")
     console.print(Text(question))
     console.rule(f"answer, streamed from {urls['atlas-proxy']}/v1/chat/completions")
@@ -98,6 +102,10 @@ async def _ask_and_run(
     _print_verdict(console, result, tests, code)
     _print_timings(console, answer, result, time.perf_counter() - started_s)
     return 0 if tests is None or result["success"] else FAILED
+
+
+def _what_works(health: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {'ready' if health[name] else 'off'}" for name in ("inference", "sandbox", "lens"))
 
 
 async def _stream_answer(console: Console, client: httpx.AsyncClient, url: str, question: str) -> Answer:

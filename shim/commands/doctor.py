@@ -4,7 +4,7 @@ import argparse
 
 import anyio
 from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 
 from mcp_server.contract import Finding
 from shim.errors import ApiError
@@ -36,8 +36,11 @@ async def _diagnose() -> int:
 
 
 def _print(console: Console, findings: tuple[Finding, ...]) -> None:
-    table = Table("", "what", "found", "without it", "how to get it", show_lines=False)
+    width = max(len(finding.name) for finding in findings)
     for finding in findings:
-        colour = COLOURS[finding.state]
-        table.add_row(f"[{colour}]{finding.state}[/]", finding.name, finding.detail, finding.cost, finding.fix)
-    console.print(table)
+        line = Text(f"{finding.state:<9}", style=COLOURS[finding.state])
+        line.append(f"{finding.name:<{width}}  {finding.detail}", style="default")
+        console.print(line)
+        if finding.cost:
+            console.print(Text(f"{'':9}without it: {finding.cost}"))
+            console.print(Text(f"{'':9}how to get it: {finding.fix}"))
