@@ -37,6 +37,12 @@ class LimitExceededError(RagError):
     code = "limit_exceeded"
 
 
+class IndexCancelledError(RagError):
+    """Raised when the caller's `cancelled` event stopped an indexing; the previous index still stands whole."""
+
+    code = "cancelled"
+
+
 class EmbeddingUnavailableError(RagError):
     """Raised when the weights of the embedding model are neither on disk nor can be fetched."""
 

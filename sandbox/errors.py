@@ -4,7 +4,8 @@ SandboxError                     sandbox_error           our own machinery faile
 ├── SandboxUnavailableError      sandbox_unavailable     no isolation tier works here
 ├── UnknownLanguageError         unknown_language        not in LANGUAGES
 ├── InvalidRequestError          invalid_request         a field cannot be used as given
-└── SandboxBusyError             queue_full              running and waiting jobs are at their limit
+├── SandboxBusyError             queue_full              running and waiting jobs are at their limit
+└── ExecutionCancelledError      cancelled               the caller gave up; the program was killed
 """
 
 
@@ -41,3 +42,9 @@ class SandboxBusyError(SandboxError):
     """Raised when the limit of running and waiting jobs is reached; retry after the running ones."""
 
     code = "queue_full"
+
+
+class ExecutionCancelledError(SandboxError):
+    """Raised when the caller cancelled; the program was killed and its place is free again."""
+
+    code = "cancelled"

@@ -1,0 +1,94 @@
+"""Rewrite the asserts of a test so that a failure shows its expression and both sides.
+
+`assert left == right` becomes one call that compares, so nothing is evaluated twice. Other asserts keep their
+expression. A value whose type the candidate defined and which equals everything does not count as equal.
+"""
+
+import ast
+import operator
+from collections.abc import Callable
+from typing import Any
+
+MAX_REPR_CHARS = 200
+_COMPARE = "@compare"  # not an identifier, so no program can name or replace them
+_TRUTH = "@truth"
+_Failure = AssertionError  # kept before any candidate runs
+_OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
+    "Eq": operator.eq,
+    "NotEq": operator.ne,
+    "Lt": operator.lt,
+    "LtE": operator.le,
+    "Gt": operator.gt,
+    "GtE": operator.ge,
+    "Is": operator.is_,
+    "IsNot": operator.is_not,
+    "In": lambda left, right: left in right,
+    "NotIn": lambda left, right: left not in right,
+}
+_UNSAFE_IN_LAMBDA = (ast.Await, ast.Yield, ast.YieldFrom, ast.NamedExpr)
+
+
+class _Stranger:
+    """Equal to nothing but itself; what equals it equals anything."""
+
+
+def _show(value: object) -> str:
+    try:
+        text = repr(value)
+    except Exception as error:  # noqa: BLE001 - a hostile __repr__ may raise anything
+        return f"<unprintable {type(value).__name__}: {type(error).__name__}>"
+    return text if len(text) <= MAX_REPR_CHARS else text[:MAX_REPR_CHARS] + "..."
+
+
+def _is_candidates(value: object) -> bool:
+    return type(value).__module__ in {"solution", "__main__"}
+
+
+def _fail(message: Callable[[], object] | None, detail: str) -> None:
+    raise _Failure(f"{message()}\n{detail}" if message is not None else detail)
+
+
+def compare(left: Any, right: Any, name: str, text: str, message: Callable[[], object] | None = None) -> None:
+    """Raise AssertionError with both sides unless the comparison holds."""
+    if _OPERATORS[name](left, right):
+        if name == "Eq" and any(_is_candidates(side) and side == _Stranger() for side in (left, right)):
+            _fail(message, f"assert {text}: the value compares equal to everything, so this proves nothing")
+        return
+    _fail(message, f"assert {text}: left is {_show(left)}, right is {_show(right)}")
+
+
+def truth(value: Any, text: str, message: Callable[[], object] | None = None) -> None:
+    """Raise AssertionError with the value unless it is true."""
+    if not value:
+        _fail(message, f"assert {text}: it is {_show(value)}")
+
+
+NAMES: dict[str, object] = {_COMPARE: compare, _TRUTH: truth}
+
+
+class _Rewriter(ast.NodeTransformer):
+    def visit_Assert(self, node: ast.Assert) -> ast.stmt:  # noqa: N802 - the name is given by ast
+        """Replace an assert by a call of `compare` or `truth`."""
+        if any(isinstance(part, _UNSAFE_IN_LAMBDA) for part in ast.walk(node.msg or ast.Pass())):
+            return node
+        text = ast.Constant(ast.unparse(node.test)[:MAX_REPR_CHARS])
+        message: list[ast.expr] = []
+        if node.msg is not None:
+            no_arguments = ast.arguments([], [], None, [], [], None, [])
+            message = [ast.Lambda(no_arguments, node.msg)]
+        test = node.test
+        if isinstance(test, ast.Compare) and len(test.ops) == 1:
+            name = ast.Constant(type(test.ops[0]).__name__)
+            arguments = [test.left, test.comparators[0], name, text, *message]
+            call = ast.Call(ast.Name(_COMPARE, ast.Load()), arguments, [])
+        else:
+            call = ast.Call(ast.Name(_TRUTH, ast.Load()), [test, text, *message], [])
+        return ast.copy_location(ast.Expr(call), node)
+
+
+def rewrite(statement: ast.stmt) -> ast.stmt:
+    """Return the statement with its asserts rewritten, as deep as functions and classes go."""
+    try:
+        return ast.fix_missing_locations(_Rewriter().visit(statement))
+    except RecursionError:
+        return statement  # a plain assert still fails, only with less to say

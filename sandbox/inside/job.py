@@ -1,0 +1,194 @@
+"""From a fresh clone to a running program: private mounts, limits, no privileges, an init, then the harness.
+
+`start` runs as pid 1 of the job's own pid namespace. It forks the program and stays behind as its init: reaping
+orphans, unreadable to the program, and telling the zygote how the program ended. A bare job (parsing only, nothing
+executed) skips the namespaces and the init.
+"""
+
+import contextlib
+import importlib
+import json
+import mmap
+import os
+import resource
+import signal
+import sys
+from typing import Any, NoReturn
+
+from sandbox.inside import syscalls, template
+from sandbox.inside.records import Recorder
+
+SETUP_FAILED = 125
+STACK_BYTES = 8 << 20
+CPU_SLACK_S = 2  # RLIMIT_CPU lies behind the wall clock, as a second fence per process
+ADDRESS_SPACE_SLACK = 4 << 30  # reserved address space is not memory; RLIMIT_DATA counts what is
+FIRST_PRIVATE_FD = 3
+HARNESSES = {
+    "program": "sandbox.inside.program",
+    "tests": "sandbox.inside.harness",
+    "parse": "sandbox.inside.plan",
+    "lint": "sandbox.inside.linter",
+    "serve": "sandbox.inside.remote",
+}
+ENVIRONMENT = {
+    "PATH": "/usr/local/bin:/usr/bin:/bin",
+    "HOME": template.WORK,
+    "TMPDIR": "/tmp",  # noqa: S108 - the job's own tmpfs
+    "LANG": "C.UTF-8",
+    "PYTHONDONTWRITEBYTECODE": "1",
+}
+
+_standard_path: list[str] = []
+
+
+def remember_path() -> None:
+    """Note the standard library's path, which becomes the path of every program."""
+    _standard_path[:] = sys.path
+
+
+def load_harnesses() -> None:
+    """Import every harness that this zygote can serve, before the sources become unreachable."""
+    for name in HARNESSES.values():
+        importlib.import_module(name)
+
+
+def _read_all(fd: int) -> bytes:
+    with open(fd, "rb") as file:
+        file.seek(0)
+        return file.read()
+
+
+def _mount_private(limits: dict[str, Any], requirements: str | None) -> None:
+    """Mount the job's own proc and tmpfs, cover what belongs to others, and bind its requirement set."""
+    flags = syscalls.MS_NOSUID | syscalls.MS_NODEV
+    syscalls.mount("proc", "/proc", "proc", flags | syscalls.MS_NOEXEC)
+    for name in template.COVERED_PROC:
+        if os.path.exists(f"/proc/{name}"):
+            syscalls.mount("/dev/null", f"/proc/{name}", None, syscalls.MS_BIND)
+    size = f"size={limits['workspace_bytes']},nr_inodes={limits['n_files']},mode=755"
+    syscalls.mount("tmpfs", template.BOX, "tmpfs", flags, size)
+    for name, mode in (("work", 0o755), ("tmp", 0o1777), ("shm", 0o1777)):
+        os.mkdir(f"{template.BOX}/{name}")
+        os.chmod(f"{template.BOX}/{name}", mode)
+    if requirements is not None:
+        syscalls.mount(f"{template.CACHE}/{requirements}", template.REQUIREMENTS, None, syscalls.MS_BIND)
+        syscalls.lock_read_only(template.REQUIREMENTS)
+    syscalls.mount("tmpfs", template.CACHE, "tmpfs", flags, "size=4k,mode=000")
+
+
+def set_limits(limits: dict[str, Any]) -> None:
+    """Set the resource limits of this process and all it starts; none can be raised again."""
+    cpu_s = int(limits["time_s"]) + CPU_SLACK_S
+    for kind, value in (
+        (resource.RLIMIT_NPROC, limits["n_processes"]),
+        (resource.RLIMIT_NOFILE, limits["n_open_files"]),
+        (resource.RLIMIT_DATA, limits["memory_bytes"]),
+        (resource.RLIMIT_AS, limits["memory_bytes"] + ADDRESS_SPACE_SLACK),
+        (resource.RLIMIT_FSIZE, limits["workspace_bytes"]),
+        (resource.RLIMIT_CPU, cpu_s),
+        (resource.RLIMIT_STACK, STACK_BYTES),
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_MEMLOCK, 0),
+    ):
+        if value is None:
+            continue  # counted per user outside a namespace: it would count the operator's own processes
+        _, hard = resource.getrlimit(kind)
+        bounded = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(kind, (bounded, bounded))
+
+
+def start(request: dict[str, Any], fds: dict[str, int], status_fd: int, bpf: bytes) -> NoReturn:
+    """Run one job in this fresh child of the zygote. Never returns."""
+    try:
+        if not request["bare"]:
+            _enter(request, fds)
+        set_limits(request["limits"])
+        arguments, recorder = open_channels(fds)
+        for number, name in enumerate(("stdin", "stdout", "stderr")):
+            os.dup2(fds[name], number)
+        if not request["bare"]:
+            program = os.fork()
+            if program:
+                _be_init(program, status_fd, bpf)
+            os.close(status_fd)
+        syscalls.drop_capabilities()
+        syscalls.install_filter(bpf)
+        remote_fd = close_all_but_standard(fds.get("remote"))
+    except BaseException as error:  # noqa: BLE001 - whatever stopped us, the host must learn it; nothing ran yet
+        with contextlib.suppress(OSError):
+            os.write(status_fd, f"!setting up a job: {error!r}".encode())
+        os._exit(SETUP_FAILED)
+    run_harness(request["kind"], arguments, recorder, remote_fd=remote_fd)
+
+
+def _enter(request: dict[str, Any], fds: dict[str, int]) -> None:
+    """As pid 1 of the new namespaces, make them private; ends in a user namespace that owns none of them."""
+    os.setsid()
+    if "cgroup" in fds:
+        os.write(fds["cgroup"], b"0")
+    _mount_private(request["limits"], request.get("requirements"))
+    syscalls.raise_loopback()
+    os.chdir(template.WORK)
+    syscalls.unshare(syscalls.CLONE_NEWUSER)
+    syscalls.map_identity(template.NOBODY, template.NOBODY, template.NOBODY)
+
+
+def open_channels(fds: dict[str, int]) -> tuple[dict[str, Any], Recorder]:
+    """Read what to run, and map the memory that results are written to."""
+    arguments = json.loads(_read_all(fds["payload"]))
+    memory = mmap.mmap(fds["result"], 0)
+    return arguments, Recorder(memory, arguments["nonce"])
+
+
+def close_all_but_standard(remote_fd: int | None) -> int | None:
+    """Close every descriptor but 0, 1, 2; the channel to a partner job, if any, becomes 3."""
+    first = FIRST_PRIVATE_FD
+    if remote_fd is not None:
+        os.dup2(remote_fd, FIRST_PRIVATE_FD, inheritable=False)
+        first += 1
+    syscalls.close_from(first)
+    return None if remote_fd is None else FIRST_PRIVATE_FD
+
+
+def _be_init(program: int, status_fd: int, bpf: bytes) -> NoReturn:
+    """Reap everything until the program ends, report, and exit, which ends whatever it left behind."""
+    os.dup2(status_fd, 0)
+    syscalls.close_from(1)
+    syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
+    syscalls.drop_capabilities()
+    syscalls.install_filter(bpf)
+    while True:
+        pid, status, usage = os.wait3(0)
+        if pid == program:
+            os.write(0, status.to_bytes(4, "little", signed=True) + usage.ru_maxrss.to_bytes(8, "little"))
+            os._exit(0)
+
+
+def run_harness(
+    kind: str,
+    arguments: dict[str, Any],
+    recorder: Recorder,
+    *,
+    remote_fd: int | None,
+    environment: dict[str, str] = ENVIRONMENT,
+) -> NoReturn:
+    """Hand over to the harness of this kind, in a process that looks like a fresh interpreter."""
+    module = sys.modules[HARNESSES[kind]]
+    for name in [name for name in sys.modules if name == "sandbox" or name.startswith("sandbox.")]:
+        del sys.modules[name]
+    os.environ.clear()
+    os.environ.update(environment)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    sys.path[:] = _standard_path
+    if remote_fd is not None:
+        arguments["remote_fd"] = remote_fd
+    sys.stdin = open(0, encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115 - lives as long as we
+    sys.stdout = open(1, "w", encoding="utf-8", buffering=1, closefd=False)  # noqa: SIM115 - as above
+    sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)  # noqa: SIM115
+    try:
+        code = module.run(arguments, recorder)
+    except BaseException as error:  # noqa: BLE001 - last resort: the harness itself failed, or was made to
+        with contextlib.suppress(Exception):
+            recorder.add("harness_error", type=type(error).__name__, message=str(error))
+        code = SETUP_FAILED
+    os._exit(code)

@@ -1,0 +1,44 @@
+"""Parse a candidate and its tests without running either: does it compile, and which tests must a run report?
+
+Runs in a bare job: limited, filtered, alone, and gone afterwards, because parsing hostile text may exhaust memory or
+stack. Serves both the syntax check and the preparation of a tested run.
+"""
+
+import sys
+from typing import Any
+
+from sandbox.inside import source, split, suite
+from sandbox.inside.records import Recorder
+
+RECURSION_LIMIT = 20_000  # walking a tree may go as deep as the parser let it be built
+
+
+def run(arguments: dict[str, Any], recorder: Recorder) -> int:
+    """Record `compiled` or `compile_error`, and for tests `plan` or `tests_error`. Always returns 0."""
+    sys.setrecursionlimit(RECURSION_LIMIT)
+    try:
+        candidate = source.parse(arguments["code"], arguments["filename"])
+    except source.SourceError as error:
+        recorder.add("compile_error", type=error.kind, message=error.message, line=error.line)
+        return 0
+    recorder.add("compiled")
+    if arguments["test_code"] is None:
+        return 0
+    try:
+        tests = source.parse(arguments["test_code"], "test_solution.py")
+        found = suite.read(tests)
+        remote = split.plan(candidate, tests, found)
+    except source.SourceError as error:
+        recorder.add("tests_error", type=error.kind, message=error.message, line=error.line)
+        return 0
+    except RecursionError:
+        recorder.add("tests_error", type="SyntaxError", message=source.TOO_DEEP, line=None)
+        return 0
+    recorder.add(
+        "plan",
+        tests=list(found.test_ids),
+        needs_pytest=found.needs_pytest,
+        may_skip=list(found.may_skip),
+        remote=remote,
+    )
+    return 0

@@ -1,0 +1,197 @@
+"""The few Linux system calls that `os` does not offer, through ctypes.
+
+Knows nothing of jobs. Every function raises `OSError` with the name of the call in its message. Numbers are given for
+x86_64 and aarch64; other machines are refused when the zygote starts.
+"""
+
+import ctypes
+import fcntl
+import os
+import platform
+import signal
+import socket
+import struct
+
+CLONE_NEWNS = 0x00020000
+CLONE_NEWCGROUP = 0x02000000
+CLONE_NEWUTS = 0x04000000
+CLONE_NEWIPC = 0x08000000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
+
+MS_NOSUID = 2
+MS_NODEV = 4
+MS_NOEXEC = 8
+MS_BIND = 4096
+MS_REC = 16384
+MS_PRIVATE = 1 << 18
+MNT_DETACH = 2
+
+PR_SET_PDEATHSIG = 1
+PR_SET_DUMPABLE = 4
+PR_SET_SECCOMP = 22
+PR_CAPBSET_DROP = 24
+PR_SET_NO_NEW_PRIVS = 38
+
+_NUMBERS = {"x86_64": {"clone": 56, "pivot_root": 155}, "aarch64": {"clone": 220, "pivot_root": 41}}
+_MOUNT_SETATTR = 442  # the same number on every architecture; Linux 5.12
+_CLOSE_RANGE = 436  # likewise; Linux 5.9
+_AT_FDCWD = -100
+_AT_RECURSIVE = 0x8000
+_ATTR_RDONLY_NOSUID_NODEV = 1 | 2 | 4
+_CAPABILITY_VERSION_3 = 0x20080522
+_LAST_CAPABILITY = 63
+_SIOCSIFFLAGS = 0x8914
+_IFF_UP_RUNNING = 0x41
+
+# PyDLL keeps the interpreter lock across the call: after a raw clone the child must not have to take it again.
+_libc = ctypes.PyDLL(None, use_errno=True)
+
+
+
+
+class _CapHeader(ctypes.Structure):
+    _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
+
+
+class _CapData(ctypes.Structure):
+    _fields_ = (("effective", ctypes.c_uint32), ("permitted", ctypes.c_uint32), ("inheritable", ctypes.c_uint32))
+
+
+class _MountAttr(ctypes.Structure):
+    _fields_ = (
+        ("attr_set", ctypes.c_uint64),
+        ("attr_clr", ctypes.c_uint64),
+        ("propagation", ctypes.c_uint64),
+        ("userns_fd", ctypes.c_uint64),
+    )
+
+
+class _FilterProgram(ctypes.Structure):
+    _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_void_p))
+
+
+def machine() -> str:
+    """Return the architecture, one of those whose call numbers we know; raises OSError for others."""
+    name = platform.machine()
+    if name not in _NUMBERS:
+        raise OSError(f"machine {name!r} is not supported; x86_64 and aarch64 are")
+    return name
+
+
+def _checked(result: int, what: str) -> int:
+    if result < 0:
+        error = ctypes.get_errno()
+        raise OSError(error, f"{what}: {os.strerror(error)}")
+    return result
+
+
+def _bytes(text: str | None) -> bytes | None:
+    return None if text is None else os.fsencode(text)
+
+
+def unshare(flags: int) -> None:
+    """Leave the namespaces named by the flags."""
+    _checked(_libc.unshare(ctypes.c_int(flags)), f"unshare({flags:#x})")
+
+
+def clone(flags: int) -> int:
+    """Fork into new namespaces: 0 in the child, the child's pid in the parent. The caller must be single-threaded."""
+    number = _NUMBERS[machine()]["clone"]
+    ctypes.pythonapi.PyOS_BeforeFork()
+    pid = int(_libc.syscall(number, ctypes.c_ulong(flags | signal.SIGCHLD), 0, 0, 0, 0))
+    if pid == 0:
+        ctypes.pythonapi.PyOS_AfterFork_Child()
+        return 0
+    error = ctypes.get_errno()
+    ctypes.pythonapi.PyOS_AfterFork_Parent()
+    if pid < 0:
+        raise OSError(error, f"clone({flags:#x}): {os.strerror(error)}")
+    return pid
+
+
+def mount(source: str | None, target: str, kind: str | None, flags: int, options: str | None = None) -> None:
+    """Call mount(2)."""
+    result = _libc.mount(_bytes(source), _bytes(target), _bytes(kind), ctypes.c_ulong(flags), _bytes(options))
+    _checked(result, f"mount {source} on {target}")
+
+
+def bind_read_only(source: str, target: str) -> None:
+    """Bind a file or a tree, with everything mounted below it, read-only, nosuid and nodev (Linux 5.12)."""
+    mount(source, target, None, MS_BIND | MS_REC)
+    lock_read_only(target)
+
+
+def lock_read_only(target: str, *, recursive: bool = True) -> None:
+    """Make the mount at `target`, and all below it unless told otherwise, read-only, nosuid and nodev."""
+    attributes = _MountAttr(_ATTR_RDONLY_NOSUID_NODEV, 0, 0, 0)
+    size = ctypes.c_size_t(ctypes.sizeof(attributes))
+    path = ctypes.c_char_p(os.fsencode(target))
+    flags = ctypes.c_uint(_AT_RECURSIVE if recursive else 0)
+    at = ctypes.c_int(_AT_FDCWD)
+    _checked(_libc.syscall(_MOUNT_SETATTR, at, path, flags, ctypes.byref(attributes), size), f"mount_setattr {target}")
+
+
+def unmount(target: str) -> None:
+    """Detach the mount at `target`."""
+    _checked(_libc.umount2(_bytes(target), ctypes.c_int(MNT_DETACH)), f"umount {target}")
+
+
+def pivot_root(new_root: str, old_root: str) -> None:
+    """Exchange the root of this mount namespace."""
+    number = _NUMBERS[machine()]["pivot_root"]
+    _checked(_libc.syscall(number, _bytes(new_root), _bytes(old_root)), "pivot_root")
+
+
+def prctl(option: int, value: int) -> None:
+    """Call prctl(2) with one value."""
+    zero = ctypes.c_ulong(0)
+    _checked(_libc.prctl(ctypes.c_int(option), ctypes.c_ulong(value), zero, zero, zero), f"prctl({option})")
+
+
+def install_filter(program: bytes) -> None:
+    """Install a seccomp filter for this process and all it starts; sets no_new_privs. It cannot be taken back."""
+    prctl(PR_SET_NO_NEW_PRIVS, 1)
+    buffer = ctypes.create_string_buffer(program, len(program))
+    header = _FilterProgram(len(program) // 8, ctypes.addressof(buffer))
+    zero = ctypes.c_ulong(0)
+    result = _libc.prctl(ctypes.c_int(PR_SET_SECCOMP), ctypes.c_ulong(2), ctypes.byref(header), zero, zero)
+    _checked(result, "prctl(PR_SET_SECCOMP)")
+
+
+def drop_capabilities() -> None:
+    """Empty the bounding set and every capability set of this process, for good."""
+    zero = ctypes.c_ulong(0)
+    for capability in range(_LAST_CAPABILITY + 1):
+        # The kernel answers EINVAL above its last capability: nothing more to drop.
+        if _libc.prctl(ctypes.c_int(PR_CAPBSET_DROP), ctypes.c_ulong(capability), zero, zero, zero) != 0:
+            break
+    header = _CapHeader(_CAPABILITY_VERSION_3, 0)
+    _checked(_libc.capset(ctypes.byref(header), ctypes.byref((_CapData * 2)())), "capset")
+
+
+def map_identity(inside_id: int, uid: int, gid: int) -> None:
+    """Write the one-line id maps of a new user namespace, whose processes appear inside as `inside_id`."""
+    for name, text in (
+        ("setgroups", "deny"),
+        ("uid_map", f"{inside_id} {uid} 1"),
+        ("gid_map", f"{inside_id} {gid} 1"),
+    ):
+        fd = os.open(f"/proc/self/{name}", os.O_WRONLY)
+        try:
+            os.write(fd, text.encode())
+        finally:
+            os.close(fd)
+
+
+def raise_loopback() -> None:
+    """Bring up `lo` in this network namespace, so that a program may talk to itself."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        fcntl.ioctl(sock, _SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", _IFF_UP_RUNNING))
+
+
+def close_from(first: int) -> None:
+    """Close every descriptor from `first` on (close_range, Linux 5.9)."""
+    last = ctypes.c_uint(0xFFFFFFFF)
+    _checked(_libc.syscall(_CLOSE_RANGE, ctypes.c_uint(first), last, ctypes.c_uint(0)), "close_range")

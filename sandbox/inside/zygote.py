@@ -1,0 +1,200 @@
+"""The warm process that starts every job: waits for requests, clones a job into fresh namespaces, reports its end.
+
+Single-threaded, pid 1 of the template's pid namespace, started by `sandbox/pool.py`, which owns the other end of the
+control socket. When that end closes, however its owner died, the zygote exits and the kernel ends every job with it.
+Per job it holds a private socket to the host: the job's end is reported there, and closing it kills the job.
+"""
+
+import gc
+import importlib
+import json
+import os
+import select
+import signal
+import socket
+import struct
+import sys
+import time
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from sandbox.inside import job, seccomp, syscalls, template, watchdog
+
+MAX_MESSAGE_BYTES = 64 * 1024
+MAX_FDS = 12
+WATCH_INTERVAL_S = 0.05  # how often memory is polled when no cgroup does it
+IDLE_POLL_S = 60.0  # never wait for ever: a lost event must not hang the service
+NEW_NAMESPACES = syscalls.CLONE_NEWPID | syscalls.CLONE_NEWNS | syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWNET
+STATUS = struct.Struct("<iq")  # wait status of the program, its peak resident size in KiB
+
+
+@dataclass
+class Running:
+    """One job in flight, as the zygote sees it."""
+
+    pid: int
+    pid_fd: int
+    host: socket.socket
+    status_fd: int
+    started: float
+    deadline: float
+    memory_bytes: int  # 0: a cgroup counts
+    peak_bytes: int = 0
+    ended_by: str = "exit"
+
+
+class Zygote:
+    """The event loop. One instance per process, for its whole life."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self._control = control
+        self._poll = select.poll()
+        self._poll.register(control, select.POLLIN)
+        self._by_pid_fd: dict[int, Running] = {}
+        self._by_host_fd: dict[int, Running] = {}
+        self._filter = seccomp.assemble()
+
+    def serve(self) -> NoReturn:
+        """Serve until the host goes away."""
+        while True:
+            for fd, _ in self._poll.poll(self._wait_ms()):
+                if fd == self._control.fileno():
+                    self._accept()
+                elif fd in self._by_pid_fd:
+                    self._finish(self._by_pid_fd[fd])
+                elif fd in self._by_host_fd:
+                    self._kill(self._by_host_fd[fd], "cancelled")
+            self._enforce()
+
+    def _wait_ms(self) -> float:
+        if not self._by_pid_fd:
+            return IDLE_POLL_S * 1000
+        now = time.monotonic()
+        wait = min(running.deadline for running in self._by_pid_fd.values()) - now
+        if any(running.memory_bytes for running in self._by_pid_fd.values()):
+            wait = min(wait, WATCH_INTERVAL_S)
+        return max(0.0, wait) * 1000 + 1
+
+    def _accept(self) -> None:
+        message, fds, _, _ = socket.recv_fds(self._control, MAX_MESSAGE_BYTES, MAX_FDS)
+        if not message:
+            os._exit(0)
+        request = json.loads(message)
+        named = dict(zip(request["fds"], fds, strict=True))
+        host = socket.socket(fileno=named.pop("host"))
+        status_read, status_write = os.pipe()
+        started = time.monotonic()
+        try:
+            pid = os.fork() if request["bare"] else syscalls.clone(NEW_NAMESPACES)
+        except OSError as error:
+            host.send(json.dumps({"error": f"starting a job: {error}"}).encode())
+            host.close()
+            for fd in (*named.values(), status_read, status_write):
+                os.close(fd)
+            return
+        if pid == 0:
+            host.close()
+            job.start(request, named, status_write, self._filter)
+        for fd in (*named.values(), status_write):
+            os.close(fd)
+        limits = request["limits"]
+        running = Running(
+            pid=pid,
+            pid_fd=os.pidfd_open(pid),
+            host=host,
+            status_fd=status_read,
+            started=started,
+            deadline=started + limits["time_s"],
+            memory_bytes=0 if "cgroup" in named or request["bare"] else limits["memory_bytes"],
+        )
+        self._by_pid_fd[running.pid_fd] = running
+        self._by_host_fd[host.fileno()] = running
+        self._poll.register(running.pid_fd, select.POLLIN)
+        self._poll.register(host, select.POLLIN)
+
+    def _kill(self, running: Running, why: str) -> None:
+        """Kill a job now; its end is reported when the kernel has taken all of it apart."""
+        if running.ended_by == "exit":
+            running.ended_by = why
+        running.deadline = time.monotonic() + IDLE_POLL_S
+        signal.pidfd_send_signal(running.pid_fd, signal.SIGKILL)
+        if self._by_host_fd.pop(running.host.fileno(), None) is not None:
+            self._poll.unregister(running.host)
+
+    def _enforce(self) -> None:
+        now = time.monotonic()
+        watched: dict[int, Running] = {}
+        for running in list(self._by_pid_fd.values()):
+            if running.deadline <= now:
+                self._kill(running, "time")
+            elif running.memory_bytes:
+                watched[running.pid] = running
+        if not watched:
+            return
+        for pid, used_bytes in watchdog.tree_memory(watched.keys()).items():
+            running = watched[pid]
+            running.peak_bytes = max(running.peak_bytes, used_bytes)
+            if used_bytes > running.memory_bytes:
+                self._kill(running, "memory")
+
+    def _finish(self, running: Running) -> None:
+        self._poll.unregister(running.pid_fd)
+        del self._by_pid_fd[running.pid_fd]
+        if self._by_host_fd.pop(running.host.fileno(), None) is not None:
+            self._poll.unregister(running.host)
+        _, raw, usage = os.wait4(running.pid, 0)
+        os.close(running.pid_fd)
+        status = os.read(running.status_fd, MAX_MESSAGE_BYTES)
+        os.close(running.status_fd)
+        reply = {
+            "ended_by": running.ended_by,
+            "wall_s": time.monotonic() - running.started,
+            "peak_bytes": max(running.peak_bytes, usage.ru_maxrss * 1024 if running.memory_bytes else 0),
+            **_read_status(status, raw),
+        }
+        try:
+            running.host.send(json.dumps(reply).encode())
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # the host no longer waits for this job
+        running.host.close()
+
+
+def _read_status(status: bytes, raw: int) -> dict[str, Any]:
+    """Turn what the job's init wrote, or the way it died, into the fields of a reply."""
+    if status.startswith(b"!"):
+        return {"error": status[1:].decode("utf-8", "replace")}
+    if len(status) == STATUS.size:
+        raw = STATUS.unpack(status)[0]
+    code = os.waitstatus_to_exitcode(raw)
+    return {"exit_code": code if code >= 0 else None, "signal": -code if code < 0 else None}
+
+
+def _warm(modules: list[str], hooks: list[str]) -> None:
+    """Import what jobs are likely to import, and run the harness's own warm-up."""
+    for name in modules:
+        importlib.import_module(name)
+    for name in hooks:
+        module, _, function = name.partition(":")
+        getattr(importlib.import_module(module), function)()
+
+
+def main(config: dict[str, Any]) -> NoReturn:
+    """Enter the template, warm up, say so, and serve. Never returns."""
+    control = socket.socket(fileno=config["control_fd"])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    job.load_harnesses()
+    try:
+        syscalls.machine()
+        template.enter(template.TemplateConfig(**config["template"]), control.fileno())
+    except (template.SetupError, OSError) as error:
+        control.send(json.dumps({"error": str(error)}).encode())
+        os._exit(1)
+    sys.path[:] = [path for path in sys.path if path != config["source_root"]]
+    job.remember_path()
+    sys.path.append(template.HARNESS)
+    sys.dont_write_bytecode = True
+    _warm(config["warm"], config["hooks"])
+    gc.collect()
+    gc.freeze()  # fewer pages are copied when a job touches the collector
+    control.send(b'{"ready": true}')
+    Zygote(control).serve()

@@ -1,0 +1,227 @@
+"""One job as the host sees it: what to run, the channels to it, and what came back.
+
+A job is anything that runs behind the wall: a program, its tests, a parse, a rating. Its output comes through pipes
+that are always drained, its results through shared memory that survives a kill. Knows nothing of languages, and
+nothing of how a job is started (`pool.py`, `unconfined.py`).
+"""
+
+import json
+import os
+import secrets
+import select
+import socket
+import tempfile
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from sandbox.inside import records
+from sandbox.types import Limits
+
+EndedBy = Literal["exit", "time", "memory", "output", "cancelled"]
+
+TAIL_BYTES = 64 * 1024  # kept of each stream: 4000 characters of at most 4 bytes, with room
+READ_BYTES = 256 * 1024
+CANCEL_POLL_S = 0.04  # how often a waiting thread looks at the caller's event; the promise is 100 ms
+GRACE_S = 5.0  # how long past its deadline the zygote may be silent before it counts as dead
+NONCE_BYTES = 16
+_RESULT_CHUNK = 64 * 1024
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to run behind the wall. `arguments` are plain data for the harness of this `kind`."""
+
+    kind: str
+    flavour: str
+    arguments: dict[str, Any]
+    limits: Limits
+    stdin: bytes = b""
+    bare: bool = False  # parse only: no namespaces of its own
+    requirements: str | None = None  # name of an installed set
+    remote: socket.socket | None = None  # channel to a partner job
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended. Tails hold the last TAIL_BYTES of each stream."""
+
+    ended_by: EndedBy
+    exit_code: int | None
+    signal: int | None
+    stdout: bytes
+    stderr: bytes
+    records: list[dict[str, Any]]
+    wall_s: float
+    peak_bytes: int | None
+
+    def find(self, event: str) -> dict[str, Any] | None:
+        """Return the first record of this kind."""
+        return next((record for record in self.records if record["event"] == event), None)
+
+
+class JobLostError(Exception):
+    """Raised when whoever ran the job went away without saying how it ended."""
+
+
+class JobSetupError(Exception):
+    """Raised when the job could not be started; the message is the zygote's."""
+
+
+def _memory_file(name: str) -> int:
+    """Return a descriptor of an anonymous file."""
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create(name, os.MFD_CLOEXEC)
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
+
+
+def _write_all(fd: int, content: bytes) -> None:
+    view = memoryview(content)
+    while view:
+        view = view[os.write(fd, view) :]
+    os.lseek(fd, 0, os.SEEK_SET)
+
+
+@dataclass
+class _Stream:
+    fd: int
+    tail: bytearray = field(default_factory=bytearray)
+
+    def take(self) -> int:
+        """Read what is there; return its size, 0 at the end."""
+        content = os.read(self.fd, READ_BYTES)
+        self.tail += content
+        if len(self.tail) > 2 * TAIL_BYTES:
+            del self.tail[:-TAIL_BYTES]
+        return len(content)
+
+
+class Channels:
+    """The descriptors of one job, both ends. Use as a context manager; leaving it closes all that is still open."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._nonce = secrets.token_hex(NONCE_BYTES)
+        self._open: set[int] = set()
+        payload, result, stdin = (self._own(_memory_file(name)) for name in ("payload", "result", "stdin"))
+        _write_all(payload, json.dumps({**job.arguments, "nonce": self._nonce}).encode())
+        os.ftruncate(result, records.CAPACITY_BYTES)
+        _write_all(stdin, job.stdin)
+        stdout, stdout_write = (self._own(fd) for fd in os.pipe())
+        stderr, stderr_write = (self._own(fd) for fd in os.pipe())
+        self._result = result
+        self._streams = (_Stream(stdout), _Stream(stderr))
+        self.host, self._peer = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.fds = {
+            "payload": payload,
+            "result": result,
+            "stdin": stdin,
+            "stdout": stdout_write,
+            "stderr": stderr_write,
+            "host": self._peer.fileno(),
+        }
+        if job.remote is not None:
+            self.fds["remote"] = job.remote.fileno()
+
+    def _own(self, fd: int) -> int:
+        self._open.add(fd)
+        return fd
+
+    def __enter__(self) -> "Channels":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for fd in self._open:
+            os.close(fd)
+        self._open.clear()
+        self.host.close()
+        self._peer.close()
+
+    def peer(self) -> socket.socket:
+        """Return a duplicate of the job's end of the control socket, for a supervisor on this side."""
+        return self._peer.dup()
+
+    def started(self) -> None:
+        """Close the ends that the job now holds."""
+        for name in ("payload", "stdin", "stdout", "stderr"):
+            fd = self.fds[name]
+            self._open.discard(fd)
+            os.close(fd)
+        self._peer.close()
+
+    def collect(self, cancelled: threading.Event | None) -> Outcome:
+        """Drain the job until it has ended. Raises `JobLostError` or `JobSetupError`."""
+        reply, over = self._pump(cancelled)
+        if "error" in reply:
+            raise JobSetupError(reply["error"])
+        ended_by = "output" if over and reply["ended_by"] == "cancelled" else reply["ended_by"]
+        return Outcome(
+            ended_by=ended_by,
+            exit_code=reply["exit_code"],
+            signal=reply["signal"],
+            stdout=bytes(self._streams[0].tail[-TAIL_BYTES:]),
+            stderr=bytes(self._streams[1].tail[-TAIL_BYTES:]),
+            records=records.parse(self._read_result(), self._nonce),
+            wall_s=reply["wall_s"],
+            peak_bytes=reply["peak_bytes"] or None,
+        )
+
+    def _pump(self, cancelled: threading.Event | None) -> tuple[dict[str, Any], bool]:
+        """Move bytes until the reply is here and both streams have ended; return it, and whether output ran over."""
+        poll = select.poll()
+        streams = {stream.fd: stream for stream in self._streams}
+        for fd in (*streams, self.host.fileno()):
+            poll.register(fd, select.POLLIN)
+        deadline = time.monotonic() + self._job.limits.time_s + GRACE_S
+        reply: dict[str, Any] | None = None
+        n_bytes, killed = 0, False
+        while streams or reply is None:
+            for fd, _ in poll.poll(self._wait_ms(deadline, cancelled)):
+                if fd == self.host.fileno():
+                    reply = self._read_reply()
+                    poll.unregister(fd)
+                    continue
+                n_read = streams[fd].take()
+                n_bytes += n_read
+                if n_read == 0:
+                    poll.unregister(fd)
+                    del streams[fd]
+            over = n_bytes > self._job.limits.output_bytes
+            if not killed and (over or (cancelled is not None and cancelled.is_set())):
+                killed = True
+                self._ask_to_kill()
+            if time.monotonic() > deadline:
+                raise JobLostError("the job's end was not reported in time")
+        return reply, n_bytes > self._job.limits.output_bytes
+
+    @staticmethod
+    def _wait_ms(deadline: float, cancelled: threading.Event | None) -> float:
+        left_s = max(0.0, deadline - time.monotonic())
+        return (min(left_s, CANCEL_POLL_S) if cancelled is not None else left_s) * 1000 + 1
+
+    def _ask_to_kill(self) -> None:
+        try:
+            self.host.send(b"kill")
+        except (BrokenPipeError, ConnectionResetError):
+            return  # it has just ended by itself
+
+    def _read_reply(self) -> dict[str, Any]:
+        try:
+            message = self.host.recv(READ_BYTES)
+        except ConnectionResetError:
+            message = b""
+        if not message:
+            raise JobLostError("the process that ran the job went away")
+        reply: dict[str, Any] = json.loads(message)
+        return reply
+
+    def _read_result(self) -> bytes:
+        found = bytearray()
+        while len(found) < records.CAPACITY_BYTES:
+            chunk = os.pread(self._result, _RESULT_CHUNK, len(found))
+            found += chunk
+            if not chunk or chunk[-1] == 0:
+                break
+        return bytes(found)

@@ -1,0 +1,255 @@
+"""`Sandbox`: run one untrusted program, or its tests, and say what happened.
+
+The flow of a request: check its fields, wait for a place, install its requirements, parse it (with tests), run it
+behind the wall, judge what was observed, rate it. Synchronous and thread-safe; nothing starts before the first use.
+Knows nothing of how jobs are isolated (`isolation.py`) or judged (`verdict.py`).
+"""
+
+import threading
+import time
+from dataclasses import replace
+from typing import Any
+
+from sandbox import languages, lint, requirements, workspace
+from sandbox.errors import SandboxError, SandboxUnavailableError
+from sandbox.gate import Gate
+from sandbox.isolation import REQUIREMENTS_INSIDE, Isolation, open_isolation
+from sandbox.jobs import Job, Outcome
+from sandbox.settings import SandboxSettings
+from sandbox.types import (
+    ExecutionRequest,
+    ExecutionResult,
+    Language,
+    Limits,
+    SandboxStatus,
+    SyntaxReport,
+    Verdict,
+)
+from sandbox.verdict import Judgement, TestPlan, compile_failure, judge_program, judge_tests
+
+STDOUT_CHARS = 4000  # documented lengths: the ends of the streams, the start of the message
+STDERR_CHARS = 2000
+MESSAGE_CHARS = 500
+_NOTHING = Outcome("exit", None, None, b"", b"", [], 0.0, None)  # of a program that was never started
+
+
+class Sandbox:
+    """Runs untrusted programs. Make one per process, share it between threads, close it at the end."""
+
+    def __init__(self, settings: SandboxSettings) -> None:
+        self._settings = settings
+        self._gate = Gate(settings.max_running, settings.max_waiting)
+        self._store = requirements.RequirementStore(settings)
+        self._lock = threading.Lock()
+        self._isolation: Isolation | None = None
+        self._unavailable: SandboxUnavailableError | None = None
+        self._closed = False
+        self._n_passed = self._n_failed = 0
+
+    def execute(self, request: ExecutionRequest, *, cancelled: threading.Event | None = None) -> ExecutionResult:
+        """Run a program, with its tests if it has any, and return what happened.
+
+        When `cancelled` is set from another thread, the program is killed within 100 ms.
+
+        Raises:
+            UnknownLanguageError: the language is not known.
+            InvalidRequestError: a file name, a requirement, a time limit or the size cannot be used.
+            SandboxBusyError: too many requests are running and waiting already.
+            ExecutionCancelledError: `cancelled` was set.
+            SandboxUnavailableError: no isolation works here.
+            SandboxError: our own machinery failed, or the sandbox is closed.
+        """
+        entry = languages.find_language(request.language)
+        files = workspace.check_request(request, entry.source_name, self._settings.max_source_bytes)
+        isolation = self._ready()
+        with self._gate.enter(cancelled):
+            execution = _Execution(self._settings, isolation, request, entry, cancelled)
+            result = execution.result(self._store, files)
+        with self._lock:
+            if result.success:
+                self._n_passed += 1
+            else:
+                self._n_failed += 1
+        return result
+
+    def check_syntax(self, code: str, language: str, filename: str | None = None) -> SyntaxReport:
+        """Tell whether the text parses. Executes nothing of it.
+
+        Raises:
+            UnknownLanguageError: the language is not known.
+            InvalidRequestError: the text is too large.
+            SandboxError: as for `execute`.
+        """
+        entry = languages.find_language(language)
+        workspace.check_size(self._settings.max_source_bytes, code)
+        isolation = self._ready()
+        name = filename or entry.source_name
+        with self._gate.enter(None):
+            started = time.monotonic()
+            job = _parse_job(self._settings, code, None, name)
+            error = _compile_error(isolation.run(job), job.limits)
+        errors: tuple[str, ...] = ()
+        if error is not None:
+            where = f" (line {error['line']})" if error["line"] is not None else ""
+            errors = (f"{error['type']}: {error['message']}{where}",)
+        return SyntaxReport(not errors, errors, entry.name, _milliseconds(time.monotonic() - started))
+
+    def languages(self) -> tuple[Language, ...]:
+        """Return every language the sandbox knows and the toolchain found for it."""
+        return languages.describe_languages()
+
+    def status(self) -> SandboxStatus:
+        """Tell what works here. The first call starts the plain zygote and runs the self-test (some 200 ms)."""
+        n_running, n_waiting = self._gate.counts()
+        tier = "none" if self._settings.isolation == "none" else "namespaces"
+        try:
+            isolation = self._ready()
+        except SandboxError as error:
+            return SandboxStatus(tier, ready=False, detail=error.message)
+        if isolation.tier == "none":
+            detail = "programs run WITHOUT isolation, as CINQUE_SANDBOX_ISOLATION=none asks"
+        else:
+            detail = f"the {isolation.tier} tier passed its self-test; memory is limited by {isolation.memory_control}"
+        with self._lock:
+            passed, failed = self._n_passed, self._n_failed
+        return SandboxStatus(isolation.tier, True, detail, n_running, n_waiting, passed + failed, passed, failed)  # noqa: FBT003 - fields in order
+
+    def close(self) -> None:
+        """Kill what runs and release everything. May be called twice; a closed sandbox stays closed."""
+        with self._lock:
+            self._closed = True
+            isolation, self._isolation = self._isolation, None
+        if isolation is not None:
+            isolation.close()
+
+    def _ready(self) -> Isolation:
+        with self._lock:
+            if self._closed:
+                raise SandboxError("the sandbox is closed; make a new one")
+            if self._unavailable is not None:
+                raise self._unavailable
+            if self._isolation is None:
+                try:
+                    self._isolation = open_isolation(self._settings)
+                except SandboxUnavailableError as error:
+                    self._unavailable = error
+                    raise
+            return self._isolation
+
+
+class _Execution:
+    """One request on its way through the sandbox."""
+
+    def __init__(
+        self,
+        settings: SandboxSettings,
+        isolation: Isolation,
+        request: ExecutionRequest,
+        entry: languages.LanguageEntry,
+        cancelled: threading.Event | None,
+    ) -> None:
+        self._settings = settings
+        self._isolation = isolation
+        self._request = request
+        self._entry = entry
+        self._cancelled = cancelled
+        self._limits = settings.limits(request.timeout_s)
+        self._requirements: str | None = None
+
+    def result(self, store: requirements.RequirementStore, files: dict[str, str]) -> ExecutionResult:
+        """Install, run, judge and rate."""
+        try:
+            if self._request.requirements:
+                wanted = requirements.check_requirements(
+                    self._request.requirements, self._settings.requirements_allowed
+                )
+                self._requirements = store.install(wanted, self._cancelled)
+        except requirements.DependencyError as error:
+            judgement = Judgement(
+                Verdict.COMPILE_ERROR, "DependencyError", str(error), compile_success=False
+            )
+            return self._describe(judgement, _NOTHING)
+        judgement, outcome = self._program(files) if self._request.test_code is None else self._tests(files)
+        return self._describe(judgement, outcome)
+
+    def _run(self, kind: str, flavour: str, arguments: dict[str, Any], limits: Limits) -> Outcome:
+        path = REQUIREMENTS_INSIDE if self._requirements else None
+        job = Job(
+            kind,
+            flavour,
+            {**arguments, "source_name": self._entry.source_name, "requirements_path": path},
+            limits,
+            stdin=self._request.stdin.encode("utf-8", "surrogatepass"),
+            requirements=self._requirements,
+        )
+        return self._isolation.run(job, self._cancelled)
+
+    def _program(self, files: dict[str, str]) -> tuple[Judgement, Outcome]:
+        outcome = self._run("program", self._entry.program_flavour, {"files": files}, self._limits)
+        return judge_program(outcome, self._limits), outcome
+
+    def _tests(self, files: dict[str, str]) -> tuple[Judgement, Outcome]:
+        test_code = self._request.test_code or ""
+        job = _parse_job(self._settings, self._request.code, test_code, self._entry.source_name)
+        parsed = self._isolation.run(job, self._cancelled)
+        error = _compile_error(parsed, job.limits)
+        if error is not None:
+            return compile_failure(error), _NOTHING
+        unusable = parsed.find("tests_error")
+        if unusable is not None:
+            text = f"the tests do not compile: {compile_failure(unusable).error_message}"
+            return Judgement(Verdict.COMPILE_ERROR, "TestSyntaxError", text), _NOTHING
+        record = parsed.find("plan")
+        if record is None or not record["tests"]:
+            text = "no tests were found in test_code: write def test_*, top-level asserts, or a call of a checker"
+            return Judgement(Verdict.WRONG_ANSWER, "NoTestsFound", text), _NOTHING
+        plan = TestPlan(tuple(record["tests"]), record["needs_pytest"], frozenset(record["may_skip"]))
+        flavour = self._entry.tests_flavour or self._entry.program_flavour
+        outcome = self._run("tests", flavour, {"files": files, "test_code": test_code}, self._limits)
+        return judge_tests(outcome, self._limits, plan, "in_process"), outcome
+
+    def _describe(self, judgement: Judgement, outcome: Outcome) -> ExecutionResult:
+        message = judgement.error_message
+        return ExecutionResult(
+            success=judgement.verdict is Verdict.OK,
+            compile_success=judgement.compile_success,
+            tests_run=judgement.tests_run,
+            tests_passed=judgement.tests_passed,
+            lint_score=self._lint_score(judgement),
+            stdout=outcome.stdout.decode("utf-8", "replace")[-STDOUT_CHARS:],
+            stderr=outcome.stderr.decode("utf-8", "replace")[-STDERR_CHARS:],
+            error_type=judgement.error_type,
+            error_message=None if message is None else message[:MESSAGE_CHARS],
+            execution_time_ms=_milliseconds(outcome.wall_s),
+            verdict=judgement.verdict,
+            exit_code=outcome.exit_code,
+            isolation=self._isolation.tier,
+            result_trust=judgement.result_trust,
+            peak_memory_bytes=outcome.peak_bytes,
+        )
+
+    def _lint_score(self, judgement: Judgement) -> float | None:
+        flavour = self._entry.lint_flavour
+        if flavour is None or not (self._settings.lint and self._request.lint and judgement.compile_success):
+            return None
+        limits = replace(self._settings.limits(None), time_s=self._settings.lint_timeout_s)
+        return lint.rate(self._isolation, self._request.code, self._entry.source_name, limits, self._cancelled)
+
+
+def _parse_job(settings: SandboxSettings, code: str, test_code: str | None, filename: str) -> Job:
+    limits = replace(settings.limits(None), time_s=settings.syntax_timeout_s)
+    arguments = {"code": code, "test_code": test_code, "filename": filename}
+    return Job("parse", "plain", arguments, limits, bare=True)
+
+
+def _compile_error(outcome: Outcome, limits: Limits) -> dict[str, Any] | None:
+    """Return the record of a parse that failed, also when the parser itself did not survive the text."""
+    error = outcome.find("compile_error")
+    if error is not None or outcome.find("compiled") is not None:
+        return error
+    reason = f"took longer than {limits.time_s:g} s" if outcome.ended_by == "time" else "needed too much memory"
+    return {"type": "SyntaxError", "message": f"the text could not be parsed: it {reason}", "line": None}
+
+
+def _milliseconds(seconds: float) -> int:
+    return round(seconds * 1000)

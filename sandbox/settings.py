@@ -1,0 +1,89 @@
+"""What an operator may set about the sandbox: `CINQUE_SANDBOX_*` in the environment.
+
+Units stand in the names and the descriptions. Nothing here is read at import; `SandboxSettings()` reads the
+environment once.
+"""
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AliasChoices, Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from sandbox.types import Limits
+
+MIB = 1024 * 1024
+
+
+class SandboxSettings(BaseSettings):
+    """Settings of the sandbox. Every field may be given as `CINQUE_SANDBOX_<NAME>`."""
+
+    model_config = SettingsConfigDict(env_prefix="CINQUE_SANDBOX_", frozen=True, populate_by_name=True)
+
+    isolation: Literal["auto", "namespaces", "none"] = Field(
+        "auto",
+        description="What separates programs from the host: auto (the strongest tier that passes its self-test, "
+        "never none), namespaces, or none (no protection at all; only for programs you trust).",
+    )
+    home: Path = Field(
+        Path("~/.cinque"),
+        validation_alias=AliasChoices("CINQUE_HOME", "home"),
+        description="Data folder; installed requirement sets are kept in its sandbox/requirements (path).",
+    )
+    default_timeout_s: float = Field(30.0, gt=0, description="Time limit of a request that names none (seconds).")
+    max_timeout_s: float = Field(60.0, gt=0, description="Longest time limit a request can have (seconds).")
+    memory_bytes: int = Field(
+        512 * MIB, ge=64 * MIB, description="Memory of one program and all its children together (bytes)."
+    )
+    output_bytes: int = Field(
+        16 * MIB, ge=64 * 1024, description="Standard output and error of one program together (bytes)."
+    )
+    workspace_bytes: int = Field(64 * MIB, ge=MIB, description="Size of a program's files, /tmp included (bytes).")
+    n_files: int = Field(4096, ge=64, description="Files and folders that a program may create (count).")
+    n_processes: int = Field(64, ge=4, description="Processes and threads of one program (count).")
+    n_open_files: int = Field(256, ge=32, description="Open files of one process (count).")
+    max_source_bytes: int = Field(
+        16 * MIB, ge=1024, description="Code, tests, files and standard input of one request together (bytes)."
+    )
+    max_running: int = Field(
+        default_factory=lambda: max(1, os.cpu_count() or 1), ge=1, le=256, description="Programs at once (count)."
+    )
+    max_waiting: int = Field(64, ge=0, description="Requests that may wait for a place; more are refused (count).")
+    lint: bool = Field(default=True, description="Whether results carry pylint's score (true or false).")
+    lint_timeout_s: float = Field(15.0, gt=0, description="Time that rating one program may take (seconds).")
+    syntax_timeout_s: float = Field(10.0, gt=0, description="Time that parsing one program may take (seconds).")
+    requirements_allowed: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Packages that requests may install, separated by commas; empty allows any (names)."
+    )
+    requirements_timeout_s: float = Field(
+        120.0, gt=0, description="Time that installing one requirement set may take (seconds)."
+    )
+    requirements_bytes: int = Field(
+        1024 * MIB, ge=MIB, description="Size that one installed requirement set may have (bytes)."
+    )
+
+    @field_validator("requirements_allowed", mode="before")
+    @classmethod
+    def _split_names(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(name.strip() for name in value.split(",") if name.strip())
+        return value
+
+    @property
+    def requirements_folder(self) -> Path:
+        """Where installed requirement sets are kept."""
+        return self.home.expanduser().resolve() / "sandbox" / "requirements"
+
+    def limits(self, timeout_s: float | None) -> Limits:
+        """Return the limits of one request; a time limit above the maximum is lowered to it."""
+        wanted = self.default_timeout_s if timeout_s is None else timeout_s
+        return Limits(
+            time_s=min(wanted, self.max_timeout_s),
+            memory_bytes=self.memory_bytes,
+            output_bytes=self.output_bytes,
+            workspace_bytes=self.workspace_bytes,
+            n_files=self.n_files,
+            n_processes=self.n_processes,
+            n_open_files=self.n_open_files,
+        )

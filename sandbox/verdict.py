@@ -1,0 +1,173 @@
+"""From what was observed to a verdict: limits and exit status first, then records, never the program's own text.
+
+A tested run passes only if every test that its source text holds was reported once, passed, and the run reached its
+end record. Anything less, whatever the exit status and however the output looks, is a failure that says why.
+"""
+
+import signal
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from sandbox.jobs import Outcome
+from sandbox.types import Limits, ResultTrust, Verdict
+
+_SAME_KIND = {"ModuleNotFoundError": "ImportError"}  # documented classes of the API that cover a subclass
+
+
+@dataclass(frozen=True)
+class TestPlan:
+    """Which tests a run must report, read from the tests' source before the candidate ran."""
+
+    __test__ = False  # not a test class, whatever pytest makes of its name
+
+    tests: tuple[str, ...]
+    needs_pytest: bool
+    may_skip: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The part of a result that says whether the program was right, and if not, why."""
+
+    verdict: Verdict
+    error_type: str | None = None
+    error_message: str | None = None
+    compile_success: bool = True
+    tests_run: int = 0
+    tests_passed: int = 0
+    result_trust: ResultTrust = "not_tested"
+
+
+def compile_failure(record: dict[str, Any]) -> Judgement:
+    """Return the judgement of a program that does not compile."""
+    message = str(record["message"])
+    if record["type"] != "SyntaxError":
+        message = f"{record['type']}: {message}"
+    if record["line"] is not None:
+        message = f"Line {record['line']}: {message}"
+    return Judgement(Verdict.COMPILE_ERROR, "SyntaxError", message, compile_success=False)
+
+
+def _limit_reached(outcome: Outcome, limits: Limits) -> Judgement | None:
+    if outcome.ended_by == "time" or outcome.signal == signal.SIGXCPU:
+        return Judgement(Verdict.TIME_LIMIT, "Timeout", f"Execution timed out after {limits.time_s:g}s")
+    if outcome.ended_by == "memory":
+        text = f"the program and its children used more than {limits.memory_bytes} bytes of memory"
+        return Judgement(Verdict.MEMORY_LIMIT, "MemoryLimit", text)
+    if outcome.ended_by == "output":
+        text = f"the program wrote more than {limits.output_bytes} bytes of output"
+        return Judgement(Verdict.OUTPUT_LIMIT, "OutputLimit", text)
+    return None
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _ended_badly(outcome: Outcome, limits: Limits) -> Judgement | None:
+    """Return the judgement of a run that was stopped, did not compile, died, or raised outside a test."""
+    stopped = _limit_reached(outcome, limits)
+    if stopped is not None:
+        return stopped
+    compile_error = outcome.find("compile_error")
+    if compile_error is not None:
+        return compile_failure(compile_error)
+    if outcome.signal is not None:
+        name = _signal_name(outcome.signal)
+        return Judgement(Verdict.SIGNALED, name, f"the program was ended by {name}")
+    raised = outcome.find("exception") or outcome.find("harness_error")
+    if raised is not None:
+        kind = str(raised["type"])
+        if kind == "MemoryError":
+            text = f"the program asked for more than {limits.memory_bytes} bytes of memory"
+            return Judgement(Verdict.MEMORY_LIMIT, "MemoryLimit", text)
+        where = f" (line {raised['line']})" if raised.get("line") else ""
+        message = f"{raised['message']}{where}" if raised["message"] else f"{kind}{where}"
+        return Judgement(Verdict.RUNTIME_ERROR, _SAME_KIND.get(kind, kind), message)
+    return None
+
+
+def judge_program(outcome: Outcome, limits: Limits) -> Judgement:
+    """Judge a program that was run without tests: it succeeded when it exited with status 0."""
+    bad = _ended_badly(outcome, limits)
+    if bad is not None:
+        return bad
+    if outcome.exit_code != 0:
+        text = f"the program exited with status {outcome.exit_code}"
+        return Judgement(Verdict.RUNTIME_ERROR, "SystemExit", text)
+    return Judgement(Verdict.OK)
+
+
+def judge_tests(outcome: Outcome, limits: Limits, plan: TestPlan, trust: ResultTrust) -> Judgement:
+    """Judge a program by its tests."""
+    reported = [record for record in outcome.records if record["event"] == "test"]
+    passed = sum(record["outcome"] == "passed" for record in reported)
+    n_run = sum(record["outcome"] != "skipped" for record in reported)
+    found = _ended_badly(outcome, limits) or _incomplete(outcome, reported, plan) or _first_failure(reported, plan)
+    if found is None and n_run == 0:
+        found = Judgement(Verdict.WRONG_ANSWER, "NoTestsRun", "every test was skipped, so nothing was checked")
+    if found is None:
+        found = Judgement(Verdict.OK)
+    return Judgement(
+        verdict=found.verdict,
+        error_type=found.error_type,
+        error_message=found.error_message,
+        compile_success=found.compile_success,
+        tests_run=n_run,
+        tests_passed=passed,
+        result_trust=trust if found.compile_success else "not_tested",
+    )
+
+
+def _incomplete(outcome: Outcome, reported: list[dict[str, Any]], plan: TestPlan) -> Judgement | None:
+    """Return why the reports are not those of a whole and honest run, if they are not."""
+    broken = outcome.find("collect_error")
+    if broken is not None:
+        return Judgement(Verdict.WRONG_ANSWER, "TestCollectionError", f"the tests do not load: {broken['message']}")
+    if outcome.find("end") is None:
+        text = f"the program ended (status {outcome.exit_code}) before its tests did: "
+        return Judgement(
+            Verdict.RUNTIME_ERROR, "TestsIncomplete", text + f"{len(reported)} of {len(plan.tests)} were reported"
+        )
+    problem = _mismatch(outcome, [str(record["id"]) for record in reported], plan)
+    if problem is not None:
+        return Judgement(Verdict.WRONG_ANSWER, "TestsTampered", problem)
+    failed = any(record["outcome"] == "failed" for record in reported)
+    if outcome.exit_code != 0 and not failed:
+        text = f"every test was reported but the run exited with status {outcome.exit_code}"
+        return Judgement(Verdict.WRONG_ANSWER, "TestsTampered", text)
+    return None
+
+
+def _mismatch(outcome: Outcome, reported: list[str], plan: TestPlan) -> str | None:
+    if not plan.needs_pytest:
+        if reported != list(plan.tests):
+            return f"the reported tests ({len(reported)}) are not those of the source ({len(plan.tests)})"
+        return None
+    collected = outcome.find("collected")
+    names = [str(name) for name in collected["tests"]] if collected is not None else []
+    if Counter(names) != Counter(reported):
+        return f"{len(names)} tests were collected but {len(reported)} reported"
+    missing = set(plan.tests) - {name.partition("[")[0] for name in names}
+    if missing:
+        return f"tests of the source were not run: {', '.join(sorted(missing)[:3])}"
+    return None
+
+
+def _first_failure(reported: list[dict[str, Any]], plan: TestPlan) -> Judgement | None:
+    for record in reported:
+        name = str(record["id"])
+        if record["outcome"] == "passed":
+            continue
+        if record["outcome"] == "skipped" and name.partition("[")[0] in plan.may_skip:
+            continue
+        kind = str(record["type"])
+        message = f"{name}: {record['message']}" if record["message"] else f"{name}: {kind}"
+        if record["outcome"] == "skipped":
+            return Judgement(Verdict.WRONG_ANSWER, "TestSkipped", f"{message} (skipped, so it did not pass)")
+        return Judgement(Verdict.WRONG_ANSWER, _SAME_KIND.get(kind, kind), message)
+    return None
