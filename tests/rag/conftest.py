@@ -1,8 +1,11 @@
 """Fixtures of retrieval's tests: a fake embedder, a home of one's own, and the real model loaded once."""
 
 import importlib.util
+import os
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -49,7 +52,38 @@ def post(retrieval: Retrieval) -> Callable[..., IndexReport]:
     return index
 
 
+@dataclass(frozen=True)
+class LoadedModel:
+    """The real embedder after its first use, and all that the first use wrote to stdout and stderr."""
+
+    embedder: SentenceTransformerEmbedder
+    output: bytes
+
+
 @pytest.fixture(scope="session")
-def minilm(tmp_path_factory: pytest.TempPathFactory) -> SentenceTransformerEmbedder:
-    """The real model, loaded at most once a session, with whatever weights this machine has."""
-    return SentenceTransformerEmbedder(RagSettings(home=tmp_path_factory.mktemp("minilm")))
+def loaded_minilm(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
+    """Load the real model, once a session, with whatever weights this machine has."""
+    folder = tmp_path_factory.mktemp("minilm")
+    embedder = SentenceTransformerEmbedder(RagSettings(home=folder))
+    with (folder / "output").open("w+b") as output, _descriptors_to(output.fileno()):
+        embedder.embed(["first use"])
+    return LoadedModel(embedder, (folder / "output").read_bytes())
+
+
+@pytest.fixture(scope="session")
+def minilm(loaded_minilm: LoadedModel) -> SentenceTransformerEmbedder:
+    return loaded_minilm.embedder
+
+
+@contextmanager
+def _descriptors_to(target: int) -> Iterator[None]:
+    """Send stdout and stderr to `target`, native code's too."""
+    saved = {number: os.dup(number) for number in (1, 2)}
+    try:
+        for number in saved:
+            os.dup2(target, number)
+        yield
+    finally:
+        for number, copy in saved.items():
+            os.dup2(copy, number)
+            os.close(copy)

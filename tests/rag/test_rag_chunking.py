@@ -3,6 +3,7 @@
 import inspect
 import json
 import random
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -14,12 +15,15 @@ from rag.types import Chunk, Document
 SOURCES = {
     "a.py": "import os\n\n# Adds.\n@cache\ndef add(a, b):\n    return a + b\n\nclass Stack:\n    '''Last in.'''\n\n"
     "    size = 0\n\n    def push(self, x):\n        self.x = x\n\n    limit = 3\n\nprint(add(1, 2))\n",
-    "a.js": "const add = (a, b) => {\n  return a + b;\n};\nexport class Stack {\n  push(x) {\n    this.x = x;\n  }\n}\n",
+    "a.js": "const add = (a, b) => {\n  return a + b;\n};\n"
+    "export class Stack {\n  push(x) {\n    this.x = x;\n  }\n}\n",
     "a.ts": "interface Shape {\n  area(): number;\n}\nnamespace Geo {\n  export function area(s: Shape) {\n"
     "    return s.area();\n  }\n}\n",
     "a.tsx": "export function View(p: { n: number }) {\n  return <b>{p.n}</b>;\n}\n",
-    "a.go": "package p\n\n// Push adds.\nfunc (s *Stack[T]) Push(x T) {\n\ts.x = x\n}\n\ntype Stack[T any] struct {\n\tx T\n}\n",
-    "a.rs": "/// Doc.\n#[derive(Debug)]\nstruct Stack {\n    x: u8,\n}\n\nimpl<T> Stack<T> {\n    fn push(&mut self) {\n"
+    "a.go": "package p\n\n// Push adds.\nfunc (s *Stack[T]) Push(x T) {\n\ts.x = x\n}\n\n"
+    "type Stack[T any] struct {\n\tx T\n}\n",
+    "a.rs": "/// Doc.\n#[derive(Debug)]\nstruct Stack {\n    x: u8,\n}\n\n"
+    "impl<T> Stack<T> {\n    fn push(&mut self) {\n"
     "        self.x = 1;\n    }\n}\n",
     "a.c": "struct point {\n  int x;\n};\n\n/* Adds. */\nstatic int *add(int a) {\n  return 0;\n}\n",
     "a.cpp": "namespace net {\nclass Socket {\n  void open() {\n  }\n};\n}\n\nvoid Socket::close() {\n}\n",
@@ -96,7 +100,7 @@ def test_a_real_module_is_cut_without_losing_a_line() -> None:
 
 def test_a_comment_and_a_decorator_belong_to_the_function_below() -> None:
     (add,) = [chunk for chunk in chunks_of("a.py", SOURCES["a.py"]) if chunk.symbol == "add"]
-    assert (add.start_line, add.end_line) == (3, 7)
+    assert (add.start_line, add.end_line) == (3, 6)
     (push,) = [chunk for chunk in chunks_of("a.go", SOURCES["a.go"]) if chunk.symbol == "Stack.Push"]
     assert push.text.startswith("// Push adds.")
 
@@ -120,7 +124,7 @@ def test_a_large_function_is_split_into_overlapping_pieces_of_one_name() -> None
     assert_nothing_is_lost(content, chunks)
     assert len(chunks) > 1
     assert {(chunk.kind, chunk.symbol) for chunk in chunks} == {("function", "big")}
-    assert all(after.start_line <= before.end_line for before, after in zip(chunks, chunks[1:], strict=False))
+    assert all(after.start_line <= before.end_line for before, after in pairwise(chunks))
 
 
 def test_functions_inside_a_large_function_are_chunks_of_their_own() -> None:

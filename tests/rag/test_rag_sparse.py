@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from rag.sparse import B, K1, SparseIndex, empty_table, split_words, weigh_words
+from rag.sparse import K1, B, SparseIndex, empty_table, split_words, weigh_words
 from rag.types import Chunk
 
 
