@@ -134,7 +134,7 @@ def _read_manifest(path: Path) -> Manifest:
 
 
 def _read_words(path: Path) -> ForwardTable:
-    with np.load(path, allow_pickle=False) as arrays:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         words = arrays["words"].tobytes().decode("utf-8")
         return ForwardTable(
             words=tuple(words.split("\n")) if words else (),

@@ -33,8 +33,8 @@ PATH_WEIGHT: Final = 1.5
 MAX_WORD_CHARS: Final = 64
 
 _IDENTIFIER: Final = re.compile(r"[^\W_]+(?:_+[^\W_]+)*|[^\W_]")
-# The parts of an identifier: HTTP | Header | parse | 64 | any other run of letters.
-_PART: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[^\W\d_A-Za-z]+")
+# The parts of an ASCII identifier: HTTP | Header | parse | 64. Words of other alphabets are split at `_` only.
+_PART: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 
 Floats: TypeAlias = NDArray[np.float32]
 Integers: TypeAlias = NDArray[np.int64]
@@ -48,8 +48,8 @@ def split_words(text: str) -> list[str]:
         if len(identifier) > MAX_WORD_CHARS:
             continue
         lowered = identifier.lower()
-        parts = [part.lower() for part in _PART.findall(identifier)]
-        words.extend(parts or (lowered,))
+        parts = _PART.findall(identifier) if identifier.isascii() else identifier.replace("_", " ").split()
+        words.extend(part.lower() for part in parts)
         if len(parts) > 1:
             words.append(lowered)
     return words
