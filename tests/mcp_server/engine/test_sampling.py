@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from mcp_server.engine.catalog import ModelCatalog
 from mcp_server.engine.grammar import grammar_of
 from mcp_server.engine.model_runner import ModelRunner
 from mcp_server.engine.sampler import Candidates, TokenSampler, token_logprob
+from mcp_server.engine.settings import EngineSettings
 from mcp_server.engine.types import GenerationRequest, Message, SamplingParams
 from mcp_server.errors import InvalidRequestError
 
@@ -42,9 +44,7 @@ REFERENCE = {
 
 
 @pytest.fixture(scope="module")
-def runner(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    from mcp_server.engine.settings import EngineSettings
-
+def runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelRunner]:
     settings = EngineSettings(home=tmp_path_factory.mktemp("home"))
     runner = ModelRunner(Path(ModelCatalog(settings).resolve(None).path), settings)
     yield runner
@@ -147,7 +147,8 @@ async def test_a_huge_upper_bound_is_dropped_rather_than_refused(engine: AsyncEn
 
 def test_logprobs_agree_with_a_plain_log_softmax(runner: ModelRunner) -> None:
     logits = draw_logits(runner, 3)
-    plain = [float(x) - math.log(math.fsum(math.exp(float(y)) for y in logits)) for x in logits]
+    total = math.fsum(math.exp(float(x)) for x in logits)
+    plain = [float(x) - math.log(total) for x in logits]
     reported = token_logprob(runner.vocabulary, logits, 17, 5)
     order = sorted(range(len(plain)), key=lambda token: -plain[token])
     assert reported.logprob == pytest.approx(plain[17], abs=1e-6)
