@@ -110,6 +110,7 @@ def test_strings_exclude_raw_control_characters(runner: ModelRunner, raw: str) -
         ({"grammar": 'root ::= root "a" | "b"'}, "grammar"),
         ({"grammar": "  "}, "grammar"),
         ({"grammar": "x" * 300_000}, "grammar"),
+        ({"grammar": "root ::= " + "(" * 20_000 + '"a"' + ")" * 20_000}, "grammar"),
         ({"grammar": 'root ::= "a"', "json_mode": True}, "grammar"),
         ({"json_schema": {"type": "no such type"}}, "json_schema"),
         ({"json_schema": {"$ref": "https://example.com/schema"}}, "json_schema"),
@@ -136,6 +137,12 @@ async def test_bad_sampling_is_refused_with_its_field(
     with pytest.raises(InvalidRequestError) as caught:
         await engine.generate(GenerationRequest(ASK, sampling=SamplingParams(**sampling)))
     assert caught.value.param == param
+
+
+async def test_parentheses_in_literals_are_not_nesting(engine: AsyncEngine) -> None:
+    grammar = 'root ::= "' + "(" * 2000 + '"? [(] # ' + "(" * 2000 + "\n"
+    sampling = SamplingParams(temperature=0, grammar=grammar, max_tokens=1)
+    assert (await engine.generate(GenerationRequest(ASK, sampling=sampling))).completions[0].text.startswith("(")
 
 
 async def test_a_huge_upper_bound_is_dropped_rather_than_refused(engine: AsyncEngine) -> None:
@@ -197,7 +204,7 @@ def test_a_bias_forces_and_forbids(runner: ModelRunner) -> None:
 @pytest.mark.parametrize(
     "penalty", [{"presence_penalty": 2.0}, {"frequency_penalty": 2.0}, {"repetition_penalty": 3.0}]
 )
-def test_a_penalised_token_is_not_chosen_again(runner: ModelRunner, penalty: dict[str, float]) -> None:
+def test_a_penalised_token_is_not_chosen_again(runner: ModelRunner, penalty: dict[str, Any]) -> None:
     logits = np.zeros(runner.vocabulary.n_tokens, np.float32)
     logits[10], logits[20] = 3.0, 2.0
     sampler = TokenSampler(runner.vocabulary, SamplingParams(temperature=0, **penalty), seed=1, grammar=None)
