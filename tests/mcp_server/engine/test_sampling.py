@@ -45,7 +45,7 @@ REFERENCE = {
 
 @pytest.fixture(scope="module")
 def runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelRunner]:
-    settings = EngineSettings(home=tmp_path_factory.mktemp("home"))
+    settings = EngineSettings(home=tmp_path_factory.mktemp("home"), kv_cache_tokens=2048)
     runner = ModelRunner(Path(ModelCatalog(settings).resolve(None).path), settings)
     yield runner
     runner.close()
