@@ -15,7 +15,7 @@ _PREFIX = "cinque-"
 
 
 class Slot:
-    """One reusable group. Not shared: exactly one job uses it between `arm` and `read`."""
+    """One reusable group. Not shared: exactly one job uses it at a time."""
 
     def __init__(self, folder: Path, *, version: int) -> None:
         self._folder = folder
@@ -39,14 +39,16 @@ class Slot:
             self._write("memory.max_usage_in_bytes" if self._v1 else "memory.peak", 0)
         self._kills_before = self._kills()
 
-    def read(self) -> tuple[int | None, bool]:
-        """Return the peak in bytes (None where the kernel cannot tell) and whether the limit killed a process."""
+    def peak_bytes(self) -> int | None:
+        """Return the most memory the job used, None where the kernel cannot tell."""
         try:
-            text = (self._folder / ("memory.max_usage_in_bytes" if self._v1 else "memory.peak")).read_text()
-            peak = int(text)
+            return int((self._folder / ("memory.max_usage_in_bytes" if self._v1 else "memory.peak")).read_text())
         except OSError:
-            peak = None
-        return peak, self._kills() > self._kills_before
+            return None
+
+    def has_killed(self) -> bool:
+        """Tell whether the limit killed a process since `arm`."""
+        return self._kills() > self._kills_before
 
     def close(self) -> None:
         """Remove the group; the kernel refuses while a process is in it, and then it stays behind, empty later."""
