@@ -156,6 +156,8 @@ def test_hits_stop_before_their_text_passes_the_token_budget(retrieval: Retrieva
         ({"max_results": 101}, "max_results"),
         ({"max_tokens": 0}, "max_tokens"),
         ({"path_glob": " "}, "path_glob"),
+        ({"path_glob": "!src/"}, "path_glob"),
+        ({"path_glob": "# src"}, "path_glob"),
         ({"collection": "../c"}, "collection"),
     ],
 )
