@@ -44,6 +44,7 @@ class Job:
     bare: bool = False  # parse only: no namespaces of its own
     requirements: str | None = None  # name of an installed set
     remote: socket.socket | None = None  # channel to a partner job
+    is_partner: bool = False  # ended by its partner: being killed is an outcome, not a cancellation
 
 
 @dataclass(frozen=True)
@@ -153,6 +154,8 @@ class Channels:
             self._open.discard(fd)
             os.close(fd)
         self._peer.close()
+        if self._job.remote is not None:
+            self._job.remote.close()  # else its partner would not hear the job end
 
     def collect(
         self, cancelled: threading.Event | None, over_memory: Callable[[], bool] | None = None
