@@ -2,6 +2,7 @@
 
     ApiError                         any code                what every door's `render_error` turns into its envelope
     └── BackendUnavailableError      backend_unavailable     the MCP server process is down
+    CommandError                     -                       what `cinque` cannot do as it was asked
 
 Doors render codes, never classes. A code that stands in no line of `STATUS` is a 500.
 """
@@ -66,3 +67,7 @@ class BackendUnavailableError(ApiError):
 
     def __init__(self, message: str) -> None:
         super().__init__(ErrorCode.BACKEND_UNAVAILABLE, message)
+
+
+class CommandError(Exception):
+    """Raised by a command that cannot be done as asked; the message is all that the person sees."""

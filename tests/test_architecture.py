@@ -7,6 +7,8 @@ run twice: on the project, where it must find nothing, and on a tiny bad tree, w
 import ast
 import graphlib
 import re
+import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -39,7 +41,7 @@ RULES: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     ),
     (("mcp_server.pipeline.**", "mcp_server.agent.**"), (OWN, "**.types", "mcp_server.errors")),
     # the seam, and what stands beside it
-    (("mcp_server.contract",), ("**.types",)),
+    (("mcp_server.contract", "mcp_server.ports"), ("**.types",)),
     (("mcp_server", "mcp_server.errors", "mcp_server.telemetry", "mcp_server.listening"), ()),
     (("mcp_server.settings",), ("sandbox.settings", "rag.settings", "mcp_server.*.settings")),
     (("mcp_server.durable",), ("**.types", "mcp_server.errors")),
@@ -92,14 +94,28 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "mcp_types": (*MCP, "shim/gateway.py", "shim/pipes.py", "shim/relay.py"),
 }
 
+# What a package is imported as where that is not its name, and what arrives only with another package.
+DISTRIBUTIONS: dict[str, str] = {
+    "faiss": "faiss-cpu",
+    "llama_cpp": "llama-cpp-python",
+    "mcp_types": "mcp",
+    "torch": "sentence-transformers",
+    "transformers": "sentence-transformers",
+    "typing_extensions": "pydantic",
+}
+
 # What may be imported inside a function, by which file, and why. Nothing else may: it would hide a cycle.
 LAZY: dict[tuple[str, str], str] = {
     ("mcp_server/__main__.py", "mcp_server.serve"): "joining a running engine must not wait for the MCP SDK (0.5 s)",
+    ("mcp_server/engine/async_engine.py", "mcp_server.engine.engine_host"): "loads llama.cpp, in the worker's thread",
     ("mcp_server/engine/catalog.py", "huggingface_hub"): "0.4 s; most starts download nothing",
     ("rag/dense.py", "faiss"): "0.15 s; lexical retrieval needs no vectors",
     ("rag/embedding.py", "sentence_transformers"): "3.8 s; nothing may wait for it before the first embedding",
     ("rag/embedding.py", "torch"): "as sentence_transformers",
     ("rag/embedding.py", "transformers"): "as sentence_transformers",
+    ("rag/ignore.py", "pathspec"): "0.02 s of the handshake; most starts index nothing",
+    ("rag/index.py", "rag.parts"): "loads NumPy, 0.1 s of the handshake",
+    ("rag/searching.py", "pathspec"): "as in rag/ignore.py",
     ("rag/weights.py", "huggingface_hub"): "0.4 s; weights on disk need no hub",
 }
 
@@ -109,6 +125,7 @@ BOUNDARIES: dict[str, str] = {
     "mcp_server/engine/worker.py": "worker thread: logged, then the error of every request it served",
     "shim/app.py": "door: logged, then the door's own 500",
     "shim/streaming.py": "door, after the first byte: logged, then an error frame of the dialect",
+    "shim/commands/__init__.py": "command line: a person's mistake is told in one line, a defect is raised again",
     "shim/gateway.py": "carried out of a task group that would wrap it, then raised again",
     "sandbox/inside/*.py": "beside the untrusted program: whatever it raises is its result and not our failure",
 }
@@ -211,6 +228,16 @@ def check_libraries(sources: tuple[Source, ...]) -> Iterator[str]:
                 yield f"{source.path}:{found.line}: imports {found.target}, which belongs to {', '.join(allowed)}"
 
 
+def check_declared(sources: tuple[Source, ...]) -> Iterator[str]:
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    declared = {re.split(r"[^\w-]", line)[0] for line in tomllib.loads(text)["project"]["dependencies"]}
+    known = {*sys.stdlib_module_names, *PACKAGES}
+    for source in sources:
+        for name in sorted({found.target.split(".")[0] for found in imports(source, set())} if source.module else ()):
+            if name not in known and DISTRIBUTIONS.get(name, name.replace("_", "-")) not in declared:
+                yield f"{source.path}: imports {name}, which pyproject.toml does not list"
+
+
 def check_lazy_imports(sources: tuple[Source, ...]) -> Iterator[str]:
     modules = {source.module for source in sources if source.module}
     for source in sources:
@@ -277,6 +304,7 @@ Check = Callable[[tuple[Source, ...]], Iterator[str]]
 CHECKS: tuple[Check, ...] = (
     check_import_rules,
     check_libraries,
+    check_declared,
     check_lazy_imports,
     check_cycles,
     check_lengths,
@@ -301,6 +329,7 @@ BAD_TREES: tuple[tuple[Check, dict[str, str], str], ...] = (
     (check_import_rules, {"mcp_server/newcomer.py": ""}, "no line of RULES"),
     (check_libraries, {"rag/store.py": "from faiss import IndexFlatIP"}, "which belongs to rag/dense.py"),
     (check_libraries, {"shim/doors/atlas/x.py": "import mcp.client"}, "imports mcp.client, which belongs to"),
+    (check_declared, {"rag/store.py": "import requests.sessions"}, "imports requests, which pyproject.toml does not"),
     (check_lazy_imports, {"rag/store.py": "def f():\n    import rag.types"}, "imports rag.types inside a function"),
     (check_cycles, {"rag/a.py": "import rag.b", "rag/b.py": "from rag import a"}, "import cycle: rag.a"),
     (check_lengths, {"tests/test_long.py": "\n" * (MAX_LINES + 1)}, f"{MAX_LINES + 1} lines"),

@@ -140,7 +140,7 @@ def test_a_setting_is_shown_with_its_variable_default_bounds_and_meaning() -> No
 
 def test_settings_that_a_module_only_imports_are_not_its_own() -> None:
     module = ModuleType("belt_settings")
-    module.BeltSettings = BeltSettings  # type: ignore[attr-defined]  # a module made for the test
+    module.BeltSettings = BeltSettings
     assert docs_script().settings_classes(module) == []
     assert docs_script().settings_classes(sys.modules[BeltSettings.__module__]) == [BeltSettings]
 

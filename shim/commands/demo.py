@@ -20,12 +20,13 @@ from rich.syntax import Syntax
 from rich.text import Text
 
 from mcp_server.telemetry import configure_logging
+from shim.commands import FAILED, run_async
 from shim.doors import DOORS
+from shim.errors import CommandError
 from shim.serve import serve
 from shim.settings import ShimSettings
 from shim.supervisor import joining_command
 
-FAILED = 1
 TIMEOUT_S = 300.0  # a large model on a laptop thinks for minutes
 SEED = 7  # the prepared question has one answer, today and tomorrow
 
@@ -60,24 +61,32 @@ class Answer:
 def run(options: argparse.Namespace) -> int:
     """Run the demo and return its exit status."""
     configure_logging("ERROR")
-    console = Console()
     question = options.request or QUESTION
-    tests = Path(options.tests).read_text(encoding="utf-8") if options.tests else None
-    if options.request is None and tests is None:
-        tests = TESTS
-    return anyio.run(_demo, console, question, tests)
+    return run_async("demo", _demo, Console(), question, options)
 
 
-async def _demo(console: Console, question: str, tests: str | None) -> int:
+async def _demo(console: Console, question: str, options: argparse.Namespace) -> int:
+    tests = _read_tests(options)
     free_ports = ShimSettings(ports={door.name: 0 for door in DOORS}, single_port=None)
     async with anyio.create_task_group() as group:
-        doors = await group.start(serve, free_ports, joining_command())
-        urls = {opened.door.name: opened.url for opened in doors}
+        opened = await group.start(serve, free_ports, joining_command())
+        urls = {door.door.name: door.url for door in opened.doors}
         headers = {"authorization": f"Bearer {free_ports.api_key}"} if free_ports.api_key else {}
         async with httpx.AsyncClient(timeout=TIMEOUT_S, headers=headers) as client:
             status = await _ask_and_run(console, client, urls, (question, tests))
         group.cancel_scope.cancel()
     return status
+
+
+def _read_tests(options: argparse.Namespace) -> str | None:
+    """Return the tests of the answer: the file's, or the prepared ones of the prepared question."""
+    if options.tests is None:
+        return TESTS if options.request is None else None
+    try:
+        return Path(options.tests).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"the tests cannot be read from {options.tests}: {error}"
+        raise CommandError(msg) from error
 
 
 async def _ask_and_run(
@@ -123,10 +132,10 @@ async def _stream_answer(console: Console, client: httpx.AsyncClient, url: str, 
     async with client.stream("POST", f"{url}/v1/chat/completions", json=body) as response:
         if response.is_error:
             await response.aread()
-            raise SystemExit(f"cinque demo: {response.json()['error']['message']}")
+            raise CommandError(response.json()["error"]["message"])
         async for event in _events(response):
             if "error" in event:
-                raise SystemExit(f"cinque demo: {event['error']['message']}")
+                raise CommandError(event["error"]["message"])
             first_s = first_s or time.perf_counter() - started_s
             model = event["model"]
             n_tokens = (event.get("usage") or {}).get("completion_tokens", n_tokens)
@@ -148,7 +157,7 @@ async def _events(response: httpx.Response) -> Any:
 async def _execute(client: httpx.AsyncClient, url: str, code: str, tests: str | None) -> dict[str, Any]:
     response = await client.post(f"{url}/execute", json={"code": code, "test_code": tests})
     if response.is_error:
-        raise SystemExit(f"cinque demo: {response.json()['detail']}")
+        raise CommandError(response.json()["detail"])
     result: dict[str, Any] = response.json()
     return result
 

@@ -2,22 +2,21 @@
 
 import argparse
 
-import anyio
 from rich.console import Console
 from rich.text import Text
 
 from mcp_server.contract import Finding
+from shim.commands import FAILED, run_async
 from shim.errors import ApiError
 from shim.gateway import Gateway
 from shim.supervisor import one_session
 
-FAILED = 1
 COLOURS = {"ok": "green", "degraded": "yellow", "missing": "red"}
 
 
 def run(_: argparse.Namespace) -> int:
     """Print every finding; the exit status is 1 when something needed is missing."""
-    return anyio.run(_diagnose)
+    return run_async("doctor", _diagnose)
 
 
 async def _diagnose() -> int:

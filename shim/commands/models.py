@@ -4,16 +4,13 @@ import argparse
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
-import anyio
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
 
-from shim.errors import ApiError
+from shim.commands import run_async
 from shim.gateway import Gateway, ProgressStep
 from shim.supervisor import one_session
-
-FAILED = 1
 
 Action = Callable[[Gateway, Console, argparse.Namespace], Awaitable[None]]
 
@@ -21,18 +18,13 @@ Action = Callable[[Gateway, Console, argparse.Namespace], Awaitable[None]]
 def run(options: argparse.Namespace) -> int:
     """Do the action; the exit status is 1 when it failed."""
     action = {"list": _list, "pull": _pull, "rm": _remove}[options.action]
-    return anyio.run(_in_session, action, options)
+    return run_async(f"models {options.action}", _in_session, action, options)
 
 
 async def _in_session(action: Action, options: argparse.Namespace) -> int:
     gateway = Gateway()
-    console = Console()
     async with one_session(gateway):
-        try:
-            await action(gateway, console, options)
-        except ApiError as error:
-            Console(stderr=True).print(f"[red]cinque models {options.action}:[/red] {error.message}", highlight=False)
-            return FAILED
+        await action(gateway, Console(), options)
     return 0
 
 

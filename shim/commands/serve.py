@@ -2,50 +2,45 @@
 
 import argparse
 import signal
-import sys
 
 import anyio
-from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from mcp_server.listening import PortInUseError
+from mcp_server.contract import ServerStatus
 from mcp_server.telemetry import configure_logging
+from shim.commands import run_async
 from shim.serve import OpenDoor, serve
 from shim.settings import ShimSettings
-from shim.supervisor import ChildSettingsError, serving_command
-
-SETTINGS_STATUS = 2
+from shim.supervisor import serving_command
 
 
 def run(_: argparse.Namespace) -> int:
     """Serve; the exit status is 0 after Ctrl-C, 2 when the settings cannot be used."""
-    status = 0
-    try:
-        settings = ShimSettings()
-        configure_logging(settings.log_level)
-        anyio.run(_serve, settings)
-    except* (ValidationError, ValueError, PortInUseError, ChildSettingsError) as failures:
-        for failure in failures.exceptions:
-            print(f"cinque serve: {_innermost(failure)}", file=sys.stderr)  # noqa: T201 - a command speaks to a person
-        status = SETTINGS_STATUS
-    return status
+    return run_async("serve", _serve)
 
 
-async def _serve(settings: ShimSettings) -> None:
+async def _serve() -> int:
+    settings = ShimSettings()
+    configure_logging(settings.log_level)
     async with anyio.create_task_group() as group:
         group.start_soon(_cancel_on_signal, group.cancel_scope)
-        doors = await group.start(serve, settings, serving_command())
-        _print(doors)
+        opened = await group.start(serve, settings, serving_command())
+        _print(opened.doors, await opened.gateway.status())
+    return 0
 
 
-def _print(doors: tuple[OpenDoor, ...]) -> None:
-    table = Table("door", "URL", "documentation", title="Cinque serves", title_justify="left")
-    for opened in doors:
-        table.add_row(opened.door.title, opened.url, f"{opened.url}/docs")
+def _print(doors: tuple[OpenDoor, ...], status: ServerStatus) -> None:
+    rows = [(opened.door.title, opened.url, f"{opened.url}/docs") for opened in doors]
+    rows += [("MCP, streamable HTTP", f"{status.http_url}/mcp", ""), ("MCP, SSE", f"{status.http_url}/sse", "")]
+    table = Table("serves", "URL", "documentation", box=None, padding=(0, 3, 0, 0))
+    for row in rows:
+        table.add_row(*row)
     console = Console()
     console.print(table)
-    console.print("MCP over HTTP: its URL stands in the log line 'mcp over http'. Ctrl-C stops everything.")
+    console.print(f"model    {status.inference_detail}", highlight=False)
+    console.print(f"sandbox  isolation {status.sandbox.isolation}: {status.sandbox.detail}", highlight=False)
+    console.print("Ctrl-C stops everything.")
 
 
 async def _cancel_on_signal(scope: anyio.CancelScope) -> None:
@@ -53,10 +48,3 @@ async def _cancel_on_signal(scope: anyio.CancelScope) -> None:
         async for _ in signals:
             scope.cancel()
             return
-
-
-def _innermost(error: BaseException) -> BaseException:
-    """Unwrap groups that hold one failure."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
