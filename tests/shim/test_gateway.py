@@ -125,7 +125,7 @@ async def test_a_model_is_pulled_with_progress_and_removed(tmp_path: Path) -> No
 
 async def test_a_program_crosses_unchanged(tmp_path: Path) -> None:
     failed = replace(PASSED, success=False, verdict=Verdict.SIGNALED, exit_code=None, lint_score=None, stdout="é\0")
-    request = ExecutionRequest("print()", "py", "assert f()", ("numpy",), 2.5, "in", {"a/b.txt": "text"})
+    request = ExecutionRequest("print()", "py", "assert f()", ("numpy",), 2.5, "in", {"a/b.txt": "text"}, lint=False)
     box = ScriptedSandbox([failed])
     async with connected(scripted_capabilities(tmp_path, sandbox=box)) as gateway:
         assert await gateway.execute(request) == failed
