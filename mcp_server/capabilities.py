@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from importlib import metadata
+
 import anyio
 import anyio.to_thread
 
@@ -39,13 +40,14 @@ class Capabilities:
     retrieval: Retriever
     scorer: Scorer
     diagnose: Callable[[], tuple[Finding, ...]]
+    http_url: str | None = None  # where this process serves MCP over HTTP
     version: str = field(default_factory=lambda: metadata.version("cinque"))
     started_at_s: float = field(default_factory=time.monotonic)
     pid: int = field(default_factory=os.getpid)
 
 
 @asynccontextmanager
-async def open_capabilities(settings: McpSettings) -> AsyncIterator[Capabilities]:
+async def open_capabilities(settings: McpSettings, http_url: str | None = None) -> AsyncIterator[Capabilities]:
     """Make the real capabilities from the environment's settings; close them on the way out."""
     engine_settings = EngineSettings()
     catalog = ModelCatalog(engine_settings)
@@ -60,6 +62,7 @@ async def open_capabilities(settings: McpSettings) -> AsyncIterator[Capabilities
             sandbox=sandbox,
             retrieval=retrieval,
             scorer=DisabledScorer(),
+            http_url=http_url,
             diagnose=Doctor(settings, catalog, sandbox, retrieval).findings,
         )
     finally:

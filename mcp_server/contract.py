@@ -164,6 +164,7 @@ class ServerStatus:
     pid: int
     version: str
     uptime_s: float
+    http_url: str | None  # where `/mcp` and `/sse` are; None when this process serves no HTTP
     inference_ready: bool  # a model can be loaded, or is
     inference_detail: str
     lens_ready: bool

@@ -6,6 +6,7 @@ outlives the shim or IDE that started it.
 
 import logging
 import signal
+import socket
 from collections.abc import Sequence
 
 import anyio
@@ -16,7 +17,7 @@ from mcp_server.capabilities import Capabilities, open_capabilities
 from mcp_server.errors import CinqueError
 from mcp_server.settings import McpSettings
 from mcp_server.telemetry import configure_logging
-from mcp_server.transports import serve_http, serve_joiners, serve_stdio
+from mcp_server.transports import bind_http, serve_http, serve_joiners, serve_stdio
 
 log = logging.getLogger(__name__)
 
@@ -46,13 +47,16 @@ def _check_exposure(settings: McpSettings, transports: Sequence[str]) -> None:
 
 
 async def _serve(settings: McpSettings, transports: tuple[str, ...]) -> None:
-    async with open_capabilities(settings) as capabilities, anyio.create_task_group() as group:
+    # Bound before anything opens: a port in use must not cost the loading of a model.
+    listener, url = bind_http(settings) if set(transports) & {"sse", "http"} else (None, None)
+    async with open_capabilities(settings, url) as capabilities, anyio.create_task_group() as group:
         group.start_soon(_cancel_on_signal, group.cancel_scope)
         server = build_server(capabilities)
-        if set(transports) & {"sse", "http"}:
-            await group.start(serve_http, server, settings)
-            if hasattr(signal, "SIGUSR1"):  # a platform with Unix sockets
+        if listener is not None:
+            await group.start(serve_http, server, settings, listener)
+            if hasattr(socket, "AF_UNIX"):
                 await group.start(serve_joiners, server, settings)
+            log.info("mcp over http", extra={"url": url})
             if settings.preload:
                 group.start_soon(_preload, capabilities)
         if "stdio" in transports:

@@ -6,7 +6,7 @@ environment; a malformed one stops the start with the variable's name, its value
 
 from pathlib import Path
 
-from pydantic import AliasChoices, Field
+from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -17,14 +17,14 @@ class McpSettings(BaseSettings):
 
     home: Path = Field(
         default=Path("~/.cinque"),
-        validation_alias=AliasChoices("home", "CINQUE_HOME"),
+        validation_alias="CINQUE_HOME",
         description="Folder for models, indexes and run files (path)",
     )
     host: str = Field(default="127.0.0.1", description="Address the HTTP transports listen on (IP address)")
     port: int = Field(default=8800, ge=0, le=65535, description="Port of the HTTP transports; 0: a free one (port)")
     api_key: str = Field(
         default="",
-        validation_alias=AliasChoices("api_key", "CINQUE_API_KEY"),
+        validation_alias="CINQUE_API_KEY",
         description="Key that HTTP clients send as `Authorization: Bearer`; needed to listen beyond loopback (text)",
     )
     allowed_hosts: tuple[str, ...] = Field(
@@ -37,7 +37,7 @@ class McpSettings(BaseSettings):
     log_level: str = Field(
         default="INFO",
         pattern="^(?i:debug|info|warning|error)$",
-        validation_alias=AliasChoices("log_level", "CINQUE_LOG_LEVEL"),
+        validation_alias="CINQUE_LOG_LEVEL",
         description="Log level of both processes (name)",
     )
     page_size: int = Field(default=100, ge=1, le=1000, description="Items a list tool returns at most (count)")

@@ -5,8 +5,8 @@ engine with the shim: there is never a second model in memory. Nothing but JSON-
 """
 
 import hmac
-import logging
 import os
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, cast
@@ -28,24 +28,31 @@ from mcp_server import listening
 from mcp_server.join import socket_path
 from mcp_server.settings import McpSettings
 
-log = logging.getLogger(__name__)
-
 
 async def serve_stdio(server: MCPServer[Any]) -> None:
     """Serve stdin and stdout until stdin ends."""
     await server.run_stdio_async()
 
 
-async def serve_http(
-    server: MCPServer[Any], settings: McpSettings, *, task_status: TaskStatus[str] = anyio.TASK_STATUS_IGNORED
-) -> None:
-    """Serve `/mcp`, `/sse` and `/health` until cancelled; starts with the base URL."""
+def bind_http(settings: McpSettings) -> tuple[socket.socket, str]:
+    """Bind the port of the HTTP transports; return it with its base URL.
+
+    Raises:
+        PortInUseError: when something else holds it.
+    """
     listener = listening.bind(settings.host, settings.port, name="the MCP server", setting="CINQUE_MCP_PORT")
-    url = f"http://{settings.host}:{listener.getsockname()[1]}"
-    async with anyio.create_task_group() as group:
-        await group.start(listening.serve, http_app(server, settings), [listener])
-        log.info("mcp over http", extra={"url": url})
-        task_status.started(url)
+    return listener, f"http://{settings.host}:{listener.getsockname()[1]}"
+
+
+async def serve_http(
+    server: MCPServer[Any],
+    settings: McpSettings,
+    listener: socket.socket,
+    *,
+    task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve `/mcp`, `/sse` and `/health` until cancelled."""
+    await listening.serve(http_app(server, settings), [listener], task_status=task_status)
 
 
 def http_app(server: MCPServer[Any], settings: McpSettings) -> Starlette:

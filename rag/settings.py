@@ -6,7 +6,7 @@ BM25's k1 and b) are not here: they stand at the head of their own module, becau
 
 from pathlib import Path
 
-from pydantic import AliasChoices, Field
+from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -17,7 +17,7 @@ class RagSettings(BaseSettings):
 
     home: Path = Field(
         Path("~/.cinque"),
-        validation_alias=AliasChoices("home", "CINQUE_HOME"),
+        validation_alias="CINQUE_HOME",
         description="Data folder of Cinque; retrieval keeps everything under its `rag` folder (path).",
     )
 

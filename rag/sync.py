@@ -188,9 +188,9 @@ def _walk(root: Path, settings: RagSettings, skipped: list[SkippedFile]) -> Iter
         for entry in entries:
             path = folder + entry.name
             if entry.is_dir(follow_symlinks=False):
-                if entry.name not in UNWANTED_FOLDERS and not rules.is_ignored(f"{prefix}{path}/"):
+                if entry.name not in UNWANTED_FOLDERS and not rules.is_ignored(prefix + path, is_folder=True):
                     folders.append((f"{path}/", rules))
-            elif not rules.is_ignored(prefix + path):
+            elif entry.name != ".git" and not rules.is_ignored(prefix + path, is_folder=False):
                 found = _consider(entry, path, settings)
                 if isinstance(found, SkippedFile):
                     skipped.append(found)

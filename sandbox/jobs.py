@@ -5,6 +5,7 @@ that are always drained, its results through shared memory that survives a kill.
 nothing of how a job is started (`pool.py`, `unconfined.py`).
 """
 
+import contextlib
 import json
 import os
 import secrets
@@ -13,6 +14,7 @@ import socket
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -24,6 +26,7 @@ EndedBy = Literal["exit", "time", "memory", "output", "cancelled"]
 TAIL_BYTES = 64 * 1024  # kept of each stream: 4000 characters of at most 4 bytes, with room
 READ_BYTES = 256 * 1024
 CANCEL_POLL_S = 0.04  # how often a waiting thread looks at the caller's event; the promise is 100 ms
+MEMORY_POLL_S = 0.2  # how often a running job is asked about whether its memory group had to kill
 GRACE_S = 5.0  # how long past its deadline the zygote may be silent before it counts as dead
 NONCE_BYTES = 16
 _RESULT_CHUNK = 64 * 1024
@@ -41,6 +44,7 @@ class Job:
     bare: bool = False  # parse only: no namespaces of its own
     requirements: str | None = None  # name of an installed set
     remote: socket.socket | None = None  # channel to a partner job
+    is_partner: bool = False  # ended by its partner: being killed is an outcome, not a cancellation
 
 
 @dataclass(frozen=True)
@@ -150,15 +154,23 @@ class Channels:
             self._open.discard(fd)
             os.close(fd)
         self._peer.close()
+        if self._job.remote is not None:
+            self._job.remote.close()  # else its partner would not hear the job end
 
-    def collect(self, cancelled: threading.Event | None) -> Outcome:
-        """Drain the job until it has ended. Raises `JobLostError` or `JobSetupError`."""
-        reply, over = self._pump(cancelled)
+    def collect(
+        self, cancelled: threading.Event | None, over_memory: Callable[[], bool] | None = None
+    ) -> Outcome:
+        """Drain the job until it has ended.
+
+        The job is killed when `cancelled` is set, when it wrote too much, or when `over_memory` says so.
+        Raises `JobLostError` or `JobSetupError`.
+        """
+        reply, killed_for = self._pump(cancelled, over_memory)
         if "error" in reply:
             raise JobSetupError(reply["error"])
-        ended_by = "output" if over and reply["ended_by"] == "cancelled" else reply["ended_by"]
+        ended_by = reply["ended_by"]
         return Outcome(
-            ended_by=ended_by,
+            ended_by=killed_for if killed_for is not None and ended_by == "cancelled" else ended_by,
             exit_code=reply["exit_code"],
             signal=reply["signal"],
             stdout=bytes(self._streams[0].tail[-TAIL_BYTES:]),
@@ -168,17 +180,22 @@ class Channels:
             peak_bytes=reply["peak_bytes"] or None,
         )
 
-    def _pump(self, cancelled: threading.Event | None) -> tuple[dict[str, Any], bool]:
-        """Move bytes until the reply is here and both streams have ended; return it, and whether output ran over."""
+    def _pump(
+        self, cancelled: threading.Event | None, over_memory: Callable[[], bool] | None
+    ) -> tuple[dict[str, Any], EndedBy | None]:
+        """Move bytes until the reply is here and both streams have ended; return it, and why we killed the job."""
         poll = select.poll()
         streams = {stream.fd: stream for stream in self._streams}
         for fd in (*streams, self.host.fileno()):
             poll.register(fd, select.POLLIN)
         deadline = time.monotonic() + self._job.limits.time_s + GRACE_S
+        look_at_s = CANCEL_POLL_S if cancelled is not None else MEMORY_POLL_S
         reply: dict[str, Any] | None = None
-        n_bytes, killed = 0, False
+        n_bytes = 0
+        killed_for: EndedBy | None = None
         while streams or reply is None:
-            for fd, _ in poll.poll(self._wait_ms(deadline, cancelled)):
+            ready = poll.poll(look_at_s * 1000)
+            for fd, _ in ready:
                 if fd == self.host.fileno():
                     reply = self._read_reply()
                     poll.unregister(fd)
@@ -188,24 +205,31 @@ class Channels:
                 if n_read == 0:
                     poll.unregister(fd)
                     del streams[fd]
-            over = n_bytes > self._job.limits.output_bytes
-            if not killed and (over or (cancelled is not None and cancelled.is_set())):
-                killed = True
-                self._ask_to_kill()
+            if killed_for is None:
+                killed_for = self._why_kill(n_bytes, cancelled, over_memory if not ready else None)
             if time.monotonic() > deadline:
                 raise JobLostError("the job's end was not reported in time")
-        return reply, n_bytes > self._job.limits.output_bytes
+        return reply, killed_for
 
-    @staticmethod
-    def _wait_ms(deadline: float, cancelled: threading.Event | None) -> float:
-        left_s = max(0.0, deadline - time.monotonic())
-        return (min(left_s, CANCEL_POLL_S) if cancelled is not None else left_s) * 1000 + 1
+    def _why_kill(
+        self, n_bytes: int, cancelled: threading.Event | None, over_memory: Callable[[], bool] | None
+    ) -> EndedBy | None:
+        """Return why the job must end now, after asking for it; None while it may go on."""
+        why: EndedBy | None = None
+        if cancelled is not None and cancelled.is_set():
+            why = "cancelled"
+        elif n_bytes > self._job.limits.output_bytes:
+            why = "output"
+        elif over_memory is not None and over_memory():
+            why = "memory"
+        if why is not None:
+            self._ask_to_kill()
+        return why
 
     def _ask_to_kill(self) -> None:
-        try:
-            self.host.send(b"kill")
-        except (BrokenPipeError, ConnectionResetError):
-            return  # it has just ended by itself
+        # Hanging up one way is the request: a message that nobody read would reset the reply away.
+        with contextlib.suppress(OSError):  # it has just ended by itself
+            self.host.shutdown(socket.SHUT_WR)
 
     def _read_reply(self) -> dict[str, Any]:
         try:

@@ -263,7 +263,7 @@ class ZygotePool:
             except JobSetupError as error:
                 raise SandboxError(f"a job could not be started: {error}") from error
             else:
-                if outcome.ended_by == "cancelled":
+                if outcome.ended_by == "cancelled" and not job.is_partner:
                     raise ExecutionCancelledError("the execution was cancelled; its program was killed")
                 return outcome
         raise AssertionError("unreachable")
@@ -278,7 +278,7 @@ class ZygotePool:
                     fds["cgroup"] = slot.procs_fd
                 zygote.submit(job, fds)
                 channels.started()
-                outcome = channels.collect(cancelled)
+                outcome = channels.collect(cancelled, None if slot is None else slot.has_killed)
             return outcome if slot is None else _with_memory(outcome, slot)
         finally:
             if slot is not None and self._slots is not None:
@@ -316,6 +316,5 @@ class ZygotePool:
 
 def _with_memory(outcome: Outcome, slot: Slot) -> Outcome:
     """Add what the job's control group counted."""
-    peak, killed = slot.read()
-    ended_by = "memory" if killed and outcome.ended_by == "exit" else outcome.ended_by
-    return replace(outcome, peak_bytes=peak or outcome.peak_bytes, ended_by=ended_by)
+    ended_by = "memory" if outcome.ended_by == "exit" and slot.has_killed() else outcome.ended_by
+    return replace(outcome, peak_bytes=slot.peak_bytes() or outcome.peak_bytes, ended_by=ended_by)

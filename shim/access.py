@@ -9,7 +9,7 @@ import re
 import time
 import uuid
 from collections.abc import Callable
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
@@ -26,7 +26,7 @@ log = logging.getLogger("cinque.access")
 
 CLIENT_GONE = 499  # nobody was left to answer; nginx's number, which log readers know
 OPEN_PATHS = ("/docs", "/openapi.json", "/metrics")
-ACCEPTED_ID = re.compile(r"[\w.:-]{1,128}")  # a caller's own id is kept when it is harmless in a log line
+ACCEPTED_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)  # a caller's own id is kept when it is harmless in a log line
 
 Respond = Callable[[Door, Services, ApiError], Response]
 
@@ -119,11 +119,19 @@ class Guard:
 def _is_known_host(host: str, settings: ShimSettings) -> bool:
     if settings.api_key or "*" in settings.allowed_hosts:
         return True  # with a key, rebinding gains nothing: the page does not have it
-    name = urlsplit(f"//{host}").hostname or ""
+    name = _split(f"//{host}").hostname or ""
     return name in LOOPBACK or name in settings.allowed_hosts
 
 
 def _is_known_origin(origin: str, host: str, settings: ShimSettings) -> bool:
     if "*" in settings.cors_origins or origin in settings.cors_origins:
         return True
-    return urlsplit(origin).netloc == host
+    return _split(origin).netloc == host
+
+
+def _split(url: str) -> SplitResult:
+    """Split *url*; one that is none, as with an unpaired bracket, has no parts."""
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return SplitResult("", "", "", "", "")

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 import anyio
 from pydantic import BaseModel, ValidationError
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
@@ -51,7 +52,9 @@ def build_door(door: Door, services: Services, metrics: Metrics) -> ASGIApp:
         ),
         Middleware(Guard, door=door, services=services, respond=_respond),
     ]
-    app = Starlette(routes=routes, middleware=middleware)
+    app = Starlette(
+        routes=routes, middleware=middleware, exception_handlers={HTTPException: _in_envelope(door, services)}
+    )
     app.router.redirect_slashes = False
     app.router.default = _not_found(door, services)
     return app
@@ -181,6 +184,19 @@ def _respond(door: Door, services: Services, error: ApiError) -> JSONResponse:
     """Render *error* in the door's envelope."""
     headers = {"retry-after": str(services.settings.retry_after_s)} if error.is_retryable else None
     return JSONResponse(door.render_error(error), status_code=error.status, headers=headers)
+
+
+def _in_envelope(door: Door, services: Services) -> Callable[[Request, Exception], Response]:
+    """Make the handler of what Starlette itself refuses: another method than GET for a page of documentation."""
+
+    def handle(request: Request, error: Exception) -> Response:
+        allowed = (getattr(error, "headers", None) or {}).get("Allow", "GET")
+        refusal = ApiError(METHOD_NOT_ALLOWED, f"{request.method} is not a method of {request.url.path}; use {allowed}")
+        response = _respond(door, services, refusal)
+        response.headers["allow"] = allowed
+        return response
+
+    return handle
 
 
 def _not_found(door: Door, services: Services) -> ASGIApp:

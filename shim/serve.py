@@ -32,10 +32,16 @@ class OpenDoor:
     url: str
 
 
-async def serve(
-    settings: ShimSettings, command: Sequence[str], *, task_status: TaskStatus[tuple[OpenDoor, ...]]
-) -> None:
-    """Serve every door until cancelled, with *command* as the MCP server; starts with the doors' URLs.
+@dataclass(frozen=True)
+class Opened:
+    """Everything that is being served. The MCP server behind the gateway may still be starting."""
+
+    doors: tuple[OpenDoor, ...]
+    gateway: Gateway
+
+
+async def serve(settings: ShimSettings, command: Sequence[str], *, task_status: TaskStatus[Opened]) -> None:
+    """Serve every door until cancelled, with *command* as the MCP server; starts when all ports accept connections.
 
     Raises:
         PortInUseError: when a port cannot be bound; nothing was started.
@@ -51,7 +57,7 @@ async def serve(
         await group.start(supervisor.run)
         sockets = list(dict.fromkeys(listeners.values()))
         await group.start(listening.serve, _app(settings, apps, listeners), sockets)
-        task_status.started(_open_doors(settings, services))
+        task_status.started(Opened(_open_doors(settings, services), gateway))
 
 
 def _bind(settings: ShimSettings) -> dict[str, socket.socket]:

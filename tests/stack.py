@@ -6,7 +6,7 @@
 
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import httpx
@@ -166,10 +166,43 @@ def scripted_capabilities(
 
 @asynccontextmanager
 async def connected_gateway(capabilities: Capabilities, restart_wait_s: float = 0.05) -> AsyncIterator[Gateway]:
-    """Connect a gateway to a server over *capabilities*, without a process between them."""
+    """Connect a gateway to a server over *capabilities*, without a process between them; closes their retrieval."""
     gateway = Gateway(restart_wait_s)
-    async with gateway.connected(build_server(capabilities)):
-        yield gateway
+    try:
+        async with gateway.connected(build_server(capabilities)):
+            yield gateway
+    finally:
+        capabilities.retrieval.close()
+
+
+@asynccontextmanager
+async def open_door(
+    door: Door,
+    home: Path,
+    *,
+    engine: Engine | None = None,
+    sandbox: ScriptedSandbox | None = None,
+    models: Sequence[str] = (),
+    **settings: object,
+) -> AsyncIterator[httpx.AsyncClient]:
+    """Open *door* over scripted capabilities and give a client of it."""
+    capabilities = scripted_capabilities(home, engine=engine, sandbox=sandbox, models=models)
+    async with connected_gateway(capabilities) as gateway, door_client(door, gateway, **settings) as client:
+        yield client
+
+
+@asynccontextmanager
+async def open_doors(
+    doors: Sequence[Door], home: Path, **settings: object
+) -> AsyncIterator[dict[str, httpx.AsyncClient]]:
+    """Open *doors* over one scripted server and give their clients by name; for a fixture that many tests share."""
+    async with connected_gateway(scripted_capabilities(home)) as gateway, AsyncExitStack() as clients:
+        yield {door.name: await clients.enter_async_context(door_client(door, gateway, **settings)) for door in doors}
+
+
+def closed_door(door: Door, **settings: object) -> httpx.AsyncClient:
+    """Make a client of *door* whose MCP server is down and does not come back."""
+    return door_client(door, Gateway(restart_wait_s=0), **settings)
 
 
 def door_app(door: Door, gateway: Gateway, **settings: object) -> Callable[..., object]:

@@ -123,7 +123,8 @@ class AsyncEngine:
     @property
     def loaded_context_tokens(self) -> int | None:
         """The context of the loaded model (tokens); None while none is loaded."""
-        return self._worker.loaded[0].context_tokens if self._worker and self._worker.loaded else None
+        loaded = self._worker.loaded if self._worker else ()  # read once: the worker replaces it
+        return loaded[0].context_tokens if loaded else None
 
     async def generate(self, request: GenerationRequest, on_delta: DeltaSink | None = None) -> GenerationResult:
         """Generate; when cancelled, the sequences leave the batch at the worker's next step.

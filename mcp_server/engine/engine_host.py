@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 
 from mcp_server.engine.catalog import ModelCatalog
 from mcp_server.engine.jobs import (
-    Counters,
     Event,
     Failed,
     Finished,
@@ -20,7 +19,7 @@ from mcp_server.engine.jobs import (
     Started,
     TokenizeRequest,
 )
-from mcp_server.engine.llm_engine import LLMEngine
+from mcp_server.engine.llm_engine import Counters, LLMEngine
 from mcp_server.engine.settings import EngineSettings
 from mcp_server.engine.types import (
     EmbeddingRequest,

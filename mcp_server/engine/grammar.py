@@ -5,6 +5,7 @@ repetitions that would expand to thousands of rules are refused or dropped. Nume
 expressed: who needs them validates the finished text. Reference: llama.cpp `grammars/README.md`.
 """
 
+import itertools
 import json
 import re
 from typing import Any
@@ -14,6 +15,7 @@ from mcp_server.engine.types import SamplingParams
 from mcp_server.errors import InvalidRequestError
 
 MAX_GRAMMAR_CHARS = 1 << 18  # characters; parsing and stepping a larger one would stall every stream
+MAX_NESTING = 1024  # groups inside groups; the native parser is recursive and a few thousand overflow its stack
 MAX_REPETITIONS = 512  # items or characters; the converter nests one group for each
 ANY_OBJECT: dict[str, Any] = {"type": "object"}
 
@@ -24,6 +26,7 @@ _REPAIRS = {"char": STRING_CHAR, "dot": PATTERN_DOT}
 
 _MAXIMA = ("maxLength", "maxItems")
 _MINIMA = ("minLength", "minItems")
+_LITERALS = re.compile(r'"(?:\\.|[^"\\])*"|\[(?:\\.|[^\]\\])*\]|#[^\n]*', re.DOTALL)
 _QUANTIFIER = re.compile(r"\{\s*(\d*)\s*,?\s*(\d*)\s*\}")
 
 
@@ -51,7 +54,15 @@ def _check_size(grammar: str, param: str) -> str:
     if len(grammar) > MAX_GRAMMAR_CHARS:
         msg = f"The grammar has {len(grammar)} characters; at most {MAX_GRAMMAR_CHARS} can be used. Simplify it."
         raise InvalidRequestError(msg, param=param)
+    if _count_nesting(grammar) > MAX_NESTING:
+        msg = f"The grammar nests more than {MAX_NESTING} groups; name the inner ones as rules of their own."
+        raise InvalidRequestError(msg, param=param)
     return grammar
+
+
+def _count_nesting(grammar: str) -> int:
+    depths = itertools.accumulate({"(": 1, ")": -1}.get(char, 0) for char in _LITERALS.sub("", grammar))
+    return max(depths, default=0)
 
 
 def _convert(schema: dict[str, Any]) -> str:

@@ -84,14 +84,3 @@ class Failed:
 
 
 Event = Started | Progress | Finished | Failed
-
-
-@dataclass
-class Counters:
-    """What was done since the worker started; only the worker writes."""
-
-    n_requests: int = 0
-    n_aborted: int = 0
-    n_prompt_tokens: int = 0
-    n_completion_tokens: int = 0
-    n_steps: int = 0

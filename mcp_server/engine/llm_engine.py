@@ -15,7 +15,7 @@ import numpy as np
 
 from mcp_server.engine.chat_template import ChatTemplate
 from mcp_server.engine.grammar import grammar_of
-from mcp_server.engine.jobs import Counters, Event, Finished, Job, Progress, Started
+from mcp_server.engine.jobs import Event, Finished, Job, Progress, Started
 from mcp_server.engine.kv_cache import KVCache
 from mcp_server.engine.model_runner import ModelRunner
 from mcp_server.engine.sampler import Candidates, Logits, TokenSampler, check_sampling, token_logprob
@@ -27,6 +27,17 @@ from mcp_server.errors import ContextLengthError, EngineError, InvalidRequestErr
 
 MAX_COMPLETIONS = 128  # of one request; each holds a native sampler from the start
 SEED_BITS = 31  # of a seed drawn here; small enough to add the completion's index
+
+
+@dataclass
+class Counters:
+    """What was done since the worker started, over all models; only the worker writes."""
+
+    n_requests: int = 0
+    n_aborted: int = 0
+    n_prompt_tokens: int = 0
+    n_completion_tokens: int = 0
+    n_steps: int = 0
 
 
 @dataclass

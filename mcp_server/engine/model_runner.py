@@ -20,7 +20,7 @@ from mcp_server.engine.sampler import Logits
 from mcp_server.engine.scheduler import Chunk
 from mcp_server.engine.settings import EngineSettings
 from mcp_server.engine.vocabulary import Vocabulary
-from mcp_server.errors import ContextLengthError, EngineError
+from mcp_server.errors import ContextLengthError, EngineError, ModelLoadError
 
 MAX_RETENTION_COST = 0.25  # of a step's multiplications, spent on attention over retained tokens
 NO_CELLS = 1  # llama_decode's answer when the KV cache is full; nothing was changed
@@ -51,6 +51,10 @@ class ModelRunner:
             self.close()
             raise
         self._memory = native.llama_get_memory(self._context)
+        if not self._memory:
+            self.close()
+            msg = f"{path} ({header.architecture}) keeps no context, so it cannot generate text; choose another model."
+            raise ModelLoadError(msg)
         self._batch = Batch(self._size().n_batch)
 
     @property

@@ -77,9 +77,10 @@ class TokenSampler:
         Raises:
             InvalidRequestError: The grammar does not parse, or a bias names no token.
         """
+        biases = _biases(vocabulary, sampling)
         self._grammar = None if grammar is None else _grammar_sampler(vocabulary, grammar, sampling)
         self._chain = native.llama_sampler_chain_init(native.llama_sampler_chain_default_params())
-        for sampler in (*_shaping(vocabulary, sampling), *_choosing(sampling, seed % SEED_RANGE)):
+        for sampler in (*_shaping(vocabulary, sampling, biases), *_choosing(sampling, seed % SEED_RANGE)):
             native.llama_sampler_chain_add(self._chain, sampler)
 
     def sample(self, candidates: Candidates, logits: Logits) -> int | None:
@@ -156,10 +157,10 @@ def _grammar_sampler(vocabulary: Vocabulary, grammar: str, sampling: SamplingPar
     return sampler
 
 
-def _shaping(vocabulary: Vocabulary, sampling: SamplingParams) -> list[Any]:
+def _shaping(vocabulary: Vocabulary, sampling: SamplingParams, biases: list[Any]) -> list[Any]:
     """Build the samplers that change logits before any are cut."""
     samplers = []
-    if biases := _biases(vocabulary, sampling):
+    if biases:
         array = (native.llama_logit_bias * len(biases))(*biases)
         samplers.append(native.llama_sampler_init_logit_bias(vocabulary.n_tokens, len(biases), array))
     penalties = (sampling.repetition_penalty, sampling.frequency_penalty, sampling.presence_penalty)

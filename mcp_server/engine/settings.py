@@ -62,7 +62,7 @@ class EngineSettings(BaseSettings):
         default=0,
         ge=0,
         le=512,
-        description="Threads of inference; 0: the physical cores this process may use, 1 for models under 64 MiB (threads)",
+        description="Threads of inference; 0: the physical cores at hand, or 1 for models under 64 MiB (threads)",
     )
     flash_attention: Literal["auto", "on", "off"] = Field(
         default="auto", description="Flash attention; auto: off on a CPU, where it costs speed, on with a GPU"

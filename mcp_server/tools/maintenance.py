@@ -27,6 +27,7 @@ def register(server: MCPServer, capabilities: Capabilities) -> None:
             pid=capabilities.pid,
             version=capabilities.version,
             uptime_s=round(time.monotonic() - capabilities.started_at_s, 3),
+            http_url=capabilities.http_url,
             inference_ready=ready,
             inference_detail=detail,
             lens_ready=capabilities.scorer.is_enabled,

@@ -13,12 +13,14 @@ from sandbox.inside.records import Recorder
 OPTIONS = ["--persistent=n", "--rcfile=/dev/null", "--jobs=1", "--reports=n", "--score=y", "--from-stdin"]
 _WARM_UP = '"""Warm."""\n\nimport os\n\n\ndef join(left: str) -> str:\n    """Join."""\n    return os.path.join(left, "x")\n'
 _modules: dict[str, Any] = {}
+_path: list[str] = []
 
 
 def warm() -> None:
     """Import pylint and let it and astroid fill their caches, once per zygote."""
     _modules["lint"] = importlib.import_module("pylint.lint")
     _modules["text"] = importlib.import_module("pylint.reporters.text")
+    _path[:] = sys.path
     score(_WARM_UP, "solution.py")
 
 
@@ -36,5 +38,6 @@ def score(code: str, filename: str) -> float | None:
 
 def run(arguments: dict[str, Any], recorder: Recorder) -> int:
     """Record the score of the candidate."""
+    sys.path[:] = _path  # pylint finds its own checkers by path
     recorder.add("score", value=score(arguments["code"], arguments["filename"]))
     return 0

@@ -5,6 +5,7 @@ control socket. When that end closes, however its owner died, the zygote exits a
 Per job it holds a private socket to the host: the job's end is reported there, and closing it kills the job.
 """
 
+import contextlib
 import gc
 import importlib
 import json
@@ -87,8 +88,7 @@ class Zygote:
         try:
             pid = os.fork() if request["bare"] else syscalls.clone(NEW_NAMESPACES)
         except OSError as error:
-            host.send(json.dumps({"error": f"starting a job: {error}"}).encode())
-            host.close()
+            _answer(host, {"error": f"starting a job: {error}"})
             for fd in (*named.values(), status_read, status_write):
                 os.close(fd)
             return
@@ -152,11 +152,14 @@ class Zygote:
             "peak_bytes": max(running.peak_bytes, usage.ru_maxrss * 1024 if running.memory_bytes else 0),
             **_read_status(status, raw),
         }
-        try:
-            running.host.send(json.dumps(reply).encode())
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # the host no longer waits for this job
-        running.host.close()
+        _answer(running.host, reply)
+
+
+def _answer(host: socket.socket, reply: dict[str, Any]) -> None:
+    """Send the one reply about a job and hang up."""
+    with host:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the host no longer waits
+            host.send(json.dumps(reply).encode())
 
 
 def _read_status(status: bytes, raw: int) -> dict[str, Any]:

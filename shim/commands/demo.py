@@ -69,8 +69,8 @@ async def _demo(console: Console, question: str, options: argparse.Namespace) ->
     tests = _read_tests(options)
     free_ports = ShimSettings(ports={door.name: 0 for door in DOORS}, single_port=None)
     async with anyio.create_task_group() as group:
-        doors = await group.start(serve, free_ports, joining_command())
-        urls = {opened.door.name: opened.url for opened in doors}
+        opened = await group.start(serve, free_ports, joining_command())
+        urls = {door.door.name: door.url for door in opened.doors}
         headers = {"authorization": f"Bearer {free_ports.api_key}"} if free_ports.api_key else {}
         async with httpx.AsyncClient(timeout=TIMEOUT_S, headers=headers) as client:
             status = await _ask_and_run(console, client, urls, (question, tests))

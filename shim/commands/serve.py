@@ -7,6 +7,7 @@ import anyio
 from rich.console import Console
 from rich.table import Table
 
+from mcp_server.contract import ServerStatus
 from mcp_server.telemetry import configure_logging
 from shim.commands import run_async
 from shim.serve import OpenDoor, serve
@@ -24,18 +25,22 @@ async def _serve() -> int:
     configure_logging(settings.log_level)
     async with anyio.create_task_group() as group:
         group.start_soon(_cancel_on_signal, group.cancel_scope)
-        doors = await group.start(serve, settings, serving_command())
-        _print(doors)
+        opened = await group.start(serve, settings, serving_command())
+        _print(opened.doors, await opened.gateway.status())
     return 0
 
 
-def _print(doors: tuple[OpenDoor, ...]) -> None:
-    table = Table("door", "URL", "documentation", title="Cinque serves", title_justify="left")
-    for opened in doors:
-        table.add_row(opened.door.title, opened.url, f"{opened.url}/docs")
+def _print(doors: tuple[OpenDoor, ...], status: ServerStatus) -> None:
+    rows = [(opened.door.title, opened.url, f"{opened.url}/docs") for opened in doors]
+    rows += [("MCP, streamable HTTP", f"{status.http_url}/mcp", ""), ("MCP, SSE", f"{status.http_url}/sse", "")]
+    table = Table("serves", "URL", "documentation", box=None, padding=(0, 3, 0, 0))
+    for row in rows:
+        table.add_row(*row)
     console = Console()
     console.print(table)
-    console.print("MCP over HTTP: its URL stands in the log line 'mcp over http'. Ctrl-C stops everything.")
+    console.print(f"model    {status.inference_detail}", highlight=False)
+    console.print(f"sandbox  isolation {status.sandbox.isolation}: {status.sandbox.detail}", highlight=False)
+    console.print("Ctrl-C stops everything.")
 
 
 async def _cancel_on_signal(scope: anyio.CancelScope) -> None:

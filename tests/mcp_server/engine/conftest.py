@@ -23,7 +23,7 @@ def make_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeSettin
         monkeypatch.delenv(name, raising=False)
 
     def make(**changes: Any) -> EngineSettings:
-        return EngineSettings(**({"home": tmp_path / "home"} | changes))
+        return EngineSettings(**({"home": tmp_path / "home", "kv_cache_tokens": 2048} | changes))
 
     return make
 

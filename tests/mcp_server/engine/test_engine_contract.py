@@ -1,4 +1,4 @@
-"""What every `Engine` keeps, run against the real one and against the scripted fake, so that the fake can be trusted."""
+"""What every `Engine` keeps, run against the real one and the scripted fake, so that the fake can be trusted."""
 
 import math
 from collections.abc import AsyncIterator

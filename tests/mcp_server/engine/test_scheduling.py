@@ -23,7 +23,9 @@ class RecordedMemory:
 
 
 class NoSampler:
-    def sample(self, candidates: Any, logits: Any) -> int | None:
+    """Never asked: scheduling samples nothing."""
+
+    def sample(self, candidates: Any, logits: Any) -> int | None:  # noqa: ARG002  # the protocol's signature
         return None
 
     def close(self) -> None:
