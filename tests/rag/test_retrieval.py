@@ -213,7 +213,10 @@ def test_a_collection_that_is_absent_or_deleted_is_not_found(retrieval: Retrieva
         (IndexRequest("c", documents=(), root="/"), "documents"),
         (IndexRequest("c", root=""), "root"),
         (IndexRequest("c", root="a\0b"), "root"),
+        (IndexRequest("c", root="a\ud800b"), "root"),
         (IndexRequest("c", documents=(), title="x" * 1_001), "title"),
+        (IndexRequest("c", documents=(), title="\ud800"), "title"),
+        (IndexRequest("c", documents=(), fingerprint="\ud800"), "fingerprint"),
         (IndexRequest("c", documents=(), metadata={"k": "x" * 100_000}), "metadata"),
     ],
 )
@@ -250,7 +253,7 @@ def test_collections_are_listed_by_title_page_by_page(retrieval: Retrieval) -> N
     assert retrieval.list_collections(limit=7).next_cursor is None
 
 
-@pytest.mark.parametrize("cursor", ["", "x", "!!", "bnVsbA==", "WzEsMl0=", "ü", "e30="])
+@pytest.mark.parametrize("cursor", ["", "x", "!!", "bnVsbA==", "WzEsMl0=", "ü", "e30=", "WyJcdWQ4MDAiLCJhIl0="])
 def test_a_malformed_cursor_is_refused(retrieval: Retrieval, cursor: str) -> None:
     with pytest.raises(InvalidRequestError) as caught:
         retrieval.list_collections(cursor)
@@ -264,13 +267,19 @@ def test_a_page_of_no_size_is_refused(retrieval: Retrieval, limit: int) -> None:
     assert caught.value.param == "limit"
 
 
-def test_progress_tells_each_stage_in_order_to_its_end(retrieval: Retrieval) -> None:
+@pytest.mark.parametrize("source", ["documents", "root"])
+def test_progress_tells_each_stage_in_order_to_its_end(retrieval: Retrieval, tmp_path: Path, source: str) -> None:
     seen: list[IndexProgress] = []
     documents = tuple(Document(f"{number}.txt", f"text {number}") for number in range(250))
-    retrieval.index(IndexRequest("c", documents=documents), seen.append)
+    (tmp_path / "root").mkdir()
+    for document in documents:
+        (tmp_path / "root" / document.path).write_text(document.content)
+    posted = IndexRequest("c", documents=documents)
+    retrieval.index(posted if source == "documents" else IndexRequest("c", root=str(tmp_path / "root")), seen.append)
     stages = list(dict.fromkeys(progress.stage for progress in seen))
     assert stages == ["reading", "chunking", "embedding", "committing"]
-    assert (seen[-1].done, seen[-1].total) == (1, 1)
+    ends = {progress.stage: (progress.done, progress.total) for progress in seen}
+    assert ends == dict.fromkeys(stages[:3], (250, 250)) | {"committing": (1, 1)}
     assert max(sum(progress.stage == stage for progress in seen) for stage in stages) <= 130
 
 
