@@ -168,6 +168,15 @@ async def _read_body(endpoint: Endpoint, request: Request, services: Services) -
     return _validate(endpoint.body, b"".join(chunks))
 
 
+async def _discard_body(request: Request) -> None:
+    """Read the body and forget it, so that the client gets to read the refusal."""
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > DRAIN_LIMIT_BYTES:
+            return
+
+
 def _validate(kind: type[BaseModel], raw: bytes) -> BaseModel:
     try:
         return kind.model_validate_json(raw)
@@ -203,9 +212,11 @@ def _not_found(door: Door, services: Services) -> ASGIApp:
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        request = Request(scope, receive)
-        async for _ in request.stream():
-            pass  # the client must get to read the refusal
+        try:
+            await _discard_body(Request(scope, receive))
+        except ClientDisconnect:
+            log.debug("client left while sending its body")
+            return
         msg = f"{door.title} has no {scope['path']}; /docs lists what there is"
         await _respond(door, services, ApiError(NOT_FOUND, msg))(scope, receive, send)
 

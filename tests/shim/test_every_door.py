@@ -2,9 +2,7 @@
 
 import json
 import random
-import re
 from collections.abc import AsyncIterator
-from typing import Any
 
 import httpx
 import pytest
@@ -12,7 +10,7 @@ from jsonschema import Draft202012Validator
 
 from shim.doors import DOORS
 from shim.doors.door import Door, Endpoint
-from tests.stack import open_doors
+from tests.stack import open_doors, path_of, schema_of, smallest_body
 
 ENDPOINTS = [(door, endpoint) for door in DOORS for endpoint in door.endpoints]
 BODIES = [(door, endpoint) for door, endpoint in ENDPOINTS if endpoint.body is not None]
@@ -47,34 +45,6 @@ every_endpoint = pytest.mark.parametrize(
 every_body = pytest.mark.parametrize(
     ("door", "endpoint"), BODIES, ids=[f"{door.name}-{e.method}-{e.path}" for door, e in BODIES]
 )
-
-
-def path_of(endpoint: Endpoint) -> str:
-    return re.sub(r"\{\w+(:\w+)?\}", "some-id", endpoint.path)
-
-
-def schema_of(endpoint: Endpoint) -> dict[str, Any]:
-    assert endpoint.body is not None
-    return endpoint.body.model_json_schema()
-
-
-def example(schema: dict[str, Any], whole: dict[str, Any]) -> Any:
-    """Make the smallest value of *schema*: required members only."""
-    if "$ref" in schema:
-        return example(whole["$defs"][schema["$ref"].rpartition("/")[2]], whole)
-    if "anyOf" in schema:
-        return example(schema["anyOf"][0], whole)
-    if "enum" in schema or "const" in schema:
-        return schema.get("const", schema.get("enum", [None])[0])
-    if schema["type"] == "object":
-        return {name: example(schema["properties"][name], whole) for name in schema.get("required", ())}
-    if schema["type"] == "array":
-        return [example(schema["items"], whole)] * schema.get("minItems", 0)
-    return {"string": "x", "integer": 1, "number": 1.0, "boolean": False, "null": None}[schema["type"]]
-
-
-def smallest_body(endpoint: Endpoint) -> dict[str, Any]:
-    return example(schema_of(endpoint), schema_of(endpoint))
 
 
 def assert_refused(response: httpx.Response, door: Door, status: int) -> None:
