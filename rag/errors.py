@@ -1,10 +1,10 @@
 """Failures of indexing and retrieval.
 
-    RagError                         retrieval_error         our own machinery failed
-    ├── CollectionNotFoundError      collection_not_found    no such collection
-    ├── InvalidRequestError          invalid_request         a field cannot be used as given
-    ├── LimitExceededError           limit_exceeded          too many files, lines or bytes
-    └── EmbeddingUnavailableError    embedding_unavailable   no embedding weights on this machine
+RagError                         retrieval_error         our own machinery failed
+├── CollectionNotFoundError      collection_not_found    no such collection
+├── InvalidRequestError          invalid_request         a field cannot be used as given
+├── LimitExceededError           limit_exceeded          too many files, lines or bytes
+└── EmbeddingUnavailableError    embedding_unavailable   no embedding weights on this machine
 """
 
 
@@ -35,6 +35,12 @@ class LimitExceededError(RagError):
     """Raised when the files given exceed a limit of the settings; the message has both numbers."""
 
     code = "limit_exceeded"
+
+
+class IndexCancelledError(RagError):
+    """Raised when the caller's `cancelled` event stopped an indexing; the previous index still stands whole."""
+
+    code = "cancelled"
 
 
 class EmbeddingUnavailableError(RagError):

@@ -1,11 +1,11 @@
 """Failures of the sandbox itself. A program that fails is an `ExecutionResult`, never one of these.
 
-    SandboxError                     sandbox_error           our own machinery failed
-    ├── SandboxUnavailableError      sandbox_unavailable     no isolation tier works here
-    ├── UnknownLanguageError         unknown_language        not in LANGUAGES
-    ├── InvalidRequestError          invalid_request         a field cannot be used as given
-    ├── SandboxBusyError             queue_full              running and waiting jobs are at their limit
-    └── ExecutionCancelledError      cancelled               the caller gave up; the program was killed
+SandboxError                     sandbox_error           our own machinery failed
+├── SandboxUnavailableError      sandbox_unavailable     no isolation tier works here
+├── UnknownLanguageError         unknown_language        not in LANGUAGES
+├── InvalidRequestError          invalid_request         a field cannot be used as given
+├── SandboxBusyError             queue_full              running and waiting jobs are at their limit
+└── ExecutionCancelledError      cancelled               the caller gave up; the program was killed
 """
 
 

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AliasChoices, Field, field_validator
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from sandbox.types import Limits
@@ -28,7 +28,7 @@ class SandboxSettings(BaseSettings):
     )
     home: Path = Field(
         Path("~/.cinque"),
-        validation_alias=AliasChoices("CINQUE_HOME", "home"),
+        validation_alias="CINQUE_HOME",
         description="Data folder; installed requirement sets are kept in its sandbox/requirements (path).",
     )
     default_timeout_s: float = Field(30.0, gt=0, description="Time limit of a request that names none (seconds).")

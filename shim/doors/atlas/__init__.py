@@ -1,0 +1,1 @@
+"""The doors of the ATLAS API: one package a port."""

@@ -1,0 +1,191 @@
+"""The seam: every type that crosses MCP, the names of the tools, and the codes of the errors.
+
+Tools take and return these; the shim's gateway rebuilds them from JSON. It imports `types.py` files only and is the
+one module that both processes share, so a change here is a change of the protocol between them. No core imports it.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+from mcp_server.engine.types import (
+    Completion,
+    Delta,
+    EmbeddingRequest,
+    EmbeddingResult,
+    EngineStatistics,
+    GenerationRequest,
+    GenerationResult,
+    Message,
+    Model,
+    ModelList,
+    PullProgress,
+    SamplingParams,
+    TokenizeResult,
+    TokenLogprob,
+    Usage,
+)
+from mcp_server.lens.types import Score
+from rag.types import (
+    CollectionList,
+    DeleteResult,
+    Document,
+    IndexProgress,
+    IndexReport,
+    IndexRequest,
+    IndexStatus,
+    RetrievalStatus,
+    RetrieveRequest,
+    RetrieveResult,
+)
+from sandbox.types import ExecutionRequest, ExecutionResult, Language, SandboxStatus, SyntaxReport, Verdict
+
+__all__ = [
+    "ERROR_MEANINGS",
+    "CollectionList",
+    "Completion",
+    "DeleteResult",
+    "Delta",
+    "Diagnosis",
+    "Document",
+    "EmbeddingRequest",
+    "EmbeddingResult",
+    "EngineStatistics",
+    "ErrorCode",
+    "ExecutionRequest",
+    "ExecutionResult",
+    "Finding",
+    "GenerationRequest",
+    "GenerationResult",
+    "IndexProgress",
+    "IndexReport",
+    "IndexRequest",
+    "IndexStatus",
+    "Language",
+    "LanguageList",
+    "Message",
+    "Model",
+    "ModelList",
+    "PullProgress",
+    "RetrievalStatus",
+    "RetrieveRequest",
+    "RetrieveResult",
+    "SamplingParams",
+    "SandboxStatus",
+    "Score",
+    "ServerStatus",
+    "SyntaxReport",
+    "TokenLogprob",
+    "TokenizeResult",
+    "ToolName",
+    "Usage",
+    "Verdict",
+]
+
+
+class ToolName(StrEnum):
+    """Every tool the MCP server offers."""
+
+    GENERATE = "generate"
+    EMBED = "embed"
+    TOKENIZE = "tokenize"
+    LIST_MODELS = "list_models"
+    PULL_MODEL = "pull_model"
+    REMOVE_MODEL = "remove_model"
+    SCORE = "score"
+    EXECUTE = "execute"
+    CHECK_SYNTAX = "check_syntax"
+    LIST_LANGUAGES = "list_languages"
+    INDEX = "index"
+    INDEX_STATUS = "index_status"
+    LIST_COLLECTIONS = "list_collections"
+    DELETE_COLLECTION = "delete_collection"
+    RETRIEVE = "retrieve"
+    STATUS = "status"
+    DIAGNOSE = "diagnose"
+
+
+class ErrorCode(StrEnum):
+    """Every code a tool error may carry. A door maps it to an HTTP status (`shim.errors.STATUS`)."""
+
+    INVALID_REQUEST = "invalid_request"
+    CONTEXT_LENGTH_EXCEEDED = "context_length_exceeded"
+    LIMIT_EXCEEDED = "limit_exceeded"
+    UNKNOWN_LANGUAGE = "unknown_language"
+    UNKNOWN_TOOL = "unknown_tool"
+    MODEL_NOT_FOUND = "model_not_found"
+    COLLECTION_NOT_FOUND = "collection_not_found"
+    QUEUE_FULL = "queue_full"
+    MODEL_LOAD_FAILED = "model_load_failed"
+    MODEL_PULL_FAILED = "model_pull_failed"
+    EMBEDDING_UNAVAILABLE = "embedding_unavailable"
+    SANDBOX_UNAVAILABLE = "sandbox_unavailable"
+    SANDBOX_ERROR = "sandbox_error"
+    CANCELLED = "cancelled"
+    RETRIEVAL_ERROR = "retrieval_error"
+    ENGINE_ERROR = "engine_error"
+    INTERNAL_ERROR = "internal_error"
+    BACKEND_UNAVAILABLE = "backend_unavailable"
+
+
+ERROR_MEANINGS: dict[ErrorCode, str] = {
+    ErrorCode.INVALID_REQUEST: "A field cannot be used as given; `param` names it.",
+    ErrorCode.CONTEXT_LENGTH_EXCEEDED: "The prompt does not fit the model's context; the message has both numbers.",
+    ErrorCode.LIMIT_EXCEEDED: "The files given exceed a limit of the settings; the message has both numbers.",
+    ErrorCode.UNKNOWN_LANGUAGE: "The sandbox does not know this language; the message lists those it knows.",
+    ErrorCode.UNKNOWN_TOOL: "The MCP server has no tool of this name.",
+    ErrorCode.MODEL_NOT_FOUND: "No such model on this machine; the message lists those there are.",
+    ErrorCode.COLLECTION_NOT_FOUND: "No such collection; index it first.",
+    ErrorCode.QUEUE_FULL: "As many requests wait as the setting allows; retry after the time in Retry-After.",
+    ErrorCode.MODEL_LOAD_FAILED: "The model file cannot be loaded; the message says why.",
+    ErrorCode.MODEL_PULL_FAILED: "The download failed: offline, not found, or a wrong checksum.",
+    ErrorCode.EMBEDDING_UNAVAILABLE: "The weights of the embedding model are not on this machine.",
+    ErrorCode.SANDBOX_UNAVAILABLE: "No isolation works on this machine; `cinque doctor` says how to get one.",
+    ErrorCode.SANDBOX_ERROR: "The sandbox's own machinery failed; the program was not judged.",
+    ErrorCode.CANCELLED: "The caller gave up; the program was killed.",
+    ErrorCode.RETRIEVAL_ERROR: "The index's own machinery failed.",
+    ErrorCode.ENGINE_ERROR: "Native inference failed.",
+    ErrorCode.INTERNAL_ERROR: "A defect of Cinque; the log has the traceback under the request id.",
+    ErrorCode.BACKEND_UNAVAILABLE: "The MCP server process is down and restarting; retry after Retry-After.",
+}
+
+
+@dataclass(frozen=True)
+class LanguageList:
+    """Languages the sandbox knows, in its own order."""
+
+    languages: tuple[Language, ...]
+
+
+@dataclass(frozen=True)
+class ServerStatus:
+    """What works in the MCP server process at this moment, and what it has done."""
+
+    pid: int
+    version: str
+    uptime_s: float
+    http_url: str | None  # where `/mcp` and `/sse` are; None when this process serves no HTTP
+    inference_ready: bool  # a model can be loaded, or is
+    inference_detail: str
+    lens_ready: bool
+    engine: EngineStatistics
+    sandbox: SandboxStatus
+    retrieval: RetrievalStatus
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing `cinque doctor` looked at. `cost` and `fix` are empty when it is in order."""
+
+    name: str
+    state: Literal["ok", "degraded", "missing"]
+    detail: str
+    cost: str  # what does not work without it
+    fix: str  # the command or setting that mends it
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Everything `cinque doctor` looked at, in the order of the README."""
+
+    findings: tuple[Finding, ...]

@@ -1,0 +1,261 @@
+"""The engine for asyncio: requests go to the worker thread, results come back without either waiting for the other.
+
+A step's events arrive in one call on the loop; deltas that come while a consumer is busy are joined and delivered
+together. Cancelling the awaiting task aborts its sequences in the worker's next step. Importing this loads no native
+library: the worker does, when the first request needs it. This is the only file of the engine that knows an event
+loop.
+"""
+
+import asyncio
+import itertools
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+import anyio
+import anyio.lowlevel
+import anyio.to_thread
+
+from mcp_server.engine.catalog import ModelCatalog
+from mcp_server.engine.jobs import (
+    Abort,
+    Event,
+    Failed,
+    Finished,
+    Job,
+    LoadRequest,
+    Outcome,
+    Progress,
+    Request,
+    TokenizeRequest,
+)
+from mcp_server.engine.settings import EngineSettings
+from mcp_server.engine.types import (
+    Delta,
+    DeltaSink,
+    EmbeddingRequest,
+    EmbeddingResult,
+    EngineStatistics,
+    GenerationRequest,
+    GenerationResult,
+    Model,
+    TokenizeResult,
+)
+from mcp_server.engine.worker import Host, Worker
+from mcp_server.errors import EngineError, QueueFullError
+
+OutcomeT = TypeVar("OutcomeT", GenerationResult, EmbeddingResult, TokenizeResult, Model)
+
+
+@dataclass(eq=False)
+class Ticket:
+    """One request that somebody waits for; lives on the loop."""
+
+    request_id: int
+    request: Request
+    worker: Worker
+    is_started: bool = False  # it left the queue
+    deltas: list[Delta] = field(default_factory=list)  # not delivered yet
+    outcome: Outcome | None = None
+    error: Exception | None = None
+    changed: anyio.Event = field(default_factory=anyio.Event)
+
+    @property
+    def is_done(self) -> bool:
+        """Tell whether nothing more will come."""
+        return self.outcome is not None or self.error is not None
+
+    async def wait(self, on_delta: DeltaSink | None) -> Outcome:
+        """Deliver deltas, then give the outcome, or raise what went wrong."""
+        while True:
+            if self.deltas:
+                deltas, self.deltas = join_deltas(self.deltas), []
+                if on_delta is not None:
+                    await on_delta(deltas)
+            elif self.error is not None:
+                raise self.error
+            elif self.outcome is not None:
+                return self.outcome
+            else:
+                await self.changed.wait()
+                self.changed = anyio.Event()
+
+    def receive(self, event: Event) -> None:
+        """Take one event of this request."""
+        match event:
+            case Progress():
+                self.deltas.append(event.delta)
+            case Finished():
+                self.outcome = event.outcome
+            case Failed():
+                self.error = event.error
+        self.is_started = True
+        self.changed.set()
+
+
+class AsyncEngine:
+    """The `Engine` of this package; one serves a whole process, from one event loop at a time."""
+
+    def __init__(
+        self,
+        settings: EngineSettings | None = None,
+        catalog: ModelCatalog | None = None,
+        *,
+        make_host: Callable[[], Host] | None = None,
+    ) -> None:
+        """Keep the settings; nothing is loaded or started before the first request.
+
+        Args:
+            settings: read from the environment when left out.
+            catalog: the models to choose from; made from the settings when left out.
+            make_host: makes what the worker steps; the real one when left out.
+        """
+        self._settings = settings or EngineSettings()
+        self.catalog = catalog or ModelCatalog(self._settings)
+        self._make_host = make_host or self._make_native_host
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._worker: Worker | None = None
+        self._tickets: dict[int, Ticket] = {}
+        self._ids = itertools.count(1)
+        self._is_closed = False
+
+    @property
+    def loaded_context_tokens(self) -> int | None:
+        """The context of the loaded model (tokens); None while none is loaded."""
+        loaded = self._worker.loaded if self._worker else ()  # read once: the worker replaces it
+        return loaded[0].context_tokens if loaded else None
+
+    async def generate(self, request: GenerationRequest, on_delta: DeltaSink | None = None) -> GenerationResult:
+        """Generate; when cancelled, the sequences leave the batch at the worker's next step.
+
+        Raises:
+            CinqueError: InvalidRequestError, ContextLengthError, ModelNotFoundError, ModelLoadError, QueueFullError,
+                or EngineError when the native code failed or the engine is closed.
+        """
+        return await self._ask(request, GenerationResult, on_delta)
+
+    async def embed(self, request: EmbeddingRequest) -> EmbeddingResult:
+        """Embed texts, mean-pooled over the generator's own hidden states."""
+        return await self._ask(request, EmbeddingResult)
+
+    async def tokenize(self, text: str, model: str | None = None) -> TokenizeResult:
+        """Tokenize text as the model sees it, special tokens parsed, without a BOS of its own."""
+        return await self._ask(TokenizeRequest(text, model), TokenizeResult)
+
+    async def preload(self, model: str | None = None) -> Model:
+        """Load a model, the default one when none is named, so that the first request need not wait for it."""
+        return await self._ask(LoadRequest(model), Model)
+
+    def models(self) -> tuple[Model, ...]:
+        """List the models of the catalog, the default first, with what is loaded filled in."""
+        loaded = {model.path: model for model in self._worker.loaded} if self._worker else {}
+        return tuple(
+            replace(model, is_loaded=True, context_tokens=loaded[model.path].context_tokens)
+            if model.path in loaded
+            else model
+            for model in self.catalog.list()
+        )
+
+    def statistics(self) -> EngineStatistics:
+        """Count work done and waiting, as of the worker's last step; the counts begin again after a crash."""
+        counted = self._worker.statistics if self._worker else EngineStatistics()
+        return replace(counted, n_waiting=self._n_waiting)
+
+    async def aclose(self) -> None:
+        """Abort what runs, fail who waits, free the model; idempotent."""
+        self._is_closed = True
+        worker = self._worker
+        if worker is not None:
+            with anyio.CancelScope(shield=True):
+                worker.stop()
+                await anyio.to_thread.run_sync(worker.join)
+        await anyio.lowlevel.checkpoint()
+
+    @property
+    def _n_waiting(self) -> int:
+        return sum(not ticket.is_started for ticket in self._tickets.values())
+
+    async def _ask(self, request: Request, kind: type[OutcomeT], on_delta: DeltaSink | None = None) -> OutcomeT:
+        ticket = self._submit(request)
+        try:
+            outcome = await ticket.wait(on_delta)
+        finally:
+            del self._tickets[ticket.request_id]
+            if not ticket.is_done:
+                ticket.worker.put(Abort(ticket.request_id))
+        assert isinstance(outcome, kind), "the host answers each kind of request with its own outcome"  # noqa: S101
+        return outcome
+
+    def _submit(self, request: Request) -> Ticket:
+        self._check_queue()
+        self._loop = asyncio.get_running_loop()
+        job = Job(next(self._ids), request, time.perf_counter())
+        if self._worker is None or not self._worker.put(job):
+            self._worker = Worker(self._make_host, self._deliver, self._report_end)
+            self._worker.put(job)
+        ticket = Ticket(job.request_id, request, self._worker)
+        self._tickets[job.request_id] = ticket
+        return ticket
+
+    def _check_queue(self) -> None:
+        if self._is_closed:
+            msg = "The engine is closed; nothing more can be generated in this process."
+            raise EngineError(msg)
+        n_busy = sum(_count_slots(ticket.request) for ticket in self._tickets.values() if ticket.is_started)
+        n_places = self._settings.max_waiting + max(0, self._settings.n_slots - n_busy)
+        if self._n_waiting >= n_places:
+            msg = f"{self._n_waiting} requests wait, which is as many as may; try again later."
+            raise QueueFullError(msg)
+
+    def _make_native_host(self) -> Host:
+        """Make the host, in the worker's thread: this import loads the native library."""
+        from mcp_server.engine.engine_host import EngineHost  # noqa: PLC0415  # heavy; loaded on first use
+
+        return EngineHost(self._settings, self.catalog)
+
+    def _deliver(self, _worker: Worker, events: list[Event]) -> None:
+        self._call_on_loop(self._receive, events)
+
+    def _report_end(self, worker: Worker, failure: Exception | None) -> None:
+        self._call_on_loop(self._fail_all, worker, failure)
+
+    def _call_on_loop(self, function: Callable[..., None], *args: object) -> None:
+        """Run a function on the loop, from the worker's thread; a loop that is gone has nobody waiting."""
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(function, *args)
+
+    def _receive(self, events: list[Event]) -> None:
+        for event in events:
+            if (ticket := self._tickets.get(event.request_id)) is not None:
+                ticket.receive(event)
+
+    def _fail_all(self, worker: Worker, failure: Exception | None) -> None:
+        """Fail whoever waits for a worker that has ended; the next request starts another."""
+        if failure is None:
+            msg = "The engine was closed before this request was done."
+        else:
+            msg = f"The engine stopped while this request was in it ({failure}). It starts again with the next request."
+        for ticket in self._tickets.values():
+            if ticket.worker is worker and not ticket.is_done:
+                ticket.receive(Failed(ticket.request_id, EngineError(msg)))
+
+
+def join_deltas(deltas: list[Delta]) -> tuple[Delta, ...]:
+    """Join what arrived together: one delta for each completion, in the order in which they first spoke."""
+    joined: dict[int, list[Delta]] = {}
+    for delta in deltas:
+        joined.setdefault(delta.index, []).append(delta)
+    return tuple(
+        Delta(
+            index,
+            text="".join(delta.text for delta in parts),
+            logprobs=tuple(logprob for delta in parts for logprob in delta.logprobs),
+            n_tokens=sum(delta.n_tokens for delta in parts),
+        )
+        for index, parts in joined.items()
+    )
+
+
+def _count_slots(request: Request) -> int:
+    return request.n if isinstance(request, GenerationRequest) else 0

@@ -1,0 +1,197 @@
+"""All jobs in one line, one model loaded at a time.
+
+Jobs for the loaded model start at once. One for another model waits, with everything behind it, until what runs has
+ended; then the models are switched. So no model starves and none is loaded twice in a row. Synchronous and not
+thread-safe, like the engine it steps.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field, replace
+
+from mcp_server.engine.catalog import ModelCatalog
+from mcp_server.engine.jobs import (
+    Event,
+    Failed,
+    Finished,
+    Job,
+    LoadRequest,
+    Outcome,
+    Started,
+    TokenizeRequest,
+)
+from mcp_server.engine.llm_engine import Counters, LLMEngine
+from mcp_server.engine.settings import EngineSettings
+from mcp_server.engine.types import (
+    EmbeddingRequest,
+    EmbeddingResult,
+    EngineStatistics,
+    GenerationRequest,
+    Model,
+    TokenizeResult,
+    Usage,
+)
+from mcp_server.errors import CinqueError, EngineError, InvalidRequestError
+
+
+@dataclass
+class Embedding:
+    """An embedding job, done one text a beat so that running streams go on."""
+
+    job: Job
+    request: EmbeddingRequest
+    texts: list[list[int]]  # token ids
+    vectors: list[tuple[float, ...]] = field(default_factory=list)
+
+
+class EngineHost:
+    """The loaded model and the line of jobs."""
+
+    def __init__(self, settings: EngineSettings, catalog: ModelCatalog) -> None:
+        self._settings = settings
+        self._catalog = catalog
+        self._counters = Counters()
+        self._line: deque[Job] = deque()
+        self._embeddings: deque[Embedding] = deque()
+        self._engine: LLMEngine | None = None
+
+    @property
+    def has_work(self) -> bool:
+        """Tell whether a step would do anything."""
+        return bool(self._line) or self._is_busy
+
+    @property
+    def engine(self) -> LLMEngine | None:
+        """The engine of the loaded model."""
+        return self._engine
+
+    @property
+    def loaded(self) -> tuple[Model, ...]:
+        """The loaded models, with their context."""
+        if self._engine is None:
+            return ()
+        return (replace(self._engine.model, is_loaded=True, context_tokens=self._engine.runner.context_tokens),)
+
+    def submit(self, job: Job) -> None:
+        """Put a job at the end of the line."""
+        self._counters.n_requests += isinstance(job.request, GenerationRequest)
+        self._line.append(job)
+
+    def abort(self, request_id: int) -> None:
+        """Forget a job, wherever it is; one that is done already is no matter."""
+        n_before = len(self._line) + len(self._embeddings)
+        self._line = deque(job for job in self._line if job.request_id != request_id)
+        self._embeddings = deque(e for e in self._embeddings if e.job.request_id != request_id)
+        is_found = len(self._line) + len(self._embeddings) < n_before
+        if is_found or (self._engine is not None and self._engine.abort(request_id)):
+            self._counters.n_aborted += 1
+
+    def step(self) -> list[Event]:
+        """Start what can start and run one beat; give what happened."""
+        events = self._start_jobs()
+        if self._engine is not None and not self._engine.is_idle:
+            events += self._engine.step()
+        if self._embeddings:
+            events += self._embed_one(self._embeddings[0])
+        return events
+
+    def statistics(self) -> EngineStatistics:
+        """Count work done and waiting."""
+        return EngineStatistics(
+            n_running=self._engine.n_running if self._engine else 0,
+            n_waiting=len(self._line),
+            n_requests=self._counters.n_requests,
+            n_aborted=self._counters.n_aborted,
+            n_prompt_tokens=self._counters.n_prompt_tokens,
+            n_completion_tokens=self._counters.n_completion_tokens,
+            n_steps=self._counters.n_steps,
+            loaded_models=tuple(model.model_id for model in self.loaded),
+        )
+
+    def close(self) -> None:
+        """Drop every job and free the model; idempotent."""
+        self._line.clear()
+        self._embeddings.clear()
+        self._unload()
+
+    @property
+    def _is_busy(self) -> bool:
+        return bool(self._embeddings) or (self._engine is not None and not self._engine.is_idle)
+
+    def _start_jobs(self) -> list[Event]:
+        events: list[Event] = []
+        while self._line:
+            job = self._line[0]
+            try:
+                engine = self._engine_for(self._catalog.resolve(job.request.model))
+                if engine is None:
+                    break
+                events += self._start(job, engine)
+            except CinqueError as error:
+                events.append(Failed(job.request_id, error))
+            self._line.popleft()
+        return events
+
+    def _engine_for(self, model: Model) -> LLMEngine | None:
+        """Give the engine of this model, loading it if nothing runs; None while something does."""
+        if self._engine is not None and _is_same_file(self._engine.model, model):
+            return self._engine
+        if self._is_busy:
+            return None
+        self._unload()
+        self._engine = LLMEngine(model, self._settings, self._counters)
+        return self._engine
+
+    def _unload(self) -> None:
+        if self._engine is not None:
+            self._engine.close()
+        self._engine = None
+
+    def _start(self, job: Job, engine: LLMEngine) -> list[Event]:
+        request = job.request
+        model_id = engine.model.model_id
+        outcome: Outcome
+        match request:
+            case GenerationRequest():
+                engine.add(job, request)
+                return []
+            case EmbeddingRequest():
+                self._embeddings.append(Embedding(job, request, _texts_of(request, engine)))
+                return [Started(job.request_id)]
+            case TokenizeRequest():
+                tokens = tuple(engine.tokenize(request.text))
+                outcome = TokenizeResult(model_id, tokens, len(tokens))
+            case LoadRequest():
+                outcome = self.loaded[0]
+        return [Finished(job.request_id, outcome)]
+
+    def _embed_one(self, embedding: Embedding) -> list[Event]:
+        """Embed the next text of the oldest embedding job."""
+        engine, request_id = self._engine, embedding.job.request_id
+        if engine is None:
+            msg = "An embedding was left behind by an engine that is closed; this is a defect."
+            raise EngineError(msg)
+        try:
+            tokens = embedding.texts[len(embedding.vectors)]
+            embedding.vectors.append(engine.embed(tokens, normalize=embedding.request.normalize))
+        except CinqueError as error:
+            self._embeddings.popleft()
+            return [Failed(request_id, error)]
+        if len(embedding.vectors) < len(embedding.texts):
+            return []
+        self._embeddings.popleft()
+        n_tokens = sum(map(len, embedding.texts))
+        self._counters.n_prompt_tokens += n_tokens
+        vectors = tuple(embedding.vectors)
+        result = EmbeddingResult(engine.model.model_id, vectors, len(vectors[0]), Usage(n_tokens, 0))
+        return [Finished(request_id, result)]
+
+
+def _texts_of(request: EmbeddingRequest, engine: LLMEngine) -> list[list[int]]:
+    if not request.input or not all(request.input):
+        msg = "There is nothing to embed; give at least one text, none of them empty."
+        raise InvalidRequestError(msg, param="input")
+    return [engine.tokenize(text) for text in request.input]
+
+
+def _is_same_file(one: Model, other: Model) -> bool:
+    return (one.path, one.size_bytes, one.created_at) == (other.path, other.size_bytes, other.created_at)

@@ -1,0 +1,176 @@
+"""One loaded model and its contexts: a batch of tokens in, rows of logits out.
+
+The runner knows slots, positions and tokens, and nothing of queues, requests or text. All calls come from one thread.
+Native failures become our errors: NULL at load is `ModelLoadError`, a refused batch is `EngineError`, and a batch for
+which no cells are free is not a failure but the answer None.
+"""
+
+from collections.abc import Sequence as Items
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mcp_server.engine import llama
+from mcp_server.engine.context import Batch, ContextSize, load_model, make_context
+from mcp_server.engine.gguf_file import read_header, split_parts
+from mcp_server.engine.llama import native
+from mcp_server.engine.sampler import Logits
+from mcp_server.engine.scheduler import Chunk
+from mcp_server.engine.settings import EngineSettings
+from mcp_server.engine.vocabulary import Vocabulary
+from mcp_server.errors import ContextLengthError, EngineError, ModelLoadError
+
+MAX_RETENTION_COST = 0.25  # of a step's multiplications, spent on attention over retained tokens
+NO_CELLS = 1  # llama_decode's answer when the KV cache is full; nothing was changed
+CHAT_TEMPLATE_KEY = "tokenizer.chat_template"
+
+
+class ModelRunner:
+    """A loaded model with the context it decodes in; `close` frees it."""
+
+    def __init__(self, path: Path, settings: EngineSettings) -> None:
+        """Load the file and make the context.
+
+        Raises:
+            ModelLoadError: The file is missing, damaged, or not of an architecture that this build runs.
+        """
+        header, *_ = [read_header(part) for part in split_parts(path)]
+        self._path = path
+        self._settings = settings
+        self._context: Any = None
+        self._embedder: Embedder | None = None
+        self._model: Any = load_model(path, header, settings)
+        self.vocabulary = Vocabulary(self._model)
+        self.chat_template: str | None = header.metadata.get(CHAT_TEMPLATE_KEY)
+        self.context_tokens = min(settings.max_context_tokens, int(native.llama_model_n_ctx_train(self._model)))
+        try:
+            self._context = make_context(self._model, self._size(), settings)
+        except BaseException:
+            self.close()
+            raise
+        self._memory = native.llama_get_memory(self._context)
+        if not self._memory:
+            self.close()
+            msg = f"{path} ({header.architecture}) keeps no context, so it cannot generate text; choose another model."
+            raise ModelLoadError(msg)
+        self._batch = Batch(self._size().n_batch)
+
+    @property
+    def can_share_prefixes(self) -> bool:
+        """Tell whether cells can be cut and shared at any position, which recurrent states and windows cannot."""
+        has_state = native.llama_model_is_recurrent(self._model) or native.llama_model_is_hybrid(self._model)
+        return not has_state and native.llama_model_n_swa(self._model) == 0
+
+    @property
+    def retained_tokens(self) -> int:
+        """Tokens of finished sequences worth keeping: the setting, or 0 where every step would pay for them.
+
+        Attention walks over all cells in use. For a tiny model that is most of a step: the embedded one decodes a
+        third as fast beside 2,000 retained tokens.
+        """
+        n_tokens = self._settings.prefix_cache_tokens
+        n_multiplications = 2 * native.llama_model_n_layer(self._model) * native.llama_model_n_embd(self._model)
+        budget = native.llama_model_n_params(self._model) * MAX_RETENTION_COST
+        return n_tokens if n_tokens * n_multiplications <= budget else 0
+
+    def run(self, chunks: Items[Chunk]) -> list[Logits] | None:
+        """Compute one batch; give the logits `(n_vocab,)` of each chunk that wants them, in order.
+
+        The rows are views into native memory, valid until the next call. None: no cells are free, nothing changed.
+
+        Raises:
+            EngineError: The native code refused the batch or failed.
+        """
+        self._batch.clear()
+        rows = []
+        for chunk in chunks:
+            row = self._batch.add(chunk.tokens, chunk.start, chunk.slot, n_outputs=int(chunk.wants_logits))
+            rows += [row] if chunk.wants_logits else []
+        status = native.llama_decode(self._context, self._batch.native)
+        if status == NO_CELLS:
+            return None
+        _check_status(status, self._path)
+        shape = (self.vocabulary.n_tokens,)
+        return [np.ctypeslib.as_array(native.llama_get_logits_ith(self._context, row), shape) for row in rows]
+
+    def remove(self, slot: int, start: int) -> bool:
+        """Drop the cells of a slot from a position on; False when the memory can only drop all of them."""
+        return bool(native.llama_memory_seq_rm(self._memory, slot, start, -1))
+
+    def copy(self, source: int, target: int, n_tokens: int) -> None:
+        """Let one slot share the first cells of another."""
+        native.llama_memory_seq_cp(self._memory, source, target, 0, n_tokens)
+
+    def count_cells(self, slot: int) -> int:
+        """Count the positions that a slot really holds, as the native memory says."""
+        return int(native.llama_memory_seq_pos_max(self._memory, slot)) + 1
+
+    def embed(self, tokens: list[int]) -> npt.NDArray[np.float32]:
+        """Mean-pool the model's hidden states over one text: `(n_embd,)`, not normalised.
+
+        The second context that this needs is made on first use and stays.
+
+        Raises:
+            ContextLengthError: The text is longer than `embedding_tokens` or the model's context.
+        """
+        if self._embedder is None:
+            self._embedder = Embedder(self._model, self._path, self._settings)
+        return self._embedder.embed(tokens)
+
+    def close(self) -> None:
+        """Free everything native; idempotent."""
+        if self._embedder is not None:
+            self._embedder.close()
+        if self._context is not None:
+            native.llama_free(self._context)
+        if self._model is not None:
+            native.llama_model_free(self._model)
+        self._embedder = self._context = self._model = None
+
+    def _size(self) -> ContextSize:
+        n_slots, context = self._settings.n_slots, self.context_tokens
+        n_cells = min(max(self._settings.kv_cache_tokens, context), n_slots * context)
+        return ContextSize(n_cells, n_slots + self._settings.prefill_chunk_tokens, n_slots)
+
+
+class Embedder:
+    """The context in which texts become vectors, one text at a time: so equal texts are equal to the last bit."""
+
+    def __init__(self, model: Any, path: Path, settings: EngineSettings) -> None:
+        self._path = path
+        self._n_dimensions = int(native.llama_model_n_embd(model))
+        self._max_tokens = min(settings.embedding_tokens, int(native.llama_model_n_ctx_train(model)))
+        self._context: Any = make_context(
+            model, ContextSize(self._max_tokens, self._max_tokens, 1, is_for_embedding=True), settings
+        )
+        self._batch = Batch(self._max_tokens)
+
+    def embed(self, tokens: list[int]) -> npt.NDArray[np.float32]:
+        """Give `(n_embd,)` for one text.
+
+        Raises:
+            ContextLengthError: The text is too long.
+        """
+        if len(tokens) > self._max_tokens:
+            msg = f"A text has {len(tokens)} tokens; at most {self._max_tokens} can be embedded at once. Split it."
+            raise ContextLengthError(msg, param="input")
+        native.llama_memory_clear(native.llama_get_memory(self._context), False)  # noqa: FBT003  # positional-only
+        self._batch.clear()
+        self._batch.add(tokens, 0, 0, n_outputs=len(tokens))
+        _check_status(native.llama_decode(self._context, self._batch.native), self._path)
+        pooled = native.llama_get_embeddings_seq(self._context, 0)
+        return np.array(np.ctypeslib.as_array(pooled, (self._n_dimensions,)), copy=True)
+
+    def close(self) -> None:
+        """Free the context; idempotent."""
+        if self._context is not None:
+            native.llama_free(self._context)
+        self._context = None
+
+
+def _check_status(status: int, path: Path) -> None:
+    if status != 0:
+        msg = f"llama_decode failed with {status} on {path.name} ({llama.last_errors() or 'no reason given'})."
+        raise EngineError(msg)

@@ -1,0 +1,60 @@
+"""Text to token ids and back, for one loaded model.
+
+Special tokens (`<|im_start|>` and the like) are parsed in what goes in. What comes out of a token is bytes, because a
+token may be part of a character; `sequence.Detokenizer` makes text of them. Valid as long as the model is loaded.
+"""
+
+import ctypes
+from typing import Any
+
+from mcp_server.engine.llama import native
+from mcp_server.errors import EngineError
+
+PIECE_BYTES = 256  # first guess at the longest token; longer ones cost a second call
+PARSE_SPECIAL = True  # `<|im_start|>` in a text is the token, not its letters
+SPECIAL_MARGIN = 8  # tokens added around a text (BOS, EOS, a leading space), at most
+
+
+class Vocabulary:
+    """The tokens of one model."""
+
+    def __init__(self, model: Any) -> None:
+        self._vocab = native.llama_model_get_vocab(model)
+        self.n_tokens = int(native.llama_vocab_n_tokens(self._vocab))
+        self.bos_text = self._text_of(native.llama_vocab_bos(self._vocab))
+        self.eos_text = self._text_of(native.llama_vocab_eos(self._vocab))
+        self._adds_bos = bool(native.llama_vocab_get_add_bos(self._vocab))
+
+    @property
+    def handle(self) -> Any:
+        """The native vocabulary, for samplers that need it."""
+        return self._vocab
+
+    def encode(self, text: str, *, is_prompt: bool = True) -> list[int]:
+        """Tokenize; a prompt begins with BOS where the model wants one, exactly once."""
+        data = text.encode("utf-8", "replace")
+        add_special = is_prompt and self._adds_bos and not (self.bos_text and text.startswith(self.bos_text))
+        size = len(data) + SPECIAL_MARGIN
+        buffer = (native.llama_token * size)()
+        n = native.llama_tokenize(self._vocab, data, len(data), buffer, size, add_special, PARSE_SPECIAL)
+        if n < 0:
+            msg = f"A text of {len(data)} bytes became more than {size} tokens; the model's tokenizer is at fault."
+            raise EngineError(msg)
+        return list(buffer[:n])
+
+    def piece(self, token: int, *, with_special: bool = False) -> bytes:
+        """Give the bytes of one token; control tokens are empty unless `with_special`."""
+        size = PIECE_BYTES
+        buffer = ctypes.create_string_buffer(size)
+        n = native.llama_token_to_piece(self._vocab, token, buffer, size, 0, with_special)
+        if n < 0:
+            buffer = ctypes.create_string_buffer(-n)
+            n = native.llama_token_to_piece(self._vocab, token, buffer, -n, 0, with_special)
+        return buffer.raw[:n]
+
+    def is_end(self, token: int) -> bool:
+        """Tell whether this token ends a generation."""
+        return bool(native.llama_vocab_is_eog(self._vocab, token))
+
+    def _text_of(self, token: int) -> str:
+        return "" if token < 0 else self.piece(token, with_special=True).decode("utf-8", "replace")

@@ -1,0 +1,132 @@
+"""The one thread that owns the native contexts: commands in, events out.
+
+It steps the host while there is work and sleeps on its inbox when there is none. If anything but a request's own
+failure happens, it logs the traceback, closes the inbox and reports its end; a new worker takes its place. Knows
+nothing of event loops: `deliver` is called in this thread and must hand over by itself.
+"""
+
+import logging
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Protocol
+
+from mcp_server.engine.jobs import Abort, Event, Job
+from mcp_server.engine.types import EngineStatistics, Model
+
+_log = logging.getLogger(__name__)
+
+
+class Host(Protocol):
+    """What the worker steps."""
+
+    @property
+    def has_work(self) -> bool:
+        """Tell whether a step would do anything."""
+        ...
+
+    @property
+    def loaded(self) -> tuple[Model, ...]:
+        """The loaded models."""
+        ...
+
+    def submit(self, job: Job) -> None:
+        """Take a job."""
+        ...
+
+    def abort(self, request_id: int) -> None:
+        """Forget a job."""
+        ...
+
+    def step(self) -> list[Event]:
+        """Run one beat."""
+        ...
+
+    def statistics(self) -> EngineStatistics:
+        """Count."""
+        ...
+
+    def close(self) -> None:
+        """Free everything."""
+        ...
+
+
+class Worker:
+    """A thread around a host that it makes, steps and closes."""
+
+    def __init__(
+        self,
+        make_host: Callable[[], Host],
+        deliver: Callable[["Worker", list[Event]], None],
+        report_end: Callable[["Worker", Exception | None], None],
+    ) -> None:
+        """Start the thread.
+
+        Args:
+            make_host: called in the thread, so that heavy imports happen there.
+            deliver: called in the thread after a step that had events.
+            report_end: called in the thread as its last act, with what ended it (None: `stop`).
+        """
+        self._make_host = make_host
+        self._deliver = deliver
+        self._report_end = report_end
+        self._inbox: queue.SimpleQueue[Job | Abort | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()  # so that nothing is put into an inbox that nobody will read
+        self._is_closed = False
+        self.statistics = EngineStatistics()  # replaced after every step, never changed: safe to read anywhere
+        self.loaded: tuple[Model, ...] = ()
+        self._thread = threading.Thread(target=self._run, name="cinque-engine", daemon=True)
+        self._thread.start()
+
+    def put(self, command: Job | Abort) -> bool:
+        """Hand over a command; False when the worker has ended."""
+        with self._lock:
+            if not self._is_closed:
+                self._inbox.put(command)
+            return not self._is_closed
+
+    def stop(self) -> None:
+        """End after the current step; what runs is aborted."""
+        self._inbox.put(None)
+
+    def join(self) -> None:
+        """Wait until the thread has ended."""
+        self._thread.join()
+
+    def _run(self) -> None:
+        failure: Exception | None = None
+        try:
+            host = self._make_host()
+            try:
+                self._step_until_stopped(host)
+            finally:
+                host.close()
+        except Exception as error:  # noqa: BLE001  # the thread's boundary: whatever it is, who waits must hear of it
+            _log.exception("the engine's worker failed")
+            failure = error
+        with self._lock:
+            self._is_closed = True
+        self.statistics, self.loaded = replace(self.statistics, n_running=0, n_waiting=0, loaded_models=()), ()
+        self._report_end(self, failure)
+
+    def _step_until_stopped(self, host: Host) -> None:
+        while self._apply_commands(host):
+            events = host.step()
+            self.statistics, self.loaded = host.statistics(), host.loaded
+            if events:
+                self._deliver(self, events)
+
+    def _apply_commands(self, host: Host) -> bool:
+        """Apply what is in the inbox, waiting for the first command when the host is idle; False on `stop`."""
+        is_patient = not host.has_work
+        try:
+            while (command := self._inbox.get(block=is_patient)) is not None:
+                is_patient = False
+                if isinstance(command, Job):
+                    host.submit(command)
+                else:
+                    host.abort(command.request_id)
+        except queue.Empty:
+            return True
+        return False

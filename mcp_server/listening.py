@@ -1,0 +1,100 @@
+"""Listening sockets, and one ASGI app served on them until cancelled; shared by both processes.
+
+uvicorn does the HTTP. Signals stay with the process, several sockets go to one server, and a cancelled task ends the
+server in order: no new connections, open ones get a short grace. It knows nothing of MCP or of doors.
+"""
+
+import contextlib
+import socket
+from collections.abc import Iterator, Sequence
+
+import anyio
+import uvicorn
+from anyio.abc import TaskStatus
+from starlette.types import ASGIApp
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+BACKLOG = 2048  # a burst of a thousand streams must not see refused connections
+SHUTDOWN_GRACE_S = 2  # open streams end when their clients see the close; longer only delays a restart
+KEEP_ALIVE_S = 75  # longer than common client pools keep idle connections, so that the client closes first
+
+
+class PortInUseError(OSError):
+    """Raised when a port cannot be bound; the message names what holds it up and the setting that moves it."""
+
+
+def bind(host: str, port: int, *, name: str, setting: str) -> socket.socket:
+    """Bind a listening socket for *name*; 0 picks a free port.
+
+    Raises:
+        PortInUseError: when the address cannot be bound; names *setting*.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        msg = f"{name} cannot listen on {host}:{port}: {error.strerror}; stop what holds the port, or set {setting}"
+        raise PortInUseError(msg) from error
+    listener.set_inheritable(False)
+    return listener
+
+
+async def serve(
+    app: ASGIApp,
+    listeners: Sequence[socket.socket],
+    *,
+    task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve *app* on *listeners* until cancelled; starts when connections are accepted."""
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=SHUTDOWN_GRACE_S,
+        server_header=False,
+    )
+    server = _Server(config)
+    async with anyio.create_task_group() as group:
+        group.start_soon(_run, server, listeners)
+        await server.accepts.wait()
+        task_status.started()
+
+
+async def _run(server: uvicorn.Server, listeners: Sequence[socket.socket]) -> None:
+    """Run *server*; when cancelled, ask it to stop and wait until it has."""
+    done = anyio.Event()
+
+    async def serve_to_the_end() -> None:
+        with anyio.CancelScope(shield=True):
+            await server.serve(sockets=list(listeners))
+        done.set()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(serve_to_the_end)
+        try:
+            await done.wait()
+        finally:
+            server.should_exit = True
+
+
+class _Server(uvicorn.Server):
+    """A uvicorn server that leaves signals to the process, and tells when it accepts connections."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.accepts = anyio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and tell."""
+        await super().startup(sockets)
+        self.accepts.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture nothing."""
+        yield

@@ -1,0 +1,79 @@
+"""Runs the MCP server's process: capabilities opened, transports started, signals obeyed.
+
+Standard input is the leash: where stdio is one of the transports, its end stops the process, so a server never
+outlives the shim or IDE that started it.
+"""
+
+import logging
+import signal
+import socket
+from collections.abc import Sequence
+
+import anyio
+
+from mcp_server import listening
+from mcp_server.app import build_server
+from mcp_server.capabilities import Capabilities, open_capabilities
+from mcp_server.errors import CinqueError
+from mcp_server.settings import McpSettings
+from mcp_server.telemetry import configure_logging
+from mcp_server.transports import bind_http, serve_http, serve_joiners, serve_stdio
+
+log = logging.getLogger(__name__)
+
+SETTINGS_STATUS = 2  # tells a supervisor that another start would fail the same way
+
+
+def run(transports: Sequence[str]) -> int:
+    """Serve *transports* until stdin ends or a signal comes; return the exit status."""
+    configure_logging()
+    status = 0
+    try:
+        settings = McpSettings()
+        configure_logging(settings.log_level)
+        _check_exposure(settings, transports)
+        anyio.run(_serve, settings, tuple(transports))
+    except* (ValueError, listening.PortInUseError) as failures:  # pydantic's ValidationError is a ValueError
+        for failure in failures.exceptions:
+            log.error("the MCP server cannot start: %s", failure)  # noqa: TRY400 - a traceback would hide the reason
+        status = SETTINGS_STATUS
+    return status
+
+
+def _check_exposure(settings: McpSettings, transports: Sequence[str]) -> None:
+    if settings.host not in listening.LOOPBACK and not settings.api_key and set(transports) & {"sse", "http"}:
+        msg = f"CINQUE_MCP_HOST={settings.host} is not loopback; set CINQUE_API_KEY, or anyone could run code here"
+        raise ValueError(msg)
+
+
+async def _serve(settings: McpSettings, transports: tuple[str, ...]) -> None:
+    # Bound before anything opens: a port in use must not cost the loading of a model.
+    listener, url = bind_http(settings) if set(transports) & {"sse", "http"} else (None, None)
+    async with open_capabilities(settings, url) as capabilities, anyio.create_task_group() as group:
+        group.start_soon(_cancel_on_signal, group.cancel_scope)
+        server = build_server(capabilities)
+        if listener is not None:
+            await group.start(serve_http, server, settings, listener)
+            if hasattr(socket, "AF_UNIX"):
+                await group.start(serve_joiners, server, settings)
+            log.info("mcp over http", extra={"url": url})
+            if settings.preload:
+                group.start_soon(_preload, capabilities)
+        if "stdio" in transports:
+            await serve_stdio(server)
+            group.cancel_scope.cancel()
+
+
+async def _preload(capabilities: Capabilities) -> None:
+    """Load the default model early; a failure is told by the first request and by `status`, not here alone."""
+    try:
+        await capabilities.engine.tokenize("")
+    except CinqueError as error:
+        log.warning("the default model is not loaded: %s", error)
+
+
+async def _cancel_on_signal(scope: anyio.CancelScope) -> None:
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async for _ in signals:
+            scope.cancel()
+            return

@@ -1,0 +1,79 @@
+"""Tools for the models on this machine: `list_models`, `pull_model`, `remove_model`."""
+
+import functools
+import threading
+from dataclasses import replace
+from typing import Annotated
+
+from mcp.server.mcpserver import Context, MCPServer
+from mcp_types import ToolAnnotations
+from pydantic import Field
+
+from mcp_server.capabilities import Capabilities
+from mcp_server.contract import Model, ModelList, PullProgress, ToolName
+from mcp_server.errors import InvalidRequestError
+from mcp_server.tools.threads import MODEL_THREADS, Progress, Threads
+
+LISTS = ToolAnnotations(read_only_hint=True, idempotent_hint=True, open_world_hint=False)
+PULLS = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=True, open_world_hint=True)
+REMOVES = ToolAnnotations(read_only_hint=False, destructive_hint=True, idempotent_hint=True, open_world_hint=False)
+
+
+def register(server: MCPServer, capabilities: Capabilities) -> None:
+    """Add the model tools."""
+    catalog = capabilities.catalog
+    threads = Threads(MODEL_THREADS)
+
+    @server.tool(name=ToolName.LIST_MODELS, title="List models", annotations=LISTS)
+    async def list_models(
+        cursor: Annotated[str | None, Field(description="`next_cursor` of the page before; null for the first")] = None,
+        limit: Annotated[int | None, Field(ge=1, le=1000, description="Models in one page (count)")] = None,
+    ) -> ModelList:
+        """List the language models on this machine, the default one first.
+
+        Use an id from here as `model` elsewhere; leaving `model` out means the default.
+        """
+        start = _offset(cursor)
+        loaded = capabilities.engine.statistics().loaded_models
+        models = await threads.run(catalog.list)
+        end = start + (limit or capabilities.settings.page_size)
+        page = tuple(replace(model, is_loaded=model.model_id in loaded) for model in models[start:end])
+        return ModelList(models=page, next_cursor=str(end) if end < len(models) else None)
+
+    @server.tool(name=ToolName.PULL_MODEL, title="Download a model", annotations=PULLS)
+    async def pull_model(
+        context: Context,
+        repo_id: Annotated[str, Field(description="Hugging Face repository, like `owner/name`")],
+        filename: Annotated[str, Field(description="GGUF file in it")],
+    ) -> Model:
+        """Download a GGUF model into the models folder, resuming what an earlier try left.
+
+        Use it when the user asks for a larger model. Needs the network and often gigabytes of disk; reports progress
+        in bytes and checks the file's sha256.
+        """
+        progress = Progress(context.report_progress)
+
+        def on_progress(step: PullProgress) -> None:
+            progress(step.done_bytes, step.total_bytes, f"{step.done_bytes} of {step.total_bytes} bytes")
+
+        cancelled = threading.Event()
+        return await threads.run(
+            functools.partial(catalog.pull, repo_id, filename, on_progress, cancelled), cancelled=cancelled
+        )
+
+    @server.tool(name=ToolName.REMOVE_MODEL, title="Remove a model", annotations=REMOVES)
+    async def remove_model(model: Annotated[str, Field(description="Model id from list_models")]) -> Model:
+        """Delete a model's file from the models folder. The embedded model cannot be removed."""
+        removed = await threads.run(catalog.resolve, model)
+        await threads.run(catalog.remove, model)
+        return removed
+
+
+def _offset(cursor: str | None) -> int:
+    """Read a page's start from *cursor*."""
+    if cursor is None:
+        return 0
+    if not cursor.isdecimal():
+        msg = f"cursor {cursor!r} is not one that list_models returned; leave it out for the first page"
+        raise InvalidRequestError(msg, param="cursor")
+    return int(cursor)

@@ -1,0 +1,195 @@
+"""Cut one document into chunks: functions and methods, class headers, headings' sections, windows of lines.
+
+Every line that is not blank ends up in at least one chunk, so nothing in a document is unsearchable. First each line
+gets one *owner* (the innermost definition or section that covers it, or nothing), then each run of lines with one
+owner becomes a chunk, cut into overlapping windows where it is too large. Knows nothing of disks or of embeddings.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final
+
+from rag.languages import PLAIN_TEXT, language_of
+from rag.symbols import GRAMMARS, find_definitions
+from rag.types import Chunk, Document
+
+# Raise with every change of what chunks come out: a stored index of another version is made anew.
+CHUNKER_VERSION: Final = 1
+
+# A chunk of code is read by an embedding model that sees 256 tokens, about 900 characters, and by a language model that
+# wants whole functions. 2,400 characters keep nine in ten functions whole; more would dilute the vector.
+MAX_CHUNK_CHARS: Final = 2_400
+MAX_CHUNK_LINES: Final = 80
+
+# Windows over text without structure, and their overlap, so that a sentence on a border is whole in one of them.
+WINDOW_LINES: Final = 40
+OVERLAP_LINES: Final = 5
+
+# A definition right above this many rows or fewer stays whole, whatever is nested in it.
+WHOLE_ROWS: Final = 60
+
+_HEADING: Final = re.compile(r"^ {0,3}(#{1,6})[ \t]+(.*?)[ \t]*#*[ \t]*$")
+_FENCE: Final = re.compile(r"^ {0,3}(`{3,}|~{3,})")
+_CPP_HEADER: Final = re.compile(r"^[ \t]*(?:class|namespace|template|using)\b", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class _Owner:
+    """What a run of lines belongs to. Two owners are different even where their names are equal: compare identity."""
+
+    kind: str
+    symbol: str
+    first_row: int
+
+
+def chunk_document(document: Document) -> list[Chunk]:
+    """Cut `document` into chunks in line order; an empty or blank document has none. Never fails on broken source."""
+    language = language_of(document.path)
+    lines = split_lines(document.content)
+    if not any(line.strip() for line in lines):
+        return []
+    owners = _owners(document, language, lines)
+    chunks: dict[str, Chunk] = {}
+    for owner, first, last in _runs(owners, lines):
+        for start, end, text in _pieces(lines, first, last):
+            chunk = _make_chunk(document.path, language, _describe(owner, first), (start, end), text)
+            chunks.setdefault(chunk.chunk_id, chunk)
+    return list(chunks.values())
+
+
+def split_lines(content: str) -> list[str]:
+    r"""Split at `\n` only, as editors and tree-sitter count, with no empty line after a final newline."""
+    lines = content.split("\n")
+    return lines[:-1] if lines[-1] == "" else lines
+
+
+def text_to_embed(chunk: Chunk) -> str:
+    """Write what the embedding model reads of a chunk: where it stands and its name, then its text."""
+    where = f"{chunk.path} {chunk.symbol}".rstrip()
+    return f"{where}\n{chunk.text}"
+
+
+def _owners(document: Document, language: str, lines: list[str]) -> list[_Owner | None]:
+    """Give each line its innermost owner; inner ones come later and paint over outer ones."""
+    owners: list[_Owner | None] = [None] * len(lines)
+    spans = _sections(lines) if language == "markdown" else _definitions(document, language)
+    for owner, last_row in spans:
+        for row in range(owner.first_row, min(last_row + 1, len(lines))):
+            owners[row] = owner
+    return owners
+
+
+def _definitions(document: Document, language: str) -> Iterator[tuple[_Owner, int]]:
+    grammar = language
+    if document.path.lower().endswith(".tsx"):
+        grammar = "tsx"
+    elif language == "c" and document.path.endswith(".h") and _CPP_HEADER.search(document.content):
+        grammar = "cpp"
+    if grammar not in GRAMMARS:
+        return
+    for found in find_definitions(document.content.encode("utf-8", "replace"), grammar, WHOLE_ROWS):
+        yield _Owner(found.kind, found.symbol, found.first_row), found.last_row
+
+
+def _sections(lines: list[str]) -> Iterator[tuple[_Owner, int]]:
+    """Cut markdown at its headings, outside fenced code; the symbol is the path of headings, `Guide > Install`."""
+    trail: list[tuple[int, str]] = []
+    starts: list[_Owner] = []
+    fence = ""
+    for row, line in enumerate(lines):
+        mark = _FENCE.match(line)
+        if mark:
+            fence = _next_fence(fence, mark.group(1), line)
+        heading = None if fence or mark else _HEADING.match(line)
+        if heading:
+            level = len(heading.group(1))
+            trail = [*(item for item in trail if item[0] < level), (level, heading.group(2))]
+            starts.append(_Owner("section", " > ".join(title for _, title in trail), row))
+    ends = [after.first_row - 1 for _, after in pairwise(starts)] + [len(lines) - 1]
+    return zip(starts, ends, strict=False)  # text without headings has no starts and one end
+
+
+def _next_fence(fence: str, mark: str, line: str) -> str:
+    """Track fenced code: a fence is closed by its own character, at least as long, with nothing after it."""
+    if not fence:
+        return mark
+    closes = mark[0] == fence[0] and len(mark) >= len(fence) and line.strip() == mark
+    return "" if closes else fence
+
+
+def _runs(owners: list[_Owner | None], lines: list[str]) -> Iterator[tuple[_Owner | None, int, int]]:
+    """Yield runs of rows with one owner, from their first to their last row that is not blank.
+
+    Blank rows around a run are in none, so that adding a function leaves the chunk above as it was.
+    """
+    filled = (row for row, line in enumerate(lines) if line.strip())
+    start = last = next(filled)
+    for row in filled:
+        if owners[row] is not owners[start]:
+            yield owners[start], start, last
+            start = row
+        last = row
+    yield owners[start], start, last
+
+
+def _describe(owner: _Owner | None, first_row: int) -> tuple[str, str]:
+    """Name the kind and symbol of a run: a class's first run is its header, its later ones are what is left over."""
+    if owner is None:
+        return "window", ""
+    if owner.kind == "class" and first_row > owner.first_row:
+        return "window", owner.symbol
+    return owner.kind, owner.symbol
+
+
+def _pieces(lines: list[str], first: int, last: int) -> Iterator[tuple[int, int, str]]:
+    """Yield (first row, last row, text) of the windows over one run; one window when it is small enough."""
+    text = "\n".join(lines[first : last + 1])
+    if last - first < MAX_CHUNK_LINES and len(text) <= MAX_CHUNK_CHARS:
+        yield first, last, text
+        return
+    start = first
+    while start <= last:
+        end = _window_end(lines, start, last)
+        if end == start and len(lines[start]) > MAX_CHUNK_CHARS:
+            yield from ((start, start, part) for part in _slices(lines[start]))
+        else:
+            window = "\n".join(lines[start : end + 1])
+            if window.strip():
+                yield start, end, window
+        if end == last:
+            return
+        start = end + 1 - min(OVERLAP_LINES, (end + 1 - start) // 4)
+
+
+def _window_end(lines: list[str], start: int, last: int) -> int:
+    """Find the last row of the window at `start`: WINDOW_LINES, fewer when their text is too long, at least one."""
+    size = len(lines[start])
+    end = start
+    while end < last and end - start + 1 < WINDOW_LINES and size + 1 + len(lines[end + 1]) <= MAX_CHUNK_CHARS:
+        end += 1
+        size += 1 + len(lines[end])
+    return end
+
+
+def _slices(line: str) -> Iterator[str]:
+    """Cut one line that is longer than a chunk may be."""
+    for offset in range(0, len(line), MAX_CHUNK_CHARS):
+        yield line[offset : offset + MAX_CHUNK_CHARS]
+
+
+def _make_chunk(path: str, language: str, name: tuple[str, str], rows: tuple[int, int], text: str) -> Chunk:
+    kind, symbol = name
+    identity = f"{path}\0{rows[0]}\0{rows[1]}\0{text}".encode("utf-8", "replace")
+    return Chunk(
+        chunk_id=hashlib.blake2b(identity, digest_size=16).hexdigest(),
+        path=path,
+        language=language or PLAIN_TEXT,
+        kind=kind,
+        symbol=symbol,
+        start_line=rows[0] + 1,
+        end_line=rows[1] + 1,
+        text=text,
+    )

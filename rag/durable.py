@@ -1,0 +1,44 @@
+"""Write files that survive a crash, and remove folders that nobody names any more.
+
+A file is whole or absent: written under another name, flushed to the disk, then renamed, and the folder flushed too.
+Knows nothing of what is in the files. Not covered: disks that lie about flushing.
+"""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+
+def write_folder(target: Path, write: Callable[[Path], None]) -> None:
+    """Make the folder `target` whole: `write` fills an empty folder beside it, which is flushed and then renamed.
+
+    After a crash at any moment `target` is either absent or complete; the half-made folder starts with a dot.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = target.with_name(f".{target.name}")
+    remove_folder(unfinished)
+    unfinished.mkdir()
+    try:
+        write(unfinished)
+        for file in unfinished.iterdir():
+            _flush(file)
+        _flush(unfinished)
+        unfinished.rename(target)
+    except BaseException:
+        remove_folder(unfinished)
+        raise
+    _flush(target.parent)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder and all in it; nothing happens when it is absent or another process removes it too."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,104 @@
+"""Vectors already computed, kept in SQLite across collections, branches and restarts.
+
+A row is keyed by the embedder's name and the hash of the text, so a second checkout or a renamed collection costs
+nothing; over 59 snapshots of repositories, three chunks in four were found here. Knows nothing of chunks. A lost or
+deleted cache costs time only.
+"""
+
+import hashlib
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rag.embedding import Embedder
+
+Vectors: TypeAlias = NDArray[np.float32]
+
+# SQLite answers at most 32,766 parameters a statement; this keeps statements short and few.
+_KEYS_PER_QUERY: Final = 500
+
+# Texts embedded between two looks at the caller's event, and between two commits. A query waits for the model until a
+# step is over, so a step is a second or two even on a busy core; more texts would hardly be embedded faster.
+_TEXTS_PER_STEP: Final = 16
+
+_BUSY_TIMEOUT_S: Final = 30.0
+
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS embeddings (
+    number INTEGER PRIMARY KEY,
+    model TEXT NOT NULL,
+    text_hash BLOB NOT NULL,
+    vector BLOB NOT NULL,
+    UNIQUE (model, text_hash)
+)
+"""
+
+
+class CachedEmbedder:
+    """An embedder that remembers. Any number of threads and processes may share the file."""
+
+    def __init__(self, embedder: Embedder, path: Path, *, max_rows: int) -> None:
+        self._embedder = embedder
+        self._path = path
+        self._max_rows = max_rows
+
+    def embed(self, texts: Sequence[str], on_step: Callable[[int], None]) -> Vectors:
+        """Embed texts, in order, (n, d) float32; `on_step` gets the number done so far and may raise to stop.
+
+        What was embedded before a stop is kept. Raises EmbeddingUnavailableError as `Embedder.embed` does.
+        """
+        hashes = [_hash(text) for text in texts]
+        with self._connected() as connection:
+            vectors = self._known(connection, hashes)
+            missing = {digest: text for digest, text in zip(hashes, texts, strict=True) if digest not in vectors}
+            on_step(len(texts) - len(missing))
+            # Similar lengths together, so that batches pad little.
+            order = sorted(missing, key=lambda digest: len(missing[digest]))
+            for start in range(0, len(order), _TEXTS_PER_STEP):
+                step = order[start : start + _TEXTS_PER_STEP]
+                made = self._embedder.embed([missing[digest] for digest in step])
+                self._remember(connection, step, made)
+                vectors.update(zip(step, made, strict=True))
+                on_step(len(texts) - len(missing) + start + len(step))
+        if not texts:
+            return np.zeros((0, self._embedder.dimensions), dtype=np.float32)
+        return np.stack([vectors[digest] for digest in hashes])
+
+    @contextmanager
+    def _connected(self) -> Iterator[sqlite3.Connection]:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(self._path, timeout=_BUSY_TIMEOUT_S)) as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")  # a lost row is embedded again
+            connection.execute(_SCHEMA)
+            yield connection
+
+    def _known(self, connection: sqlite3.Connection, hashes: Sequence[bytes]) -> dict[bytes, Vectors]:
+        found: dict[bytes, Vectors] = {}
+        wanted = list(dict.fromkeys(hashes))
+        for start in range(0, len(wanted), _KEYS_PER_QUERY):
+            keys = wanted[start : start + _KEYS_PER_QUERY]
+            marks = ", ".join("?" * len(keys))
+            # Only question marks are put into the statement.
+            query = f"SELECT text_hash, vector FROM embeddings WHERE model = ? AND text_hash IN ({marks})"  # noqa: S608
+            for digest, vector in connection.execute(query, [self._embedder.name, *keys]):
+                found[digest] = np.frombuffer(vector, dtype=np.float32)
+        return found
+
+    def _remember(self, connection: sqlite3.Connection, hashes: Sequence[bytes], vectors: Vectors) -> None:
+        name = self._embedder.name
+        rows = [(name, digest, vector.tobytes()) for digest, vector in zip(hashes, vectors, strict=True)]
+        with connection:
+            connection.executemany("INSERT OR IGNORE INTO embeddings (model, text_hash, vector) VALUES (?, ?, ?)", rows)
+            connection.execute(
+                "DELETE FROM embeddings WHERE number <= (SELECT max(number) FROM embeddings) - ?", [self._max_rows]
+            )
+
+
+def _hash(text: str) -> bytes:
+    return hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=20).digest()

@@ -1,0 +1,58 @@
+"""Settings of indexing and retrieval, read from `CINQUE_RAG_*` and `CINQUE_HOME`.
+
+Every field has a default that works offline on two cores. Constants that change what an index *means* (chunk sizes,
+BM25's k1 and b) are not here: they stand at the head of their own module, because changing one needs a new index.
+"""
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class RagSettings(BaseSettings):
+    """What retrieval may use, and how much of it."""
+
+    model_config = SettingsConfigDict(env_prefix="CINQUE_RAG_", populate_by_name=True, extra="ignore", frozen=True)
+
+    home: Path = Field(
+        Path("~/.cinque"),
+        validation_alias="CINQUE_HOME",
+        description="Data folder of Cinque; retrieval keeps everything under its `rag` folder (path).",
+    )
+
+    dense: bool = Field(
+        default=True,
+        description="Embed chunks and queries; off means lexical ranking only, which needs no weights (on or off).",
+    )
+    embedding_model: str = Field(
+        "sentence-transformers/all-MiniLM-L6-v2",
+        min_length=1,
+        description="sentence-transformers model: an id on the Hugging Face hub or a local folder (name).",
+    )
+    embedding_threads: int = Field(1, ge=1, le=256, description="Threads that torch may use to embed (threads).")
+    embedding_batch_size: int = Field(16, ge=1, le=1024, description="Texts embedded in one forward pass (texts).")
+    hub_timeout_s: float = Field(
+        3.0, gt=0, le=60, description="Wait for the Hugging Face hub's first answer before going on without it (s)."
+    )
+    max_cached_embeddings: int = Field(
+        500_000, ge=0, description="Embeddings kept across collections, oldest dropped first; 1.6 KB each (embeddings)."
+    )
+
+    max_files: int = Field(10_000, ge=1, description="Files that one collection may have (files).")
+    max_lines: int = Field(500_000, ge=1, description="Lines that one collection may have (lines).")
+    max_bytes: int = Field(100_000_000, ge=1, description="UTF-8 text that one collection may have (bytes).")
+    max_file_bytes: int = Field(1_000_000, ge=1, description="Size from which a file is skipped as huge (bytes).")
+
+    max_results: int = Field(100, ge=1, le=10_000, description="Hits that one query may ask for (hits).")
+    dense_weight: float = Field(
+        0.5, ge=0, le=1, description="Share of the dense score in the fused one; the rest is lexical (fraction)."
+    )
+    max_open_collections: int = Field(
+        8, ge=1, description="Collections kept in memory, least recently used dropped first (collections)."
+    )
+
+    @property
+    def folder(self) -> Path:
+        """Everything that retrieval stores, with `~` expanded."""
+        return self.home.expanduser() / "rag"

@@ -1,0 +1,165 @@
+"""Where collections live on disk, and how a new index takes the place of the old one.
+
+Under `<home>/rag`: `catalog.sqlite3` with one row per collection, `collections/<collection>/<generation>/` with its
+files, `locks/` with one lock file per collection. A commit writes a new folder, flushes it, then names it in the row:
+a crash at any moment leaves the previous index or the new one, whole. Knows nothing of how indexes are made.
+"""
+
+import fcntl
+import os
+import threading
+import time
+import uuid
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from rag.catalog import Catalog, CollectionRow, check_name
+from rag.durable import remove_folder, write_folder
+from rag.errors import CollectionNotFoundError, RagError
+from rag.generation import Generation, read_generation
+
+# How often a waiting indexer looks whether another process gave the collection free, and whether it was cancelled.
+_LOCK_POLL_S: Final = 0.05
+
+# A reader that finds its generation gone looks again; each try means that another commit came in between.
+_READ_TRIES: Final = 5
+
+
+class Store:
+    """Committed collections. Safe to use from any thread, and beside other processes on the same folder."""
+
+    def __init__(self, folder: Path, *, max_open: int) -> None:
+        self.catalog = Catalog(folder / "catalog.sqlite3")
+        self._folder = folder
+        self._max_open = max_open
+        self._open: OrderedDict[str, tuple[str, Generation]] = OrderedDict()
+        self._open_lock = threading.Lock()
+        self._busy: dict[str, threading.Lock] = {}
+
+    def load(self, collection: str) -> tuple[CollectionRow, Generation]:
+        """Return the committed row and its index, from memory when it is there.
+
+        Raises:
+            CollectionNotFoundError: there is no such collection.
+            RagError: its files are damaged.
+        """
+        for _ in range(_READ_TRIES):
+            row = self.find(collection)
+            with self._open_lock:
+                held = self._open.get(collection)
+                if held is not None and held[0] == row.generation:
+                    self._open.move_to_end(collection)
+                    return row, held[1]
+            try:
+                generation = read_generation(self._folder_of(collection) / row.generation)
+            except FileNotFoundError:
+                continue  # replaced or deleted between the row and the files
+            self._hold(collection, row.generation, generation)
+            return row, generation
+        raise RagError(
+            f"the index of collection {collection!r} is missing files; delete the collection and index again"
+        )
+
+    def find(self, collection: str) -> CollectionRow:
+        """Return the committed row. Raises CollectionNotFoundError when there is none."""
+        row = self.catalog.find(collection)
+        if row is None:
+            self.forget(collection)
+            raise CollectionNotFoundError(f"there is no collection {collection!r}; index it first", param="collection")
+        return row
+
+    def commit(self, row: CollectionRow, generation: Generation) -> CollectionRow:
+        """Make `generation` the index of `row.collection`; the caller holds `exclusive`. Returns the row as stored."""
+        name = f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}"
+        folder = self._folder_of(row.collection)
+        write_folder(folder / name, generation.write)
+        committed = CollectionRow(**{**vars(row), "generation": name})
+        self.catalog.put(committed)
+        self._hold(row.collection, name, generation)
+        self._remove_others(folder, name)
+        return committed
+
+    def delete(self, collection: str) -> None:
+        """Delete a collection; the caller holds `exclusive`. Raises CollectionNotFoundError when there is none."""
+        self.find(collection)
+        self.catalog.delete(collection)
+        self.forget(collection)
+        remove_folder(self._folder_of(collection))
+
+    def forget(self, collection: str) -> None:
+        """Drop a collection from memory."""
+        with self._open_lock:
+            self._open.pop(collection, None)
+
+    def close(self) -> None:
+        """Drop everything from memory; the store can be used again."""
+        with self._open_lock:
+            self._open.clear()
+
+    @contextmanager
+    def exclusive(self, collection: str, check: Callable[[], None]) -> Iterator[None]:
+        """Hold the only right to change `collection`, among threads and processes; released even by a crash.
+
+        `check` is called while waiting and may raise to give up.
+        """
+        locks = self._folder / "locks"
+        locks.mkdir(parents=True, exist_ok=True)
+        with self._open_lock:
+            busy = self._busy.setdefault(collection, threading.Lock())
+        while not busy.acquire(timeout=_LOCK_POLL_S):
+            check()
+        try:
+            descriptor = os.open(locks / f"{collection}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                while not _try_lock(descriptor):
+                    check()
+                    time.sleep(_LOCK_POLL_S)
+                yield
+            finally:
+                os.close(descriptor)  # which releases the lock
+        finally:
+            busy.release()
+
+    def is_busy(self, collection: str) -> bool:
+        """Tell whether some thread or process is changing `collection` right now."""
+        with self._open_lock:
+            busy = self._busy.get(collection)
+        if busy is not None and busy.locked():
+            return True
+        try:
+            descriptor = os.open(self._folder / "locks" / f"{collection}.lock", os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            return not _try_lock(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _folder_of(self, collection: str) -> Path:
+        check_name(collection)  # again here, where a bad name would do harm
+        return self._folder / "collections" / collection
+
+    def _hold(self, collection: str, name: str, generation: Generation) -> None:
+        with self._open_lock:
+            self._open[collection] = (name, generation)
+            self._open.move_to_end(collection)
+            while len(self._open) > self._max_open:
+                self._open.popitem(last=False)
+
+    @staticmethod
+    def _remove_others(folder: Path, kept: str) -> None:
+        """Remove older generations and what a crash left half-made; an open index lives in memory and loses nothing."""
+        for other in folder.iterdir():
+            if other.name != kept:
+                remove_folder(other)
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

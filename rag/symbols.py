@@ -1,0 +1,305 @@
+"""Definitions in source code: where each function, method and class stands, and its qualified name.
+
+Parses with tree-sitter, one small wheel per grammar, each loaded the first time its language is met. A grammar is one
+entry of `GRAMMARS`. Knows nothing of chunks: `chunking` turns definitions into them. Source that does not parse still
+yields whatever tree-sitter could recover, which is why nothing here can fail on bad code.
+"""
+
+import importlib
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from tree_sitter import Language, Node, Parser
+
+# Deeper nesting than this is generated code or an attack; what lies below belongs to its enclosing definition.
+MAX_DEPTH: Final = 150
+
+DefinitionKind = Literal["function", "method", "class"]
+
+# Fields that hold a definition's name, in the order tried: plain, C's declarators, object keys, class fields, `a.b = `.
+_NAME_FIELDS: Final = ("name", "declarator", "key", "property", "left", "type")
+
+# A name is for people and for the index; a computed key or a wild template may be a page long.
+MAX_NAME_CHARS: Final = 120
+
+
+@dataclass(frozen=True)
+class Grammar:
+    """How one language marks its definitions, in tree-sitter's node types.
+
+    `functions` and `classes` become chunks, and so do `implementations`, which lend methods to a type declared
+    elsewhere; `scopes` (namespace, module) only qualify the names within. `bindings` are nodes such as
+    `const f = () => ...`: definitions only when their value is one of `function_values`.
+    """
+
+    module: str
+    loader: str = "language"
+    functions: frozenset[str] = frozenset()
+    classes: frozenset[str] = frozenset()
+    implementations: frozenset[str] = frozenset()
+    scopes: frozenset[str] = frozenset()
+    bindings: frozenset[str] = frozenset()
+    function_values: frozenset[str] = frozenset()
+    wrappers: frozenset[str] = frozenset()  # nodes that enclose a definition and belong to it: decorators, export
+    attached: frozenset[str] = frozenset({"comment"})  # siblings right before a definition that speak of it
+    class_needs_body: bool = False  # `struct point p;` names a type without defining it
+
+
+_ECMA_FUNCTIONS: Final = frozenset({"function_declaration", "generator_function_declaration", "method_definition"})
+_ECMA_BINDINGS: Final = frozenset(
+    {"variable_declarator", "pair", "field_definition", "public_field_definition", "assignment_expression"}
+)
+_ECMA_VALUES: Final = frozenset({"arrow_function", "function_expression", "generator_function"})
+_ECMA_WRAPPERS: Final = frozenset(
+    {"export_statement", "lexical_declaration", "variable_declaration", "expression_statement", "ambient_declaration"}
+)
+_ECMA_CLASSES: Final = frozenset({"class_declaration", "class"})
+_TYPESCRIPT_CLASSES: Final = _ECMA_CLASSES | {
+    "abstract_class_declaration",
+    "interface_declaration",
+    "enum_declaration",
+    "type_alias_declaration",
+}
+
+
+def _typescript(loader: str) -> Grammar:
+    return Grammar(
+        module="tree_sitter_typescript",
+        loader=loader,
+        functions=_ECMA_FUNCTIONS,
+        classes=_TYPESCRIPT_CLASSES,
+        scopes=frozenset({"internal_module", "module"}),
+        bindings=_ECMA_BINDINGS,
+        function_values=_ECMA_VALUES,
+        wrappers=_ECMA_WRAPPERS,
+    )
+
+
+GRAMMARS: Final[dict[str, Grammar]] = {
+    "python": Grammar(
+        module="tree_sitter_python",
+        functions=frozenset({"function_definition"}),
+        classes=frozenset({"class_definition"}),
+        wrappers=frozenset({"decorated_definition"}),
+    ),
+    "javascript": Grammar(
+        module="tree_sitter_javascript",
+        functions=_ECMA_FUNCTIONS,
+        classes=_ECMA_CLASSES,
+        bindings=_ECMA_BINDINGS,
+        function_values=_ECMA_VALUES,
+        wrappers=_ECMA_WRAPPERS,
+    ),
+    "typescript": _typescript("language_typescript"),
+    "tsx": _typescript("language_tsx"),
+    "go": Grammar(
+        module="tree_sitter_go",
+        functions=frozenset({"function_declaration", "method_declaration"}),
+        classes=frozenset({"type_spec", "type_alias"}),
+        wrappers=frozenset({"type_declaration"}),
+    ),
+    "rust": Grammar(
+        module="tree_sitter_rust",
+        functions=frozenset({"function_item", "macro_definition"}),
+        classes=frozenset({"struct_item", "enum_item", "union_item", "trait_item", "type_item"}),
+        implementations=frozenset({"impl_item"}),
+        scopes=frozenset({"mod_item"}),
+        attached=frozenset({"line_comment", "block_comment", "attribute_item"}),
+    ),
+    "c": Grammar(
+        module="tree_sitter_c",
+        functions=frozenset({"function_definition"}),
+        classes=frozenset({"struct_specifier", "union_specifier", "enum_specifier"}),
+        wrappers=frozenset({"type_definition"}),
+        class_needs_body=True,
+    ),
+    "cpp": Grammar(
+        module="tree_sitter_cpp",
+        functions=frozenset({"function_definition"}),
+        classes=frozenset({"class_specifier", "struct_specifier", "union_specifier", "enum_specifier"}),
+        scopes=frozenset({"namespace_definition"}),
+        wrappers=frozenset({"template_declaration", "type_definition"}),
+        class_needs_body=True,
+    ),
+    "bash": Grammar(module="tree_sitter_bash", functions=frozenset({"function_definition"})),
+    "java": Grammar(
+        module="tree_sitter_java",
+        functions=frozenset({"method_declaration", "constructor_declaration", "compact_constructor_declaration"}),
+        classes=frozenset(
+            {
+                "class_declaration",
+                "interface_declaration",
+                "enum_declaration",
+                "record_declaration",
+                "annotation_type_declaration",
+            }
+        ),
+        attached=frozenset({"line_comment", "block_comment"}),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Definition:
+    """One definition: 0-based inclusive rows with its decorators and leading comments, and its qualified name."""
+
+    kind: DefinitionKind
+    symbol: str
+    first_row: int
+    last_row: int
+
+
+@dataclass(frozen=True)
+class _Visit:
+    """One node to look at: `outer` is the widest wrapper around it, `scope` the qualified name it stands in."""
+
+    node: Node
+    outer: Node
+    scope: str
+    in_class: bool
+    depth: int
+
+
+def find_definitions(source: bytes, language: str, whole_rows: int) -> list[Definition]:
+    """List the definitions of UTF-8 `source`, outer before inner; empty when `language` has no grammar.
+
+    Spans nest or are disjoint, except where two definitions share a row. Functions of at most `whole_rows` rows are
+    not searched for inner ones.
+    """
+    grammar = GRAMMARS.get(language)
+    if grammar is None:
+        return []
+    tree = Parser(_load_language(language, grammar)).parse(source)
+    return list(_walk(tree.root_node, grammar, whole_rows))
+
+
+_languages: dict[str, Language] = {}
+_languages_lock = threading.Lock()
+
+
+def _load_language(name: str, grammar: Grammar) -> Language:
+    with _languages_lock:
+        if name not in _languages:
+            module = importlib.import_module(grammar.module)
+            _languages[name] = Language(getattr(module, grammar.loader)())
+        return _languages[name]
+
+
+def _walk(root: Node, grammar: Grammar, whole_rows: int) -> Iterator[Definition]:
+    """Visit nodes in source order without recursion, so that no source can exhaust the Python stack."""
+    stack = [_Visit(root, root, "", in_class=False, depth=0)]
+    while stack:
+        visit = stack.pop()
+        node, scope, in_class = visit.node, visit.scope, visit.in_class
+        kind = _kind_of(node, grammar, in_class=in_class)
+        if kind is not None:
+            scope, in_class = _qualified(scope, node, visit.outer), kind == "class"
+            first, last = _first_row(visit.outer, grammar), max(_last_row(visit.outer), _last_row(node))
+            yield Definition(kind, scope, first, last)
+            if kind != "class" and last - first < whole_rows:
+                continue
+        elif node.type in grammar.scopes:
+            scope, in_class = _qualified(scope, node, visit.outer), False
+        if _may_hold_definitions(node, grammar) and visit.depth < MAX_DEPTH:
+            stack.extend(reversed(_children(visit, grammar, scope, in_class=in_class)))
+
+
+def _children(visit: _Visit, grammar: Grammar, scope: str, *, in_class: bool) -> list[_Visit]:
+    children = visit.node.named_children
+    wraps = visit.node.type in grammar.wrappers
+    types = [child.type for child in children] if wraps else []
+    return [
+        # `const a = () => 1, b = () => 2` wraps two definitions and is the span of neither.
+        _Visit(
+            child,
+            visit.outer if wraps and types.count(child.type) == 1 else child,
+            scope,
+            in_class=in_class,
+            depth=visit.depth + 1,
+        )
+        for child in children
+    ]
+
+
+def _may_hold_definitions(node: Node, grammar: Grammar) -> bool:
+    """Skip what stands on one row: nearly all nodes, and an inner definition there could not be a chunk of its own."""
+    return node.start_point[0] != node.end_point[0] or node.type in grammar.wrappers or node.parent is None
+
+
+def _kind_of(node: Node, grammar: Grammar, *, in_class: bool) -> DefinitionKind | None:
+    if node.type in grammar.functions or _is_function_binding(node, grammar):
+        is_method = in_class or node.child_by_field_name("receiver") is not None or _is_out_of_class(node)
+        return "method" if is_method else "function"
+    if node.type in grammar.implementations:
+        return "class"
+    if node.type in grammar.classes and node.start_point[0] != node.end_point[0]:
+        has_body = not grammar.class_needs_body or node.child_by_field_name("body") is not None
+        return "class" if has_body else None
+    return None
+
+
+def _is_function_binding(node: Node, grammar: Grammar) -> bool:
+    if node.type not in grammar.bindings:
+        return False
+    value = node.child_by_field_name("value") or node.child_by_field_name("right")
+    return value is not None and value.type in grammar.function_values
+
+
+def _is_out_of_class(node: Node) -> bool:
+    """Recognise C++'s `void Socket::close() {...}`, a method defined outside its class."""
+    return _declared(node).type == "qualified_identifier"
+
+
+def _declared(node: Node) -> Node:
+    """Follow C's declarators, `static int *f(int)` -> `*f(int)` -> `f(int)` -> `f`, to what they declare."""
+    while (inner := node.child_by_field_name("declarator")) is not None:
+        node = inner
+    return node
+
+
+def _qualified(scope: str, node: Node, outer: Node) -> str:
+    name = _name_of(node) or (_name_of(outer) if outer.type == "type_definition" else "")
+    receiver = node.child_by_field_name("receiver")
+    if receiver is not None:
+        name = f"{_receiver_type(receiver)}.{name}"
+    return ".".join(part for part in (scope, name) if part)
+
+
+def _name_of(node: Node) -> str:
+    for field in _NAME_FIELDS:
+        found = node.child_by_field_name(field)
+        if found is not None:
+            return _clean_name(_declared(found))
+    return ""
+
+
+def _clean_name(node: Node) -> str:
+    """Write a name the same way in every language: dots between its parts, no quotes, no type arguments."""
+    bare = node.child_by_field_name("type") or node  # `impl<T> Stack<T>`: the type without its arguments
+    text = (bare.text or b"").decode("utf-8", "replace")
+    return "".join(text.replace("::", ".").strip("'\"`#[] ").split())[:MAX_NAME_CHARS]
+
+
+def _receiver_type(receiver: Node) -> str:
+    """Read `Stack` out of Go's `(s *Stack[T])`."""
+    text = (receiver.text or b"").decode("utf-8", "replace").strip("() ")
+    return text.split("[")[0].split()[-1].lstrip("*") if text else ""
+
+
+def _first_row(outer: Node, grammar: Grammar) -> int:
+    """Start at the comments and attributes that stand right above a definition, each on rows of its own."""
+    first = outer.start_point[0]
+    above = outer.prev_named_sibling
+    while above is not None and above.type in grammar.attached and _last_row(above) >= first - 1:
+        before = above.prev_named_sibling
+        if before is not None and _last_row(before) >= above.start_point[0]:
+            break
+        first, above = above.start_point[0], before
+    return first
+
+
+def _last_row(node: Node) -> int:
+    row, column = node.end_point
+    return row - 1 if column == 0 and row > node.start_point[0] else row

@@ -1,0 +1,223 @@
+"""Builds a door's ASGI app: routes from its endpoints, the same middleware and the same error rendering for all.
+
+The order of a request: request id and access line -> host, origin and key -> body read, limited and validated ->
+handler beside a watcher for the disconnect -> response, or the error in this door's envelope. No handler catches
+anything; this is one of the three boundaries that do.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+
+import anyio
+from pydantic import BaseModel, ValidationError
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from mcp_server.telemetry import request_id
+from shim.access import AccessLog, Guard
+from shim.documentation import documentation_routes
+from shim.doors.door import Call, Door, Endpoint, Services
+from shim.errors import BAD_JSON, BODY_TOO_LARGE, METHOD_NOT_ALLOWED, NOT_FOUND, ApiError
+from shim.metrics import Metrics, metrics_route
+from shim.streaming import cancel_on_disconnect
+
+log = logging.getLogger(__name__)
+
+DRAIN_LIMIT_BYTES = 1 << 30  # of a body already refused: read on so far, so that the client gets to read the refusal
+EXPOSED_HEADERS = ("x-request-id", "retry-after")
+
+
+def build_door(door: Door, services: Services, metrics: Metrics) -> ASGIApp:
+    """Make the ASGI app of *door*."""
+    routes: list[BaseRoute] = []
+    for path, endpoints in _by_path(door).items():
+        routes.append(Route(path, _Resource(door, endpoints, services)))
+    routes += documentation_routes(door)
+    routes.append(metrics_route(metrics))
+    settings = services.settings
+    middleware = [
+        Middleware(AccessLog, door=door, metrics=metrics),
+        Middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["*"],
+            allow_headers=["*"],
+            expose_headers=EXPOSED_HEADERS,
+        ),
+        Middleware(Guard, door=door, services=services, respond=_respond),
+    ]
+    app = Starlette(
+        routes=routes, middleware=middleware, exception_handlers={HTTPException: _in_envelope(door, services)}
+    )
+    app.router.redirect_slashes = False
+    app.router.default = _not_found(door, services)
+    return app
+
+
+def _by_path(door: Door) -> dict[str, dict[str, Endpoint]]:
+    """Group endpoints by path and then method, aliases included."""
+    paths: dict[str, dict[str, Endpoint]] = {}
+    for endpoint in door.endpoints:
+        for path in (endpoint.path, *endpoint.aliases):
+            paths.setdefault(path, {})[endpoint.method] = endpoint
+    return paths
+
+
+class _Resource:
+    """The ASGI app of one path: picks the method's endpoint, runs it, renders what it raises."""
+
+    def __init__(self, door: Door, endpoints: dict[str, Endpoint], services: Services) -> None:
+        self._door = door
+        self._endpoints = endpoints
+        self._services = services
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        try:
+            await self._answer(self._endpoint(request), request, send)
+        except ClientDisconnect:
+            log.debug("client left while sending its body")
+        except ApiError as error:
+            await self._refuse(error)(scope, receive, send)
+        except Exception:
+            log.exception("handler failed", extra={"door": self._door.name, "path": request.url.path})
+            defect = ApiError("internal_error", f"Cinque failed; its log has the cause under {request_id.get()}")
+            await self._refuse(defect)(scope, receive, send)
+
+    def _endpoint(self, request: Request) -> Endpoint:
+        """Return the endpoint of the request's method.
+
+        Raises:
+            ApiError: method_not_allowed.
+        """
+        is_head = request.method == "HEAD" and "HEAD" not in self._endpoints
+        endpoint = self._endpoints.get("GET" if is_head else request.method)
+        if endpoint is None:
+            msg = f"{request.method} is not a method of {request.url.path}; use {self._allowed}"
+            raise ApiError(METHOD_NOT_ALLOWED, msg)
+        return endpoint
+
+    @property
+    def _allowed(self) -> str:
+        return ", ".join(sorted(self._endpoints))
+
+    def _refuse(self, error: ApiError) -> Response:
+        response = _respond(self._door, self._services, error)
+        if error.code == METHOD_NOT_ALLOWED:
+            response.headers["allow"] = self._allowed
+        return response
+
+    async def _answer(self, endpoint: Endpoint, request: Request, send: Send) -> None:
+        body = await _read_body(endpoint, request, self._services)
+        call = Call(body=body, request=request, services=self._services)
+        response = await _until_disconnect(request, lambda: endpoint.handler(call))
+        if response is None:
+            return
+        await response(request.scope, request.receive, send)
+
+
+async def _until_disconnect(request: Request, handle: Callable[[], Awaitable[BaseModel | Response]]) -> Response | None:
+    """Run *handle*; None when the client went away first, which cancels it."""
+    outcome: list[BaseModel | Response] = []
+    failure: Exception | None = None
+    async with anyio.create_task_group() as group:
+        group.start_soon(cancel_on_disconnect, request.receive, group.cancel_scope)
+        try:
+            outcome.append(await handle())
+        except Exception as error:  # noqa: BLE001 - raised again outside the group, which would wrap it
+            failure = error
+        group.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+    if not outcome:
+        return None
+    return outcome[0] if isinstance(outcome[0], Response) else _json(outcome[0])
+
+
+def _json(model: BaseModel) -> Response:
+    """Encode *model*; a member that was never set and defaults to None is left out by `exclude_unset` models only."""
+    return Response(model.model_dump_json(by_alias=True), media_type="application/json")
+
+
+async def _read_body(endpoint: Endpoint, request: Request, services: Services) -> BaseModel | None:
+    """Read and validate the body.
+
+    Raises:
+        ApiError: 413 beyond the limit, 400 for bytes that are not JSON or do not fit the schema.
+    """
+    limit = endpoint.max_body_bytes(services.settings)
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size <= limit:
+            chunks.append(chunk)
+        elif size > DRAIN_LIMIT_BYTES:
+            break
+    if size > limit:
+        msg = f"the body has more than {limit} bytes, the most that {endpoint.path} takes; send less"
+        raise ApiError(BODY_TOO_LARGE, msg)
+    if endpoint.body is None:
+        return None
+    return _validate(endpoint.body, b"".join(chunks))
+
+
+async def _discard_body(request: Request) -> None:
+    """Read the body and forget it, so that the client gets to read the refusal."""
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > DRAIN_LIMIT_BYTES:
+            return
+
+
+def _validate(kind: type[BaseModel], raw: bytes) -> BaseModel:
+    try:
+        return kind.model_validate_json(raw)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        if first["type"] == "json_invalid":
+            msg = f"the body is not JSON in UTF-8: {first['msg'].removeprefix('Invalid JSON: ')}"
+            raise ApiError(BAD_JSON, msg) from error
+        param = ".".join(str(part) for part in first["loc"]) or None
+        raise ApiError("invalid_request", f"{param or 'body'}: {first['msg']}", param=param) from error
+
+
+def _respond(door: Door, services: Services, error: ApiError) -> JSONResponse:
+    """Render *error* in the door's envelope."""
+    headers = {"retry-after": str(services.settings.retry_after_s)} if error.is_retryable else None
+    return JSONResponse(door.render_error(error), status_code=error.status, headers=headers)
+
+
+def _in_envelope(door: Door, services: Services) -> Callable[[Request, Exception], Response]:
+    """Make the handler of what Starlette itself refuses: another method than GET for a page of documentation."""
+
+    def handle(request: Request, error: Exception) -> Response:
+        allowed = (getattr(error, "headers", None) or {}).get("Allow", "GET")
+        refusal = ApiError(METHOD_NOT_ALLOWED, f"{request.method} is not a method of {request.url.path}; use {allowed}")
+        response = _respond(door, services, refusal)
+        response.headers["allow"] = allowed
+        return response
+
+    return handle
+
+
+def _not_found(door: Door, services: Services) -> ASGIApp:
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        try:
+            await _discard_body(Request(scope, receive))
+        except ClientDisconnect:
+            log.debug("client left while sending its body")
+            return
+        msg = f"{door.title} has no {scope['path']}; /docs lists what there is"
+        await _respond(door, services, ApiError(NOT_FOUND, msg))(scope, receive, send)
+
+    return answer

@@ -1,0 +1,60 @@
+"""The `cinque` command. It reads the command line and hands over; each command's module is loaded on use.
+
+Kept light on purpose: an IDE that starts `cinque mcp` waits for whatever is imported here.
+"""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+INTERRUPTED = 130  # what shells report after Ctrl-C
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; the process ends with the command's exit status."""
+    options = _parser().parse_args(arguments)
+    command = importlib.import_module(f"shim.commands.{options.module}")
+    try:
+        status = command.run(options)
+    except KeyboardInterrupt:
+        status = INTERRUPTED
+    sys.exit(status)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="cinque", description="One local language model as a coding backend whose answers were run."
+    )
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    serve = commands.add_parser("serve", help="open every door and print its URL")
+    serve.set_defaults(module="serve")
+
+    mcp = commands.add_parser("mcp", help="serve the tools over MCP, for an IDE or agent")
+    mcp.add_argument("--transport", choices=("stdio", "sse", "http"), default="stdio", help="default: stdio")
+    mcp.add_argument("--own", action="store_true", help="never join an engine that already runs")
+    mcp.set_defaults(module="mcp")
+
+    demo = commands.add_parser("demo", help="ask a coding question, run the answer against tests, show the verdict")
+    demo.add_argument("request", nargs="?", help="a request of your own; without it a prepared one with tests")
+    demo.add_argument("--tests", metavar="FILE", help="Python file of tests for the answer to your request")
+    demo.set_defaults(module="demo")
+
+    models = commands.add_parser("models", help="list, pull or remove models")
+    actions = models.add_subparsers(title="actions", required=True, metavar="ACTION", dest="action")
+    actions.add_parser("list", help="list the models on this machine")
+    pull = actions.add_parser("pull", help="download a GGUF model")
+    pull.add_argument("repo_id", metavar="OWNER/NAME", help="Hugging Face repository")
+    pull.add_argument("filename", metavar="FILE.gguf", help="file in it")
+    remove = actions.add_parser("rm", help="remove a model")
+    remove.add_argument("model", metavar="MODEL", help="an id from `cinque models list`")
+    models.set_defaults(module="models")
+
+    doctor = commands.add_parser("doctor", help="say what is installed, what is missing, and what that costs")
+    doctor.set_defaults(module="doctor")
+    return parser
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""`cinque models list | pull | rm`: the models on this machine."""
+
+import argparse
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+from rich.table import Table
+
+from shim.commands import run_async
+from shim.gateway import Gateway, ProgressStep
+from shim.supervisor import one_session
+
+Action = Callable[[Gateway, Console, argparse.Namespace], Awaitable[None]]
+
+
+def run(options: argparse.Namespace) -> int:
+    """Do the action; the exit status is 1 when it failed."""
+    action = {"list": _list, "pull": _pull, "rm": _remove}[options.action]
+    return run_async(f"models {options.action}", _in_session, action, options)
+
+
+async def _in_session(action: Action, options: argparse.Namespace) -> int:
+    gateway = Gateway()
+    async with one_session(gateway):
+        await action(gateway, Console(), options)
+    return 0
+
+
+async def _list(gateway: Gateway, console: Console, _: argparse.Namespace) -> None:
+    table = Table("model", "size", "source", "changed", "")
+    for model in await gateway.list_models():
+        changed = datetime.fromtimestamp(model.created_at, UTC).date().isoformat()
+        note = "default" if model.is_default else ""
+        table.add_row(model.model_id, f"{model.size_bytes / 1e6:,.1f} MB", model.source, changed, note)
+    console.print(table)
+
+
+async def _pull(gateway: Gateway, console: Console, options: argparse.Namespace) -> None:
+    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task(options.filename, total=None)
+
+        async def on_progress(step: ProgressStep) -> None:
+            bar.update(task, completed=step.progress, total=step.total)
+
+        model = await gateway.pull_model(options.repo_id, options.filename, on_progress)
+    console.print(f"{model.model_id} is in {model.path}")
+
+
+async def _remove(gateway: Gateway, console: Console, options: argparse.Namespace) -> None:
+    model = await gateway.remove_model(options.model)
+    console.print(f"removed {model.path}")

@@ -1,0 +1,58 @@
+"""`cinque serve`: opens every door, prints its URL, and serves until Ctrl-C.
+
+The table on stdout is for people; programs read the log line `door is open` that stderr has for each door.
+"""
+
+import argparse
+import logging
+import signal
+
+import anyio
+from rich.console import Console
+from rich.table import Table
+
+from mcp_server.contract import ServerStatus
+from mcp_server.telemetry import configure_logging
+from shim.commands import run_async
+from shim.serve import OpenDoor, serve
+from shim.settings import ShimSettings
+from shim.supervisor import serving_command
+
+log = logging.getLogger(__name__)
+
+
+def run(_: argparse.Namespace) -> int:
+    """Serve; the exit status is 0 after Ctrl-C, 2 when the settings cannot be used."""
+    return run_async("serve", _serve)
+
+
+async def _serve() -> int:
+    settings = ShimSettings()
+    configure_logging(settings.log_level)
+    async with anyio.create_task_group() as group:
+        group.start_soon(_cancel_on_signal, group.cancel_scope)
+        opened = await group.start(serve, settings, serving_command())
+        _print(opened.doors, await opened.gateway.status())
+    return 0
+
+
+def _print(doors: tuple[OpenDoor, ...], status: ServerStatus) -> None:
+    for opened in doors:
+        log.info("door is open", extra={"door": opened.door.name, "url": opened.url})
+    rows = [(opened.door.title, opened.url, f"{opened.url}/docs") for opened in doors]
+    rows += [("MCP, streamable HTTP", f"{status.http_url}/mcp", ""), ("MCP, SSE", f"{status.http_url}/sse", "")]
+    table = Table("serves", "URL", "documentation", box=None, padding=(0, 3, 0, 0))
+    for row in rows:
+        table.add_row(*row)
+    console = Console()
+    console.print(table)
+    console.print(f"model    {status.inference_detail}", highlight=False)
+    console.print(f"sandbox  isolation {status.sandbox.isolation}: {status.sandbox.detail}", highlight=False)
+    console.print("Ctrl-C stops everything.")
+
+
+async def _cancel_on_signal(scope: anyio.CancelScope) -> None:
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async for _ in signals:
+            scope.cancel()
+            return

@@ -1,0 +1,308 @@
+"""OpenAI chat completions: the request as clients send it, the response and the chunks as they expect them.
+
+Pure translation between the wire and the contract's types; every quirk of a client is told where it is met. It knows
+no door: a door adds its own fields by subclassing the models. Validated in tests against the official schemas.
+"""
+
+import json
+import time
+import uuid
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
+
+from mcp_server.contract import Completion, Delta, GenerationRequest, GenerationResult, Message, SamplingParams
+from shim.dialects.openai_logprobs import ChoiceLogprobs, choice_logprobs
+
+MAX_STOPS = 16  # OpenAI takes 4; local clients send more
+MAX_CHOICES = 16  # each is a sequence of the engine's batch
+
+ROLES: dict[str, Literal["system", "user", "assistant", "tool"]] = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "assistant": "assistant",
+    "tool": "tool",
+    "function": "tool",
+}
+
+
+class TextPart(BaseModel):
+    """One part of a message's content. The models here read text only."""
+
+    type: Literal["text", "input_text", "refusal"]
+    text: str = Field(validation_alias=AliasChoices("text", "refusal"))
+
+
+class ChatMessage(BaseModel):
+    """One message of the conversation."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    content: str | list[TextPart] | None = None
+    name: str | None = None
+
+    def text(self) -> str:
+        """Return the content as one string."""
+        if isinstance(self.content, list):
+            return "".join(part.text for part in self.content)
+        return self.content or ""
+
+
+class JsonSchemaFormat(BaseModel):
+    """A schema that the answer must satisfy."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    name: str = "answer"
+    schema_: dict[str, Any] = Field(alias="schema", description="JSON schema of the answer")
+    strict: bool | None = None
+
+
+class ResponseFormat(BaseModel):
+    """The form of the answer: free text, any JSON object, or JSON of a schema."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchemaFormat | None = None
+
+    @model_validator(mode="after")
+    def _schema_is_there(self) -> Self:
+        if self.type == "json_schema" and self.json_schema is None:
+            msg = "response_format of type json_schema needs json_schema"
+            raise ValueError(msg)
+        return self
+
+
+class StreamOptions(BaseModel):
+    """What a stream carries besides text."""
+
+    include_usage: bool = False
+
+
+class ChatCompletionRequest(BaseModel):
+    """A chat completion request; fields beyond OpenAI's own are those of llama.cpp's server. Others are ignored."""
+
+    model: str | None = Field(default=None, description="Model id; absent for the default")
+    messages: list[ChatMessage] = Field(min_length=1, description="The conversation, oldest first")
+    max_tokens: int | None = Field(default=None, ge=0, description="Tokens to generate at most (tokens)")
+    max_completion_tokens: int | None = Field(default=None, ge=0, description="Newer name of max_tokens (tokens)")
+    temperature: float | None = Field(default=None, ge=0, le=2, description="Randomness; 0 is greedy")
+    top_p: float | None = Field(default=None, ge=0, le=1, description="Nucleus")
+    top_k: int | None = Field(default=None, ge=0, description="Likeliest tokens kept; 0 for all (tokens)")
+    min_p: float | None = Field(default=None, ge=0, le=1, description="Least probability beside the likeliest")
+    repeat_penalty: float | None = Field(default=None, gt=0, le=10, description="Penalty of repeated tokens; 1 is off")
+    frequency_penalty: float | None = Field(default=None, ge=-2, le=2, description="Penalty by count")
+    presence_penalty: float | None = Field(default=None, ge=-2, le=2, description="Penalty by presence")
+    n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = Field(default=None, description="Choices (count)")
+    stop: str | list[str] | None = Field(default=None, description="Generation ends before the first of these")
+    seed: int | None = Field(default=None, description="Same seed, same answer")
+    stream: bool | None = Field(default=None, description="Answer with server-sent events")
+    stream_options: StreamOptions | None = None
+    logprobs: bool | None = Field(default=None, description="Return log probabilities of the answer's tokens")
+    top_logprobs: int | None = Field(default=None, ge=0, le=20, description="Alternatives a token (count)")
+    logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = None
+    response_format: ResponseFormat | None = None
+    grammar: str | None = Field(default=None, description="GBNF grammar of the answer")
+    tools: list[dict[str, Any]] | None = Field(default=None, description="Must be absent or empty in this version")
+
+    @model_validator(mode="after")
+    def _usable(self) -> Self:
+        if self.tools:
+            msg = "tool calls are not available in this version; send the request without tools"
+            raise ValueError(msg)
+        if len(self.stops()) > MAX_STOPS:
+            msg = f"stop has {len(self.stops())} entries; the most is {MAX_STOPS}"
+            raise ValueError(msg)
+        if self.top_logprobs and not self.logprobs:
+            msg = "top_logprobs needs logprobs: true"
+            raise ValueError(msg)
+        return self
+
+    def stops(self) -> tuple[str, ...]:
+        """Return the stop strings; the empty string stops nothing and is left out."""
+        given = [self.stop] if isinstance(self.stop, str) else self.stop or []
+        return tuple(stop for stop in given if stop)
+
+
+def generation_request(body: ChatCompletionRequest) -> GenerationRequest:
+    """Translate *body*; what the client left out keeps the engine's defaults."""
+    named = {
+        "temperature": body.temperature,
+        "top_p": body.top_p,
+        "top_k": body.top_k,
+        "min_p": body.min_p,
+        "repetition_penalty": body.repeat_penalty,
+        "frequency_penalty": body.frequency_penalty,
+        "presence_penalty": body.presence_penalty,
+        "seed": body.seed,
+        "logit_bias": body.logit_bias,
+        "grammar": body.grammar,
+    }
+    form = body.response_format
+    sampling = SamplingParams(
+        # 0 comes from clients that mean "no limit", as llama.cpp's -1
+        max_tokens=body.max_completion_tokens or body.max_tokens or None,
+        stop=body.stops(),
+        n_logprobs=(body.top_logprobs or 0) if body.logprobs else None,
+        json_mode=form is not None and form.type == "json_object",
+        json_schema=form.json_schema.schema_ if form is not None and form.json_schema is not None else None,
+        **{name: value for name, value in named.items() if value is not None},  # type: ignore[arg-type]  # a field each
+    )
+    messages = tuple(Message(role=ROLES[message.role], content=message.text()) for message in body.messages)
+    return GenerationRequest(messages=messages, model=body.model, n=body.n or 1, sampling=sampling)
+
+
+class PromptTokensDetails(BaseModel):
+    """How much of the prompt was not computed anew."""
+
+    cached_tokens: int
+
+
+class CompletionUsage(BaseModel):
+    """Tokens spent."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: PromptTokensDetails
+
+
+class AssistantMessage(BaseModel):
+    """The answer."""
+
+    role: Literal["assistant"] = "assistant"
+    content: str | None
+    refusal: str | None = None
+
+
+class Choice(BaseModel):
+    """One answer."""
+
+    index: int
+    message: AssistantMessage
+    logprobs: ChoiceLogprobs | None
+    finish_reason: Literal["stop", "length"]
+
+
+class ChatCompletion(BaseModel):
+    """A whole answer."""
+
+    id: str
+    object: Literal["chat.completion"] = "chat.completion"
+    created: int
+    model: str
+    choices: list[Choice]
+    usage: CompletionUsage
+    system_fingerprint: str | None = None
+
+
+class ChunkDelta(BaseModel):
+    """New text; `role` in the first chunk of a choice only."""
+
+    role: Literal["assistant"] | None = None
+    content: str | None = None
+
+
+class ChunkChoice(BaseModel):
+    """New text of one choice."""
+
+    index: int
+    delta: ChunkDelta
+    logprobs: ChoiceLogprobs | None = None
+    finish_reason: Literal["stop", "length"] | None = None
+
+
+class ChatCompletionChunk(BaseModel):
+    """One server-sent event of a streamed answer."""
+
+    id: str
+    object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
+    created: int
+    model: str
+    choices: list[ChunkChoice]
+    usage: CompletionUsage | None = None
+
+
+def completion_usage(result: GenerationResult) -> CompletionUsage:
+    """Return the tokens spent on *result*."""
+    usage = result.usage
+    return CompletionUsage(
+        prompt_tokens=usage.prompt_tokens,
+        completion_tokens=usage.completion_tokens,
+        total_tokens=usage.prompt_tokens + usage.completion_tokens,
+        prompt_tokens_details=PromptTokensDetails(cached_tokens=usage.cached_tokens),
+    )
+
+
+def finish_reason(completion: Completion) -> Literal["stop", "length"]:
+    """Return OpenAI's reason; an aborted completion is cut short, as by a limit."""
+    return "stop" if completion.finish_reason == "stop" else "length"
+
+
+def choices(result: GenerationResult) -> list[Choice]:
+    """Return every completion as a choice."""
+    return [
+        Choice(
+            index=completion.index,
+            message=AssistantMessage(content=completion.text),
+            logprobs=choice_logprobs(completion.logprobs),
+            finish_reason=finish_reason(completion),
+        )
+        for completion in result.completions
+    ]
+
+
+class ChunkEncoder:
+    """Encodes one streamed answer; keeps what every chunk repeats, and which choices have begun."""
+
+    def __init__(self, model: str) -> None:
+        self.completion_id = completion_id()
+        self.created = int(time.time())
+        self._model = model
+        self._begun: set[int] = set()
+
+    def deltas(self, deltas: tuple[Delta, ...]) -> list[ChatCompletionChunk]:
+        """Return one chunk for each choice's first sight and new text."""
+        chunks: list[ChatCompletionChunk] = []
+        for delta in deltas:
+            role: Literal["assistant"] | None = None
+            if delta.index not in self._begun:
+                self._begun.add(delta.index)
+                role = "assistant"  # the npm client throws without it
+            choice = ChunkChoice(
+                index=delta.index,
+                delta=ChunkDelta(role=role, content=delta.text),
+                logprobs=choice_logprobs(delta.logprobs or None),
+            )
+            chunks.append(self._chunk([choice]))
+        return chunks
+
+    def end(self, result: GenerationResult, *, include_usage: bool) -> list[ChatCompletionChunk]:
+        """Return the closing chunks: a finish_reason for every choice, then usage when it was asked for."""
+        self._model = result.model
+        silent = tuple(Delta(index=c.index, text="") for c in result.completions if c.index not in self._begun)
+        chunks = self.deltas(silent)
+        for completion in result.completions:
+            choice = ChunkChoice(index=completion.index, delta=ChunkDelta(), finish_reason=finish_reason(completion))
+            chunks.append(self._chunk([choice]))
+        if include_usage:
+            chunks.append(self._chunk([], usage=completion_usage(result)))
+        return chunks
+
+    def _chunk(self, chosen: list[ChunkChoice], usage: CompletionUsage | None = None) -> ChatCompletionChunk:
+        return ChatCompletionChunk(
+            id=self.completion_id, created=self.created, model=self._model, choices=chosen, usage=usage
+        )
+
+
+def encode_chunk(chunk: ChatCompletionChunk, extra: dict[str, Any] | None = None) -> str:
+    """Return *chunk* as JSON with *extra*: absent members of a delta left out, `finish_reason` always there."""
+    data = chunk.model_dump(exclude_none=True) | (extra or {})
+    for encoded, choice in zip(data["choices"], chunk.choices, strict=True):
+        encoded.setdefault("finish_reason", choice.finish_reason)
+        encoded.setdefault("logprobs", None)
+    return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+
+
+def completion_id() -> str:
+    """Return a fresh id."""
+    return f"chatcmpl-{uuid.uuid4().hex}"

@@ -1,0 +1,15 @@
+"""The ATLAS proxy on port 8090: what OpenAI-compatible chat clients connect to."""
+
+from shim.dialects.openai_errors import ErrorEnvelope, render_error
+from shim.doors.atlas.proxy.routes import ENDPOINTS
+from shim.doors.door import Door
+
+DOOR = Door(
+    name="atlas-proxy",
+    title="ATLAS proxy",
+    description="OpenAI-compatible chat with one local model.",
+    port=8090,
+    endpoints=ENDPOINTS,
+    render_error=render_error,
+    error=ErrorEnvelope,
+)

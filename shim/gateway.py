@@ -1,0 +1,346 @@
+"""The shim's only way to the capabilities: one typed async method a tool, over whatever MCP connection is up.
+
+It knows nothing of HTTP, of doors, or of how the server process is kept alive; the supervisor attaches a connection
+and takes it away when the process ends. A call made while there is none waits for the next, up to a limit.
+"""
+
+import json
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
+from functools import cache
+from itertools import chain
+from typing import Any, TypeVar, cast
+
+import anyio
+from mcp import Client, MCPError
+from mcp_types import CONNECTION_CLOSED, CallToolResult
+from pydantic import TypeAdapter
+
+from mcp_server.contract import (
+    CollectionList,
+    DeleteResult,
+    Delta,
+    Diagnosis,
+    EmbeddingRequest,
+    EmbeddingResult,
+    ErrorCode,
+    ExecutionRequest,
+    ExecutionResult,
+    GenerationRequest,
+    GenerationResult,
+    IndexReport,
+    IndexRequest,
+    IndexStatus,
+    LanguageList,
+    Model,
+    ModelList,
+    RetrieveRequest,
+    RetrieveResult,
+    Score,
+    ServerStatus,
+    SyntaxReport,
+    TokenizeResult,
+    ToolName,
+)
+from mcp_server.telemetry import REQUEST_ID_META, request_id
+from shim.errors import ApiError, BackendUnavailableError
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+PROTOCOL = "2026-07-28"
+
+OnDeltas = Callable[[tuple[Delta, ...]], Awaitable[None]]
+OnProgress = Callable[["ProgressStep"], Awaitable[None]]
+OnSteps = Callable[[Sequence["ProgressStep"]], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class ProgressStep:
+    """One progress notification."""
+
+    progress: float
+    total: float | None
+    message: str
+
+
+@dataclass(frozen=True)
+class DeltaMessage:
+    """The message of one progress notification of `generate`."""
+
+    deltas: tuple[Delta, ...]
+
+
+@dataclass(frozen=True)
+class GatewayStatistics:
+    """Calls since the start."""
+
+    n_calls: int
+    n_failed: int
+    n_in_flight: int
+    is_connected: bool
+
+
+class Gateway:
+    """Typed calls to the MCP server; lives as long as the shim and outlives any one connection."""
+
+    def __init__(self, restart_wait_s: float = 15.0) -> None:
+        self._restart_wait_s = restart_wait_s
+        self._client: Client | None = None
+        self._connected = anyio.Event()
+        self._n_calls = self._n_failed = self._n_in_flight = 0
+
+    @asynccontextmanager
+    async def connected(self, server: Any) -> AsyncIterator[None]:
+        """Use *server* for every call made inside the context: a transport of the MCP SDK, or a server object."""
+        async with Client(server, mode=PROTOCOL, cache=None) as client:
+            self._client = client
+            self._connected.set()
+            try:
+                yield
+            finally:
+                self._client, self._connected = None, anyio.Event()
+
+    def statistics(self) -> GatewayStatistics:
+        """Count calls."""
+        return GatewayStatistics(self._n_calls, self._n_failed, self._n_in_flight, self._client is not None)
+
+    async def generate(self, request: GenerationRequest, on_deltas: OnDeltas | None = None) -> GenerationResult:
+        """Generate; *on_deltas* is awaited with everything that arrived since its last call."""
+        if on_deltas is None:
+            return await self._call(ToolName.GENERATE, asdict(request), GenerationResult)
+
+        async def on_steps(steps: Sequence[ProgressStep]) -> None:
+            await on_deltas(_joined(delta for step in steps for delta in _deltas(step.message)))
+
+        return await self._call(ToolName.GENERATE, asdict(request), GenerationResult, on_steps)
+
+    async def embed(self, request: EmbeddingRequest) -> EmbeddingResult:
+        """Embed texts with the language model."""
+        return await self._call(ToolName.EMBED, asdict(request), EmbeddingResult)
+
+    async def tokenize(self, text: str, model: str | None = None) -> TokenizeResult:
+        """Tokenize text."""
+        return await self._call(ToolName.TOKENIZE, {"text": text, "model": model}, TokenizeResult)
+
+    async def list_models(self) -> tuple[Model, ...]:
+        """List every model, all pages."""
+        models: list[Model] = []
+        cursor: str | None = None
+        while True:
+            page = await self._call(ToolName.LIST_MODELS, {"cursor": cursor}, ModelList)
+            models += page.models
+            if (cursor := page.next_cursor) is None:
+                return tuple(models)
+
+    async def pull_model(self, repo_id: str, filename: str, on_progress: OnProgress | None = None) -> Model:
+        """Download a model."""
+        arguments = {"repo_id": repo_id, "filename": filename}
+        return await self._call(ToolName.PULL_MODEL, arguments, Model, _one_by_one(on_progress))
+
+    async def remove_model(self, model: str) -> Model:
+        """Delete a model's file."""
+        return await self._call(ToolName.REMOVE_MODEL, {"model": model}, Model)
+
+    async def score(self, text: str) -> Score:
+        """Score code without running it."""
+        return await self._call(ToolName.SCORE, {"text": text}, Score)
+
+    async def execute(self, request: ExecutionRequest) -> ExecutionResult:
+        """Run a program, and its tests when given."""
+        return await self._call(ToolName.EXECUTE, asdict(request), ExecutionResult)
+
+    async def check_syntax(self, code: str, language: str, filename: str | None = None) -> SyntaxReport:
+        """Check syntax without running."""
+        arguments = {"code": code, "language": language, "filename": filename}
+        return await self._call(ToolName.CHECK_SYNTAX, arguments, SyntaxReport)
+
+    async def list_languages(self) -> LanguageList:
+        """List the sandbox's languages."""
+        return await self._call(ToolName.LIST_LANGUAGES, {}, LanguageList)
+
+    async def index(self, request: IndexRequest, on_progress: OnProgress | None = None) -> IndexReport:
+        """Index a folder or posted documents."""
+        return await self._call(ToolName.INDEX, asdict(request), IndexReport, _one_by_one(on_progress))
+
+    async def index_status(self, collection: str) -> IndexStatus:
+        """Describe one collection."""
+        return await self._call(ToolName.INDEX_STATUS, {"collection": collection}, IndexStatus)
+
+    async def list_collections(self) -> tuple[IndexStatus, ...]:
+        """List every collection, all pages."""
+        collections: list[IndexStatus] = []
+        cursor: str | None = None
+        while True:
+            page = await self._call(ToolName.LIST_COLLECTIONS, {"cursor": cursor}, CollectionList)
+            collections += page.collections
+            if (cursor := page.next_cursor) is None:
+                return tuple(collections)
+
+    async def delete_collection(self, collection: str) -> DeleteResult:
+        """Delete a collection's index."""
+        return await self._call(ToolName.DELETE_COLLECTION, {"collection": collection}, DeleteResult)
+
+    async def retrieve(self, request: RetrieveRequest) -> RetrieveResult:
+        """Search one collection."""
+        return await self._call(ToolName.RETRIEVE, asdict(request), RetrieveResult)
+
+    async def status(self) -> ServerStatus:
+        """Ask what works at this moment."""
+        return await self._call(ToolName.STATUS, {}, ServerStatus)
+
+    async def diagnose(self) -> Diagnosis:
+        """Ask for a full check of the installation."""
+        return await self._call(ToolName.DIAGNOSE, {}, Diagnosis)
+
+    async def _call(
+        self, tool: ToolName, arguments: dict[str, Any], result_type: type[T], on_steps: OnSteps | None = None
+    ) -> T:
+        """Call *tool* and rebuild its result.
+
+        Raises:
+            ApiError: with the tool's own code, message and param.
+            BackendUnavailableError: when the server died, or is not back in time.
+        """
+        self._n_calls += 1
+        self._n_in_flight += 1
+        try:
+            result = await self._call_tool(await self._wait_for_client(), tool, arguments, on_steps)
+            return _rebuild(result_type, _structured(tool, result))
+        except Exception:
+            self._n_failed += 1
+            raise
+        finally:
+            self._n_in_flight -= 1
+
+    async def _wait_for_client(self) -> Client:
+        with anyio.move_on_after(self._restart_wait_s):
+            while self._client is None:
+                await self._connected.wait()
+        if self._client is None:
+            msg = f"the MCP server is not up after {self._restart_wait_s:g} s; its log says why; retry later"
+            raise BackendUnavailableError(msg)
+        return self._client
+
+    async def _call_tool(
+        self, client: Client, tool: ToolName, arguments: dict[str, Any], on_steps: OnSteps | None
+    ) -> CallToolResult:
+        meta: Any = {REQUEST_ID_META: request_id.get()}
+        try:
+            if on_steps is None:
+                return await client.call_tool(tool, arguments, meta=meta)
+            inbox = _Inbox(on_steps)
+            return await inbox.run(lambda: client.call_tool(tool, arguments, progress_callback=inbox.put, meta=meta))
+        except (MCPError, anyio.ClosedResourceError, anyio.BrokenResourceError) as error:
+            if isinstance(error, MCPError) and error.code != CONNECTION_CLOSED:
+                raise
+            msg = f"the MCP server stopped during this {tool} call and is restarting; retry"
+            raise BackendUnavailableError(msg) from error
+
+
+class _Inbox:
+    """Keeps progress in order, and hands whatever has arrived to an awaitable consumer while the call runs.
+
+    The SDK spawns each progress callback as a task; they keep their order only because `put` never awaits.
+    """
+
+    def __init__(self, consume: OnSteps) -> None:
+        self._consume = consume
+        self._steps: list[ProgressStep] = []
+        self._arrived = anyio.Event()
+        self._is_over = False
+
+    async def put(self, progress: float, total: float | None, message: str | None) -> None:
+        self._steps.append(ProgressStep(progress, total, message or ""))
+        self._arrived.set()
+
+    async def run(self, call: Callable[[], Awaitable[CallToolResult]]) -> CallToolResult:
+        """Run *call* beside the consumer; whichever fails first ends both, and its own exception is raised."""
+        outcome: list[CallToolResult] = []
+        failures: list[Exception] = []
+
+        async def run_call() -> None:
+            try:
+                outcome.append(await call())
+            except Exception as error:  # noqa: BLE001 - raised again below, outside the group that would wrap it
+                failures.append(error)
+            finally:
+                self._is_over = True
+                self._arrived.set()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(run_call)
+            try:
+                await self._drain()
+            except Exception as error:  # noqa: BLE001 - as above
+                failures.append(error)
+                group.cancel_scope.cancel()
+        if failures:
+            raise failures[0]
+        return outcome[0]
+
+    async def _drain(self) -> None:
+        while True:
+            await self._arrived.wait()
+            self._arrived = anyio.Event()
+            while self._steps:
+                arrived, self._steps = self._steps, []
+                await self._consume(arrived)
+            if self._is_over and not self._steps:
+                return
+
+
+def _deltas(message: str) -> tuple[Delta, ...]:
+    return _rebuild(DeltaMessage, json.loads(message)).deltas
+
+
+def _joined(deltas: Iterable[Delta]) -> tuple[Delta, ...]:
+    """Join the deltas of each completion: what arrived while the consumer was busy travels as one."""
+    arrived: dict[int, list[Delta]] = {}
+    for delta in deltas:
+        arrived.setdefault(delta.index, []).append(delta)
+    return tuple(
+        Delta(
+            index=index,
+            text="".join(part.text for part in parts),
+            logprobs=tuple(chain.from_iterable(part.logprobs for part in parts)),
+            n_tokens=sum(part.n_tokens for part in parts),
+        )
+        for index, parts in arrived.items()
+    )
+
+
+def _one_by_one(on_progress: OnProgress | None) -> OnSteps | None:
+    if on_progress is None:
+        return None
+
+    async def on_steps(steps: Sequence[ProgressStep]) -> None:
+        for step in steps:
+            await on_progress(step)
+
+    return on_steps
+
+
+def _structured(tool: ToolName, result: CallToolResult) -> Any:
+    """Return what the tool answered, or raise what it failed with."""
+    structured = result.structured_content or {}
+    if not result.is_error:
+        return structured
+    code = structured.get("code", ErrorCode.INTERNAL_ERROR)
+    message = structured.get("message", f"{tool} failed without saying why")
+    raise ApiError(code, message, param=structured.get("param"))
+
+
+def _rebuild(kind: type[T], data: Any) -> T:
+    """Make a contract type from what crossed the wire."""
+    rebuilt: T = _adapter(cast("Hashable", kind)).validate_python(data)
+    return rebuilt
+
+
+@cache
+def _adapter(kind: Hashable) -> TypeAdapter[Any]:
+    """Return the validator of one type, built once."""
+    adapter: TypeAdapter[Any] = TypeAdapter(cast("Any", kind))
+    return adapter

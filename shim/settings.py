@@ -1,0 +1,58 @@
+"""Settings of the shim process: doors, ports, limits and the key that guards them.
+
+Every value comes from the environment; a malformed one stops the start with the variable's name, its value and what
+was expected. `docs/settings.md` is generated from these fields.
+"""
+
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+class ShimSettings(BaseSettings):
+    """How the doors are reached and what they accept."""
+
+    model_config = SettingsConfigDict(env_prefix="CINQUE_", extra="ignore", populate_by_name=True)
+
+    home: Path = Field(default=Path("~/.cinque"), description="Folder for models, indexes and run files (path)")
+    host: str = Field(default="127.0.0.1", description="Address all doors listen on (IP address)")
+    api_key: str = Field(
+        default="", description="Key that clients send as `Authorization: Bearer`; needed beyond loopback (text)"
+    )
+    ports: dict[str, int] = Field(
+        default={}, description="Port of a door by its name, over the documented one; 0 picks a free one (JSON object)"
+    )
+    single_port: int | None = Field(
+        default=None, ge=0, le=65535, description="Serve every door on this one port, under `/<door>` (port)"
+    )
+    allowed_hosts: tuple[str, ...] = Field(
+        default=(), description="Host header names accepted besides loopback ones; `*` for any (JSON list)"
+    )
+    cors_origins: tuple[str, ...] = Field(
+        default=(), description="Origins whose web pages may call the doors; `*` for any (JSON list)"
+    )
+    max_body_bytes: int = Field(default=16 * 1024 * 1024, ge=1024, description="Largest request body (bytes)")
+    max_sync_body_bytes: int = Field(
+        default=160 * 1024 * 1024, ge=1024, description="Largest body of a project sync: 100 MB of text as JSON (bytes)"
+    )
+    restart_wait_s: float = Field(
+        default=15.0, ge=0, description="How long a call waits for the MCP server while it restarts (seconds)"
+    )
+    retry_after_s: int = Field(default=1, ge=1, description="Retry-After of a 429 or 503 (seconds)")
+    log_level: str = Field(default="INFO", pattern="^(?i:debug|info|warning|error)$", description="Log level (name)")
+
+    @model_validator(mode="after")
+    def _a_key_beyond_loopback(self) -> Self:
+        if self.host not in LOOPBACK and not self.api_key:
+            msg = f"CINQUE_HOST={self.host} is not loopback; set CINQUE_API_KEY, or anyone could run code here"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can reach the doors."""
+        return self.host in LOOPBACK

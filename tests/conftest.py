@@ -1,0 +1,22 @@
+"""What every test has: a data folder of its own, asyncio, and the project's sources on the import path.
+
+The time limit of a test (20 s), warnings as errors and async tests without a mark are set in pyproject.toml.
+"""
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def cinque_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Move the data folder to a new temporary one, so that no test sees or harms what a person has."""
+    home = tmp_path_factory.mktemp("cinque-home")
+    monkeypatch.setenv("CINQUE_HOME", str(home))
+    return home
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Run async tests on asyncio only: uvicorn and the MCP server run on nothing else here."""
+    return "asyncio"

@@ -1,0 +1,262 @@
+"""Doubles that behave like the real thing where a caller can tell, and are scripted where it matters.
+
+`ScriptedEngine` keeps the whole promise of `Engine` (it passes the same contract suite as the real one) but its text
+is a script, so a test of a door or a tool knows every delta in advance, can stop the reply at any of them, and can
+read back what was asked. It knows nothing of models, threads or batches.
+"""
+
+import hashlib
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import anyio
+import anyio.lowlevel
+
+from mcp_server.engine.types import (
+    Completion,
+    Delta,
+    DeltaSink,
+    EmbeddingRequest,
+    EmbeddingResult,
+    EngineStatistics,
+    FinishReason,
+    GenerationRequest,
+    GenerationResult,
+    Model,
+    SamplingParams,
+    Timings,
+    TokenizeResult,
+    TokenLogprob,
+    TopLogprob,
+    Usage,
+)
+from mcp_server.errors import InvalidRequestError, ModelNotFoundError
+
+SCRIPTED_MODEL = "scripted"
+SCRIPTED_CONTEXT_TOKENS = 1024
+EMBEDDING_DIMENSIONS = 8
+ALTERNATIVE_LOGPROB = -3.0  # of every unchosen token of a scripted position
+
+_WORD = re.compile(r"\s*\S+|\s+")
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One scripted completion: its deltas, and what happens around them."""
+
+    pieces: tuple[str, ...]
+    finish_reason: FinishReason = "stop"
+    gate: anyio.Event | None = None  # awaited before piece number `gate_at`
+    gate_at: int = 0
+    error: Exception | None = None  # raised after the last piece, in place of a result
+
+
+class ScriptedEngine:
+    """An `Engine` that plays `replies` in order, then the last one again and again.
+
+    A reply is a `Reply`, a text (split into words, one delta each), a list of deltas, or an exception to raise at once.
+    A request for n completions plays n replies. `stop`, `max_tokens`, `n_logprobs`, unknown models and bad requests
+    behave as in the real engine; sampling parameters are only recorded, in `requests`.
+    """
+
+    def __init__(
+        self, replies: Sequence[Reply | str | Sequence[str] | Exception] = ("OK",), *, models: Sequence[str] = ()
+    ) -> None:
+        self.requests: list[GenerationRequest] = []
+        self.embedding_requests: list[EmbeddingRequest] = []
+        self.tokenized: list[str] = []
+        self.is_closed = False
+        self._replies = [_as_reply(reply) for reply in replies]
+        self._models = {SCRIPTED_MODEL, *models}
+        self._statistics = EngineStatistics(loaded_models=(SCRIPTED_MODEL,))
+        self._n_played = 0
+        self._changed = anyio.Event()
+
+    async def generate(self, request: GenerationRequest, on_delta: DeltaSink | None = None) -> GenerationResult:
+        """Play the next reply, or the next n of them one after the other."""
+        self.requests.append(request)
+        model = self._resolve(request.model)
+        n_prompt = len(_split(_prompt_text(request)))
+        replies = [self._next_reply() for _ in range(request.n)]
+        self._count(n_requests=1, n_running=request.n, n_prompt_tokens=n_prompt)
+        is_done = False
+        try:
+            completions = [await self._play(i, reply, request.sampling, on_delta) for i, reply in enumerate(replies)]
+            is_done = True
+        finally:
+            self._count(n_running=-request.n, n_aborted=int(not is_done))
+        n_completion = sum(n for _, n in completions)
+        self._count(n_completion_tokens=n_completion)
+        return GenerationResult(
+            model=model,
+            completions=tuple(completion for completion, _ in completions),
+            usage=Usage(prompt_tokens=n_prompt, completion_tokens=n_completion),
+            timings=Timings(queue_ms=0.0, prefill_ms=1.0, decode_ms=float(n_completion)),
+        )
+
+    async def embed(self, request: EmbeddingRequest) -> EmbeddingResult:
+        """Embed by hashing words: equal texts are equal, texts that share words are near."""
+        self.embedding_requests.append(request)
+        model = self._resolve(request.model)
+        if not request.input or not all(request.input):
+            msg = "There is nothing to embed; give at least one text, none of them empty."
+            raise InvalidRequestError(msg, param="input")
+        await anyio.lowlevel.checkpoint()
+        vectors = tuple(_hash_vector(text, normalize=request.normalize) for text in request.input)
+        n_tokens = sum(len(_split(text)) for text in request.input)
+        return EmbeddingResult(model, vectors, EMBEDDING_DIMENSIONS, Usage(n_tokens, 0))
+
+    async def tokenize(self, text: str, model: str | None = None) -> TokenizeResult:
+        """Give one stable id to each word."""
+        self.tokenized.append(text)
+        name = self._resolve(model)
+        await anyio.lowlevel.checkpoint()
+        tokens = tuple(_token_id(word) for word in _split(text))
+        return TokenizeResult(name, tokens, len(tokens))
+
+    async def preload(self, model: str | None = None) -> Model:
+        """Describe the model, as if it had been loaded."""
+        name = self._resolve(model)
+        await anyio.lowlevel.checkpoint()
+        return replace(self.models()[0], model_id=name)
+
+    def models(self) -> tuple[Model, ...]:
+        """List the scripted models, the default first."""
+        names = (SCRIPTED_MODEL, *sorted(self._models - {SCRIPTED_MODEL}))
+        return tuple(
+            Model(
+                model_id=name,
+                path=f"{name}.gguf",
+                source="embedded" if name == SCRIPTED_MODEL else "local",
+                size_bytes=1,
+                created_at=0,
+                is_default=name == SCRIPTED_MODEL,
+                is_loaded=name == SCRIPTED_MODEL,
+                context_tokens=SCRIPTED_CONTEXT_TOKENS if name == SCRIPTED_MODEL else None,
+            )
+            for name in names
+        )
+
+    @property
+    def loaded_context_tokens(self) -> int:
+        """The context of the scripted model."""
+        return SCRIPTED_CONTEXT_TOKENS
+
+    def statistics(self) -> EngineStatistics:
+        """Count what was played."""
+        return self._statistics
+
+    async def aclose(self) -> None:
+        """Remember that it was closed."""
+        self.is_closed = True
+        await anyio.lowlevel.checkpoint()
+
+    async def wait_until_running(self, n: int) -> None:
+        """Return as soon as exactly n completions are being played, 0 included."""
+        while self._statistics.n_running != n:
+            await self._changed.wait()
+
+    def _resolve(self, model: str | None) -> str:
+        if model in (None, "", "default"):
+            return SCRIPTED_MODEL
+        if model not in self._models:
+            msg = f"There is no model {model!r} here; available: {', '.join(sorted(self._models))}."
+            raise ModelNotFoundError(msg, param="model")
+        return str(model)
+
+    def _next_reply(self) -> Reply:
+        reply = self._replies[min(self._n_played, len(self._replies) - 1)]
+        self._n_played += 1
+        return reply
+
+    def _count(self, **changes: int) -> None:
+        self._statistics = replace(
+            self._statistics, **{name: getattr(self._statistics, name) + by for name, by in changes.items()}
+        )
+        self._changed.set()
+        self._changed = anyio.Event()
+
+    async def _play(
+        self, index: int, reply: Reply, sampling: SamplingParams, on_delta: DeltaSink | None
+    ) -> tuple[Completion, int]:
+        pieces, finish_reason = _cut(reply, sampling)
+        logprobs = tuple(_logprob(piece, sampling.n_logprobs) for piece in pieces)
+        for i, piece in enumerate(pieces):
+            if reply.gate is not None and i == reply.gate_at:
+                await reply.gate.wait()
+            await anyio.lowlevel.checkpoint()
+            shown = () if sampling.n_logprobs is None else (logprobs[i],)
+            self._count(n_steps=1)
+            if on_delta is not None and piece:
+                await on_delta((Delta(index, piece, shown, n_tokens=1),))
+        if reply.gate is not None and reply.gate_at >= len(pieces):
+            await reply.gate.wait()
+        if reply.error is not None:
+            raise reply.error
+        shown_all = None if sampling.n_logprobs is None else logprobs
+        return Completion(index, "".join(pieces), finish_reason, shown_all), len(pieces)
+
+
+def _as_reply(reply: Reply | str | Sequence[str] | Exception) -> Reply:
+    if isinstance(reply, Reply):
+        return reply
+    if isinstance(reply, Exception):
+        return Reply(pieces=(), error=reply)
+    return Reply(pieces=_split(reply) if isinstance(reply, str) else tuple(reply))
+
+
+def _prompt_text(request: GenerationRequest) -> str:
+    if (request.prompt is None) == (not request.messages):
+        msg = "Give exactly one of `messages` and `prompt`."
+        raise InvalidRequestError(msg, param="messages")
+    if request.n < 1:
+        msg = f"n is {request.n}; ask for at least one completion."
+        raise InvalidRequestError(msg, param="n")
+    text = request.prompt if request.prompt is not None else "\n".join(m.content for m in request.messages)
+    if request.prompt is not None and not text:
+        msg = "The prompt is empty; give at least one character."
+        raise InvalidRequestError(msg, param="prompt")
+    return text
+
+
+def _cut(reply: Reply, sampling: SamplingParams) -> tuple[tuple[str, ...], FinishReason]:
+    """Apply `max_tokens` and `stop` to the scripted pieces, a piece being a token."""
+    pieces: list[str] = []
+    for piece in reply.pieces:
+        if sampling.max_tokens is not None and len(pieces) == sampling.max_tokens:
+            return tuple(pieces), "length"
+        pieces.append(piece)
+    text = "".join(pieces)
+    ends = [at for at in (text.find(stop) for stop in sampling.stop if stop) if at >= 0]
+    if not ends:
+        return tuple(pieces), reply.finish_reason
+    kept: list[str] = []
+    for piece in pieces:
+        room = min(ends) - sum(map(len, kept))
+        kept.append(piece[:room])
+    return tuple(piece for piece in kept if piece), "stop"
+
+
+def _logprob(piece: str, n_top: int | None) -> TokenLogprob:
+    others = tuple(TopLogprob(f"other{i}", i, ALTERNATIVE_LOGPROB) for i in range((n_top or 1) - 1))
+    best = (TopLogprob(piece, _token_id(piece), -0.1), *others) if n_top else ()
+    return TokenLogprob(piece, _token_id(piece), -0.1, tuple(piece.encode()), best)
+
+
+def _split(text: str) -> tuple[str, ...]:
+    return tuple(_WORD.findall(text))
+
+
+def _token_id(word: str) -> int:
+    return int.from_bytes(hashlib.sha256(word.encode()).digest()[:2], "big")
+
+
+def _hash_vector(text: str, *, normalize: bool) -> tuple[float, ...]:
+    vector = [0.0] * EMBEDDING_DIMENSIONS
+    for word in _split(text):
+        digest = hashlib.sha256(word.strip().encode()).digest()
+        vector[digest[0] % EMBEDDING_DIMENSIONS] += 1.0 + digest[1] / 255
+    length = math.hypot(*vector) if normalize else 1.0
+    return tuple(x / length for x in vector)

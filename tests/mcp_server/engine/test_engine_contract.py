@@ -1,0 +1,152 @@
+"""What every `Engine` keeps, run against the real one and the scripted fake, so that the fake can be trusted."""
+
+import math
+from collections.abc import AsyncIterator
+from typing import Any
+
+import anyio
+import pytest
+
+from mcp_server.engine.async_engine import AsyncEngine
+from mcp_server.engine.types import Delta, EmbeddingRequest, GenerationRequest, Message, SamplingParams
+from mcp_server.errors import CinqueError, InvalidRequestError, ModelNotFoundError
+from tests.fakes import ScriptedEngine
+
+pytestmark = pytest.mark.anyio
+
+ASK = (Message("user", "Write a Python function add(a, b) that returns their sum."),)
+AnyEngine = AsyncEngine | ScriptedEngine
+
+
+@pytest.fixture(params=["real", "scripted"])
+async def any_engine(request: pytest.FixtureRequest, make_settings: Any) -> AsyncIterator[AnyEngine]:
+    script = ["def add(a, b):\n    total = a + b\n    return total\n"]
+    engine = AsyncEngine(make_settings()) if request.param == "real" else ScriptedEngine(script)
+    yield engine
+    await engine.aclose()
+
+
+def greedy(**changes: Any) -> SamplingParams:
+    return SamplingParams(temperature=0, **changes)
+
+
+async def test_deltas_join_to_the_text_of_the_completion(any_engine: AnyEngine) -> None:
+    seen: list[Delta] = []
+
+    async def on_delta(deltas: tuple[Delta, ...]) -> None:
+        seen.extend(deltas)
+
+    result = await any_engine.generate(GenerationRequest(ASK, sampling=greedy()), on_delta)
+    (completion,) = result.completions
+    assert completion.text
+    assert "".join(delta.text for delta in seen) == completion.text
+    assert sum(delta.n_tokens for delta in seen) == result.usage.completion_tokens
+    assert result.usage.prompt_tokens > 0
+    assert completion.finish_reason == "stop"
+
+
+async def test_n_completions_come_in_the_order_of_their_index(any_engine: AnyEngine) -> None:
+    result = await any_engine.generate(GenerationRequest(ASK, n=3, sampling=greedy()))
+    assert [completion.index for completion in result.completions] == [0, 1, 2]
+    assert len({completion.text for completion in result.completions}) == 1
+
+
+async def test_max_tokens_ends_a_completion_with_length(any_engine: AnyEngine) -> None:
+    result = await any_engine.generate(GenerationRequest(ASK, sampling=greedy(max_tokens=3)))
+    assert result.completions[0].finish_reason == "length"
+    assert result.usage.completion_tokens == 3
+
+
+async def test_a_stop_string_ends_the_text_and_is_not_part_of_it(any_engine: AnyEngine) -> None:
+    whole = (await any_engine.generate(GenerationRequest(ASK, sampling=greedy()))).completions[0].text
+    stop = whole[len(whole) // 2 :][:5]
+    streamed: list[str] = []
+
+    async def on_delta(deltas: tuple[Delta, ...]) -> None:
+        streamed.extend(delta.text for delta in deltas)
+
+    result = await any_engine.generate(GenerationRequest(ASK, sampling=greedy(stop=(stop, "never"))), on_delta)
+    assert result.completions[0].text == whole[: whole.index(stop)] == "".join(streamed)
+    assert result.completions[0].finish_reason == "stop"
+
+
+async def test_logprobs_come_for_every_token_when_asked_for_and_only_then(any_engine: AnyEngine) -> None:
+    plain = await any_engine.generate(GenerationRequest(ASK, sampling=greedy(max_tokens=4)))
+    asked = await any_engine.generate(GenerationRequest(ASK, sampling=greedy(max_tokens=4, n_logprobs=2)))
+    assert plain.completions[0].logprobs is None
+    logprobs = asked.completions[0].logprobs
+    assert logprobs is not None
+    assert [len(logprob.top) for logprob in logprobs] == [2] * 4
+    assert all(logprob.logprob <= 0 for logprob in logprobs)
+    assert b"".join(bytes(logprob.bytes_) for logprob in logprobs).decode() == asked.completions[0].text
+
+
+@pytest.mark.parametrize(
+    ("request_", "error"),
+    [
+        (GenerationRequest(), InvalidRequestError),
+        (GenerationRequest(ASK, prompt="and this"), InvalidRequestError),
+        (GenerationRequest(prompt=""), InvalidRequestError),
+        (GenerationRequest(ASK, n=0), InvalidRequestError),
+        (GenerationRequest(ASK, model="no-such-model"), ModelNotFoundError),
+    ],
+    ids=["nothing", "both", "empty", "none", "unknown"],
+)
+async def test_a_request_that_cannot_be_used_is_refused_with_the_field_at_fault(
+    any_engine: AnyEngine, request_: GenerationRequest, error: type[CinqueError]
+) -> None:
+    with pytest.raises(error) as caught:
+        await any_engine.generate(request_)
+    assert caught.value.param
+
+
+async def test_equal_texts_have_equal_vectors_of_length_one(any_engine: AnyEngine) -> None:
+    result = await any_engine.embed(EmbeddingRequest(("sort a list", "open a file", "sort a list")))
+    first, other, again = result.embeddings
+    assert first == again != other
+    assert {len(vector) for vector in result.embeddings} == {result.dimensions}
+    assert all(math.isclose(math.hypot(*vector), 1, rel_tol=1e-5) for vector in result.embeddings)
+    assert result.usage.prompt_tokens > 0
+
+
+@pytest.mark.parametrize("texts", [(), ("a", "")])
+async def test_nothing_to_embed_is_refused(any_engine: AnyEngine, texts: tuple[str, ...]) -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        await any_engine.embed(EmbeddingRequest(texts))
+    assert caught.value.param == "input"
+
+
+async def test_tokenizing_counts_the_tokens_it_gives(any_engine: AnyEngine) -> None:
+    result = await any_engine.tokenize("def add(a, b):")
+    assert result.n_tokens == len(result.tokens) > 1
+    assert (await any_engine.tokenize("")).tokens == ()
+
+
+async def test_a_cancelled_request_leaves_nothing_running(any_engine: AnyEngine) -> None:
+    first_delta = anyio.Event()
+
+    async def on_delta(_: tuple[Delta, ...]) -> None:
+        first_delta.set()
+        await anyio.sleep_forever()
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as group:
+            group.start_soon(any_engine.generate, GenerationRequest(ASK, n=2), on_delta)
+            await first_delta.wait()
+            group.cancel_scope.cancel()
+        await any_engine.tokenize("the answer comes after the abort")
+    assert (any_engine.statistics().n_running, any_engine.statistics().n_waiting) == (0, 0)
+
+
+async def test_the_default_model_is_first_and_loaded_after_preload(any_engine: AnyEngine) -> None:
+    loaded = await any_engine.preload()
+    first = any_engine.models()[0]
+    assert first == loaded
+    assert first.is_default
+    assert first.is_loaded
+    assert any_engine.loaded_context_tokens == first.context_tokens == 1024
+
+
+async def test_closing_twice_is_closing_once(any_engine: AnyEngine) -> None:
+    await any_engine.aclose()
+    await any_engine.aclose()

@@ -1,0 +1,142 @@
+"""Batches, slots and preemption, on a memory that only remembers what it was told."""
+
+from typing import Any
+
+from mcp_server.engine.kv_cache import KVCache
+from mcp_server.engine.scheduler import Scheduler
+from mcp_server.engine.sequence import Detokenizer, Sequence, SequenceState
+
+
+class RecordedMemory:
+    """Cells as plain counts: shows which slot holds how much, and refuses partial cuts when told to."""
+
+    def __init__(self, *, can_cut: bool = True) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+        self._can_cut = can_cut
+
+    def remove(self, slot: int, start: int) -> bool:
+        self.calls.append(("remove", slot, start))
+        return self._can_cut or start == 0
+
+    def copy(self, source: int, target: int, n_tokens: int) -> None:
+        self.calls.append(("copy", source, target, n_tokens))
+
+
+class NoSampler:
+    """Never asked: scheduling samples nothing."""
+
+    def sample(self, candidates: Any, logits: Any) -> int | None:  # noqa: ARG002  # the protocol's signature
+        return None
+
+    def close(self) -> None:
+        pass
+
+
+def sequence(*tokens: int, request_id: int = 0) -> Sequence:
+    return Sequence(request_id, 0, list(tokens), len(tokens), 10, NoSampler(), Detokenizer())
+
+
+def sizes(scheduler: Scheduler) -> list[tuple[int, int, bool]]:
+    chunks = scheduler.schedule()
+    scheduler.commit(chunks)
+    return [(chunk.start, len(chunk.tokens), chunk.wants_logits) for chunk in chunks]
+
+
+def test_a_long_prompt_is_computed_in_bounded_chunks_beside_decoding_sequences() -> None:
+    scheduler = Scheduler(KVCache(RecordedMemory(), 2), prefill_chunk_tokens=4)
+    short = sequence(1, 2)
+    scheduler.add(short)
+    assert sizes(scheduler) == [(0, 2, True)]
+    short.tokens.append(9)
+    scheduler.add(sequence(*range(10, 20)))
+    assert sizes(scheduler) == [(2, 1, True), (0, 4, False)]
+    short.tokens.append(9)
+    assert sizes(scheduler) == [(3, 1, True), (4, 4, False)]
+    assert sizes(scheduler) == [(8, 2, True)]
+
+
+def test_sequences_beyond_the_slots_wait_in_order() -> None:
+    scheduler = Scheduler(KVCache(RecordedMemory(), 1), prefill_chunk_tokens=8)
+    first, second, third = (sequence(1, 2, i) for i in range(3))
+    for item in (first, second, third):
+        scheduler.add(item)
+    scheduler.schedule()
+    assert (scheduler.running, list(scheduler.waiting)) == ([first], [second, third])
+    scheduler.finish(second, keeps_tokens=False)
+    scheduler.finish(first, keeps_tokens=False)
+    scheduler.schedule()
+    assert scheduler.running == [third]
+
+
+def test_forks_start_when_the_prompt_is_computed_and_share_its_cells() -> None:
+    memory = RecordedMemory()
+    scheduler = Scheduler(KVCache(memory, 3), prefill_chunk_tokens=4)
+    leader = sequence(1, 2, 3, 4, 5)
+    leader.forks = [sequence(1, 2, 3, 4, 5), sequence(1, 2, 3, 4, 5)]
+    scheduler.add(leader)
+    assert sizes(scheduler) == [(0, 4, False)]
+    assert sizes(scheduler) == [(4, 1, True)]
+    assert sizes(scheduler) == [(4, 1, True), (4, 1, True)]
+    assert [call for call in memory.calls if call[0] == "copy"] == [("copy", 0, 1, 4), ("copy", 0, 2, 4)]
+
+
+def test_a_retained_prefix_is_reused_and_cut_where_prompts_differ() -> None:
+    memory = RecordedMemory()
+    cache = KVCache(memory, 1, retained_tokens=100)
+    assert cache.allocate([1, 2, 3]) == (0, 0)
+    cache.extend(0, [1, 2, 3])
+    cache.release(0, keeps_tokens=True)
+    assert cache.n_retained_tokens == 3
+    assert cache.allocate([1, 2, 7, 8]) == (0, 2)
+    assert memory.calls[-1] == ("remove", 0, 2)
+    assert cache.contents() == (2,)
+
+
+def test_the_last_token_is_always_computed_again_for_its_logits() -> None:
+    cache = KVCache(RecordedMemory(), 1, retained_tokens=100)
+    cache.allocate([1, 2, 3])
+    cache.extend(0, [1, 2, 3])
+    cache.release(0, keeps_tokens=True)
+    assert cache.allocate([1, 2, 3]) == (0, 2)
+
+
+def test_retained_tokens_are_bounded_and_the_oldest_go_first() -> None:
+    cache = KVCache(RecordedMemory(), 3, retained_tokens=5)
+    slots = []
+    for i in range(3):
+        place = cache.allocate([i] * 3)
+        assert place is not None
+        slots.append(place[0])
+        cache.extend(place[0], [i] * 3)
+    for slot in slots:
+        cache.release(slot, keeps_tokens=True)
+    assert cache.contents() == (0, 0, 3)
+    assert cache.evict()
+    assert not cache.evict()
+
+
+def test_a_memory_that_cannot_be_cut_is_computed_from_the_start() -> None:
+    cache = KVCache(RecordedMemory(can_cut=False), 1, retained_tokens=100)
+    cache.allocate([1, 2, 3])
+    cache.extend(0, [1, 2, 3])
+    cache.release(0, keeps_tokens=True)
+    assert cache.allocate([1, 2, 9]) == (0, 0)
+    assert KVCache(RecordedMemory(), 1, retained_tokens=9, can_share=False).allocate([1, 2]) == (0, 0)
+
+
+def test_without_room_the_youngest_is_preempted_and_nobody_is_admitted_until_one_ends() -> None:
+    scheduler = Scheduler(KVCache(RecordedMemory(), 3), prefill_chunk_tokens=8)
+    old, young, waiting = sequence(1, 1), sequence(2, 2), sequence(3, 3)
+    scheduler.add(old)
+    scheduler.add(young)
+    sizes(scheduler)
+    young.tokens.append(5)
+    scheduler.add(waiting)
+    assert scheduler.make_room()
+    assert not scheduler.make_room(), "the last one keeps its cells"
+    assert (young.state, young.n_computed, young.tokens) == (SequenceState.WAITING, 0, [2, 2, 5])
+    scheduler.schedule()
+    assert scheduler.running == [old]
+    scheduler.finish(old, keeps_tokens=False)
+    assert sizes(scheduler) == [(0, 3, True), (0, 2, True)]
+    assert scheduler.running == [young, waiting]

@@ -1,0 +1,179 @@
+"""Scanning folders and documents: what is left out and why, what is read again, and the limits."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from rag.errors import InvalidRequestError, LimitExceededError
+from rag.generation import Manifest
+from rag.settings import RagSettings
+from rag.sync import Scan, scan_documents, scan_folder
+from rag.types import Document
+
+SETTINGS = RagSettings(home=Path("unused"))
+LONG_AGO_NS = 1_000_000_000_000_000_000
+
+
+def scan(root: Path, previous: Manifest | None = None, settings: RagSettings = SETTINGS) -> Scan:
+    return scan_folder(root, previous or Manifest(), settings, lambda _done, _total: None)
+
+
+def scan_posted(*documents: tuple[str, str], settings: RagSettings = SETTINGS) -> Scan:
+    given = tuple(Document(path, content) for path, content in documents)
+    return scan_documents(given, Manifest(), settings, lambda _done, _total: None)
+
+
+def reasons(found: Scan) -> dict[str, str]:
+    return {skipped.path: skipped.reason for skipped in found.skipped}
+
+
+def test_what_is_not_text_or_no_persons_work_is_skipped_with_the_reason(tmp_path: Path) -> None:
+    (tmp_path / "ok.py").write_text("x = 1\n")
+    (tmp_path / "photo.png").write_bytes(b"\x89PNG")
+    (tmp_path / "data.unknown").write_bytes(b"ab\0cd")
+    (tmp_path / "latin.txt").write_bytes(b"gr\xfc\xdfe\n")
+    (tmp_path / "app.min.js").write_text("x")
+    (tmp_path / "packed.js").write_text("x=1;" * 3_000)
+    (tmp_path / "huge.txt").write_text("word\n" * 300_000)
+    (tmp_path / "uv.lock").write_text("x\n")
+    (tmp_path / "link.py").symlink_to("ok.py")
+    os.mkfifo(tmp_path / "pipe.py")
+    found = scan(tmp_path)
+    assert [file.indexed.path for file in found.files] == ["ok.py"]
+    assert reasons(found) == {
+        "photo.png": "binary",
+        "data.unknown": "binary",
+        "latin.txt": "not valid UTF-8",
+        "app.min.js": "minified or generated",
+        "packed.js": "minified or generated",
+        "huge.txt": "1500000 bytes, more than 1000000",
+        "uv.lock": "lock file",
+        "link.py": "symbolic link",
+        "pipe.py": "not a regular file",
+    }
+
+
+def test_links_out_of_the_folder_are_never_followed(tmp_path: Path) -> None:
+    outside, root = tmp_path / "outside", tmp_path / "root"
+    outside.mkdir()
+    root.mkdir()
+    (outside / "secret.py").write_text("password = 1\n")
+    (root / "folder").symlink_to(outside)
+    (root / "file.py").symlink_to(outside / "secret.py")
+    (root / "loop").symlink_to(root)
+    (root / ".gitignore").symlink_to(outside / "secret.py")
+    found = scan(root)
+    assert found.files == ()
+    assert set(reasons(found).values()) == {"symbolic link"}
+
+
+def test_a_name_that_is_no_utf8_is_skipped_and_still_printable(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"bad\xff.py")).write_text("x\n")
+    (skipped,) = scan(tmp_path).skipped
+    assert skipped.reason == "its name is not valid UTF-8"
+    skipped.path.encode("utf-8")
+
+
+def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_bytes(b"\xef\xbb\xbfx = 1\n")
+    assert scan(tmp_path).files[0].content == "x = 1\n"
+
+
+def test_files_come_in_an_order_that_does_not_depend_on_the_disk(tmp_path: Path) -> None:
+    for path in ("b/x.py", "a/x.py", "z.py", "c.py"):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_text("x\n")
+    assert [file.indexed.path for file in scan(tmp_path).files] == ["c.py", "z.py", "a/x.py", "b/x.py"]
+
+
+def test_a_file_with_an_old_unchanged_stat_is_not_even_opened(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("x = 1\n")
+    first = scan(tmp_path)
+    indexed = first.files[0].indexed
+    # The manifest of an index made long after the last change; its hash is wrong, which only reading could tell.
+    later = Manifest(files=(replace(indexed, content_hash="wrong"),), scanned_at_ns=max(indexed.stat) + 10**10)
+    assert scan(tmp_path, later).files[0].content is None
+
+
+def test_a_file_changed_just_before_the_last_scan_is_read_again(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("x = 1\n")
+    indexed = scan(tmp_path).files[0].indexed
+    racy = Manifest(files=(replace(indexed, content_hash="wrong"),), scanned_at_ns=indexed.stat[1] + 1)
+    assert scan(tmp_path, racy).files[0].content == "x = 1\n"
+
+
+def test_an_edit_of_equal_size_with_its_time_put_back_is_noticed(tmp_path: Path) -> None:
+    file = tmp_path / "a.py"
+    file.write_text("x = 1\n")
+    os.utime(file, ns=(LONG_AGO_NS, LONG_AGO_NS))
+    indexed = scan(tmp_path).files[0].indexed
+    file.write_text("x = 2\n")
+    os.utime(file, ns=(LONG_AGO_NS, LONG_AGO_NS))
+    settled = Manifest(files=(indexed,), scanned_at_ns=max(indexed.stat) + 10**10)
+    assert scan(tmp_path, settled).files[0].content == "x = 2\n"
+
+
+def test_a_touched_file_with_the_same_text_is_unchanged(tmp_path: Path) -> None:
+    file = tmp_path / "a.py"
+    file.write_text("x = 1\n")
+    indexed = scan(tmp_path).files[0].indexed
+    os.utime(file, ns=(LONG_AGO_NS, LONG_AGO_NS))
+    assert scan(tmp_path, Manifest(files=(indexed,))).files[0].content is None
+
+
+@pytest.mark.parametrize(("setting", "limit"), [("max_files", 3), ("max_lines", 6), ("max_bytes", 12)])
+def test_the_limit_is_allowed_and_one_more_is_refused_with_both_numbers(
+    tmp_path: Path, setting: str, limit: int
+) -> None:
+    settings = RagSettings(home=tmp_path, **{setting: limit})
+    root = tmp_path / "root"
+    root.mkdir()
+    for number in range(3):
+        (root / f"{number}.py").write_text("a\nb\n")
+    assert len(scan(root, settings=settings).files) == 3
+    assert len(scan_posted(*((f"{n}.py", "a\nb\n") for n in range(3)), settings=settings).files) == 3
+    (root / "more.py").write_text("c")
+    message = f"at least {limit + 1} .* the limit is {limit}; .*CINQUE_RAG_{setting.upper()}"
+    with pytest.raises(LimitExceededError, match=message) as caught:
+        scan(root, settings=settings)
+    assert caught.value.param == "root"
+    with pytest.raises(LimitExceededError, match=message) as caught:
+        scan_posted(*((f"{n}.py", "a\nb\n") for n in range(3)), ("more.py", "c"), settings=settings)
+    assert caught.value.param == "documents"
+
+
+def test_a_walk_far_past_the_limit_stops_early_and_names_the_limit(tmp_path: Path) -> None:
+    for number in range(30):
+        (tmp_path / f"{number}.py").write_text("a\n")
+    with pytest.raises(LimitExceededError, match="at least 9 files and the limit is 2"):
+        scan(tmp_path, settings=RagSettings(home=tmp_path, max_files=2))
+
+
+def test_posted_documents_are_judged_like_files() -> None:
+    found = scan_posted(("a.py", "x\n"), ("b.bin", "x"), ("c.txt", "\0"), ("d.txt", "\ud800"), ("e.js", "y" * 5_000))
+    assert [file.indexed.path for file in found.files] == ["a.py"]
+    assert list(reasons(found).values()) == ["binary", "binary", "not valid UTF-8", "minified or generated"]
+
+
+@pytest.mark.parametrize("path", ["", "/etc/passwd", "../a.py", "a/../../b.py", ".", "a\0.py", "\ud800.py"])
+def test_a_posted_path_outside_the_collection_is_refused(path: str) -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        scan_posted((path, "x"))
+    assert caught.value.param == "documents"
+    assert path == "" or "\ud800" not in str(caught.value)
+
+
+def test_two_spellings_of_one_posted_path_are_one_path() -> None:
+    assert scan_posted(("./a//b.py", "x\n")).files[0].indexed.path == "a/b.py"
+    with pytest.raises(InvalidRequestError, match="twice"):
+        scan_posted(("a/b.py", "x"), ("./a/b.py", "y"))
+
+
+@pytest.mark.parametrize("root", ["absent", "file.txt"])
+def test_a_root_that_is_no_folder_is_refused(tmp_path: Path, root: str) -> None:
+    (tmp_path / "file.txt").write_text("x")
+    with pytest.raises(InvalidRequestError) as caught:
+        scan(tmp_path / root)
+    assert caught.value.param == "root"

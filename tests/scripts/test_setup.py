@@ -1,0 +1,125 @@
+"""scripts/setup: what is decided, built once and reported; the long steps themselves are run by .ci/run."""
+
+import fcntl
+import importlib.machinery
+import importlib.util
+import sys
+import tomllib
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.fixture
+def setup_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The script as a module, with logs and wheels in temporary folders."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # a script without a suffix would leave a file beside it
+    monkeypatch.setenv("CINQUE_CACHE", str(tmp_path / "a cache"))
+    for name in ("CXX", "CXXFLAGS", "CMAKE_ARGS", "CINQUE_LLAMA_CMAKE_ARGS"):
+        monkeypatch.delenv(name, raising=False)
+    loader = importlib.machinery.SourceFileLoader("setup_script", str(ROOT / "scripts" / "setup"))
+    spec = importlib.util.spec_from_loader(loader.name, loader)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    loader.exec_module(module)
+    module.LOGS = tmp_path / "logs"
+    module.LOGS.mkdir()
+    return module
+
+
+def fake_pip(tmp_path: Path, script: str) -> Path:
+    """A program that stands where the virtual environment's Python would; `$folder` is pip's --wheel-dir."""
+    find_folder = 'while [ "$1" != --wheel-dir ]; do shift; done\nfolder=$2\n'
+    program = tmp_path / "python"
+    program.write_text(f"#!/bin/sh\n{find_folder}{script}\n", encoding="utf-8")
+    program.chmod(0o755)
+    return program
+
+
+def test_a_wheel_that_is_on_the_shelf_is_not_built_again(setup_script: ModuleType) -> None:
+    wheel = setup_script.wheel_shelf() / "llama_cpp_python-1-py3-none-any.whl"
+    wheel.parent.mkdir(parents=True)
+    wheel.touch()
+    assert setup_script.llama_wheel() == wheel
+
+
+def test_a_built_wheel_is_put_on_the_shelf_and_nothing_else_is(setup_script: ModuleType, tmp_path: Path) -> None:
+    setup_script.VENV_PYTHON = fake_pip(tmp_path, 'echo "$CXXFLAGS" > "$folder/a.whl"; touch "$folder/scratch"')
+    wheel = setup_script.llama_wheel()
+    assert wheel == setup_script.wheel_shelf() / "a.whl"
+    assert wheel.read_text(encoding="utf-8").strip() == setup_script.build_flags()["CXXFLAGS"]
+    shelf = setup_script.wheel_shelf()
+    assert {file.name for file in shelf.parent.iterdir()} == {shelf.name, f"{shelf.name}.lock"}
+
+
+def test_a_failed_build_leaves_the_shelf_empty_and_shows_the_end_of_its_log(
+    setup_script: ModuleType, tmp_path: Path
+) -> None:
+    setup_script.VENV_PYTHON = fake_pip(tmp_path, 'touch "$folder/half.whl"; seq 100; exit 3')
+    with pytest.raises(setup_script.SetupError) as failure:
+        setup_script.llama_wheel()
+    lines = str(failure.value).splitlines()
+    assert "exit status 3" in lines[0]
+    assert str(setup_script.LOGS) in lines[0]
+    assert lines[-30:] == [str(n) for n in range(71, 101)]
+    assert not setup_script.wheel_shelf().exists()
+
+
+@pytest.mark.parametrize("variable", ["CXXFLAGS", "CMAKE_ARGS", "CINQUE_LLAMA_CMAKE_ARGS"])
+def test_other_flags_mean_another_wheel(
+    setup_script: ModuleType, variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = setup_script.wheel_key()
+    assert setup_script.wheel_key() == plain
+    monkeypatch.setenv(variable, "-DX=1")
+    assert setup_script.wheel_key() != plain
+
+
+def test_gcc_gets_the_flags_that_keep_amx_alive_and_clang_does_not(setup_script: ModuleType, tmp_path: Path) -> None:
+    clang = tmp_path / "clang++"
+    clang.write_text("#!/bin/sh\necho clang version 19.1.0\n", encoding="utf-8")
+    clang.chmod(0o755)
+    gcc = tmp_path / "g++"
+    gcc.write_text("#!/bin/sh\necho 'g++ (Debian) 12.2.0'\n", encoding="utf-8")
+    gcc.chmod(0o755)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CXX", str(gcc))
+        assert setup_script.build_flags()["CXXFLAGS"] == "-fno-tree-dse -fno-dse"
+        patch.setenv("CXX", str(clang))
+        assert setup_script.build_flags()["CXXFLAGS"] == ""
+
+
+def test_a_second_setup_is_kept_out_until_the_first_is_done(setup_script: ModuleType, tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+    with setup_script.exclusive(lock), lock.open() as second, pytest.raises(BlockingIOError):
+        fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with lock.open() as second:
+        fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_a_package_without_a_pin_is_named(setup_script: ModuleType) -> None:
+    with pytest.raises(setup_script.SetupError, match="absent-package=="):
+        setup_script.pinned("absent-package")
+
+
+def test_a_question_to_a_program_that_is_absent_or_fails_has_no_answer(setup_script: ModuleType) -> None:
+    assert setup_script.ask("/absent/program") is None
+    assert setup_script.ask("false") is None
+    assert setup_script.ask("echo", "yes") == "yes\n"
+
+
+def test_every_dependency_is_pinned_to_a_version_that_it_allows() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = [line for lines in project["optional-dependencies"].values() for line in lines]
+    wanted = map(Requirement, [*project["dependencies"], *extras])
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pins = {canonicalize_name(line.split("==")[0]): line.split("==")[1] for line in lines if not line.startswith("#")}
+    for requirement in wanted:
+        version = pins.get(canonicalize_name(requirement.name))
+        assert version is not None, f"{requirement.name} has no pin"
+        assert requirement.specifier.contains(version), f"{requirement} does not allow the pin {version}"
