@@ -7,9 +7,11 @@ anything; this is one of the three boundaries that do.
 
 import logging
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import anyio
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails, from_json
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -181,12 +183,31 @@ def _validate(kind: type[BaseModel], raw: bytes) -> BaseModel:
     try:
         return kind.model_validate_json(raw)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        if first["type"] == "json_invalid":
-            msg = f"the body is not JSON in UTF-8: {first['msg'].removeprefix('Invalid JSON: ')}"
-            raise ApiError(BAD_JSON, msg) from error
-        param = ".".join(str(part) for part in first["loc"]) or None
-        raise ApiError("invalid_request", f"{param or 'body'}: {first['msg']}", param=param) from error
+        raise _told(error, raw) from error
+
+
+def _told(error: ValidationError, raw: bytes) -> ApiError:
+    """Return what to tell the client of *error* in its body *raw*: the first field at fault, as deep as it is known."""
+    errors = error.errors(include_url=False, include_context=False, include_input=False)
+    first = errors[0]
+    if first["type"] == "json_invalid":
+        return ApiError(BAD_JSON, f"the body is not JSON in UTF-8: {first['msg'].removeprefix('Invalid JSON: ')}")
+    body = from_json(raw)
+    of_its_field = [(_place(e, body), e["msg"]) for e in errors if e["loc"][:1] == first["loc"][:1]]
+    place, message = max(of_its_field, key=lambda candidate: len(candidate[0]))
+    param = ".".join(place) or None
+    return ApiError("invalid_request", f"{param or 'body'}: {message}", param=param)
+
+
+def _place(error: ErrorDetails, body: Any) -> list[str]:
+    """Return where in *body* the fault is: pydantic's location without the names of a union's branches."""
+    place: list[str] = []
+    for part in error["loc"]:
+        is_inside = part in body if isinstance(body, dict) else isinstance(body, list) and isinstance(part, int)
+        if is_inside:
+            body = body[part]
+            place.append(str(part))
+    return [*place, str(error["loc"][-1])] if error["type"] == "missing" else place
 
 
 def _respond(door: Door, services: Services, error: ApiError) -> JSONResponse:

@@ -51,6 +51,7 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 PROTOCOL = "2026-07-28"
+MAX_DEPTH = 100  # levels of JSON in arguments; the server's parser drops a line of 200, and its call had no answer ever
 
 OnDeltas = Callable[[tuple[Delta, ...]], Awaitable[None]]
 OnProgress = Callable[["ProgressStep"], Awaitable[None]]
@@ -101,7 +102,12 @@ class Gateway:
             try:
                 yield
             finally:
-                self._client, self._connected = None, anyio.Event()
+                self._disconnect(client)
+
+    def _disconnect(self, client: Client) -> None:
+        """Let further calls wait for the next connection; a second time does nothing, as they wait already."""
+        if self._client is client:
+            self._client, self._connected = None, anyio.Event()
 
     def statistics(self) -> GatewayStatistics:
         """Count calls."""
@@ -201,12 +207,13 @@ class Gateway:
         """Call *tool* and rebuild its result.
 
         Raises:
-            ApiError: with the tool's own code, message and param.
+            ApiError: with the tool's own code, message and param; `invalid_request` for arguments that nest too deep.
             BackendUnavailableError: when the server died, or is not back in time.
         """
         self._n_calls += 1
         self._n_in_flight += 1
         try:
+            _check_depth(arguments)
             result = await self._call_tool(await self._wait_for_client(), tool, arguments, on_steps)
             return _rebuild(result_type, _structured(tool, result))
         except Exception:
@@ -236,6 +243,7 @@ class Gateway:
         except (MCPError, anyio.ClosedResourceError, anyio.BrokenResourceError) as error:
             if isinstance(error, MCPError) and error.code != CONNECTION_CLOSED:
                 raise
+            self._disconnect(client)  # the supervisor sees the end of the process a moment later
             msg = f"the MCP server stopped during this {tool} call and is restarting; retry"
             raise BackendUnavailableError(msg) from error
 
@@ -321,6 +329,16 @@ def _one_by_one(on_progress: OnProgress | None) -> OnSteps | None:
             await on_progress(step)
 
     return on_steps
+
+
+def _check_depth(arguments: dict[str, Any]) -> None:
+    level: list[Any] = [arguments]
+    for _ in range(MAX_DEPTH):
+        values = (value for outer in level for value in (outer.values() if isinstance(outer, dict) else outer))
+        level = [value for value in values if isinstance(value, dict | list | tuple)]
+    if level:
+        msg = f"the request nests deeper than {MAX_DEPTH} levels of JSON; send a flatter one"
+        raise ApiError(ErrorCode.INVALID_REQUEST, msg)
 
 
 def _structured(tool: ToolName, result: CallToolResult) -> Any:

@@ -18,6 +18,7 @@ from mcp_server import listening
 from shim.app import build_door
 from shim.doors import DOORS
 from shim.doors.door import Door, Services
+from shim.errors import CommandError
 from shim.gateway import Gateway
 from shim.metrics import Metrics
 from shim.settings import ShimSettings
@@ -45,7 +46,7 @@ async def serve(settings: ShimSettings, command: Sequence[str], *, task_status: 
 
     Raises:
         PortInUseError: when a port cannot be bound; nothing was started.
-        ValueError: when `CINQUE_PORTS` names a door that does not exist.
+        CommandError: when `CINQUE_PORTS` names a door that does not exist.
     """
     gateway = Gateway(settings.restart_wait_s)
     metrics = Metrics(gateway)
@@ -53,11 +54,14 @@ async def serve(settings: ShimSettings, command: Sequence[str], *, task_status: 
     listeners = _bind(settings)
     services = {door.name: Services(gateway, settings, listeners[door.name].getsockname()[1]) for door in DOORS}
     apps = {door.name: build_door(door, services[door.name], metrics) for door in DOORS}
-    async with anyio.create_task_group() as group:
-        await group.start(supervisor.run)
-        sockets = list(dict.fromkeys(listeners.values()))
-        await group.start(listening.serve, _app(settings, apps, listeners), sockets)
-        task_status.started(Opened(_open_doors(settings, services), gateway))
+    try:
+        async with anyio.create_task_group() as group:
+            await group.start(supervisor.run)
+            sockets = list(dict.fromkeys(listeners.values()))
+            await group.start(listening.serve, _app(settings, apps, listeners), sockets)
+            task_status.started(Opened(_open_doors(settings, services), gateway))
+    finally:
+        _close(listeners)
 
 
 def _bind(settings: ShimSettings) -> dict[str, socket.socket]:
@@ -65,7 +69,7 @@ def _bind(settings: ShimSettings) -> dict[str, socket.socket]:
     unknown = set(settings.ports) - {door.name for door in DOORS}
     if unknown:
         msg = f"CINQUE_PORTS names no door: {', '.join(sorted(unknown))}; the doors are {_names()}"
-        raise ValueError(msg)
+        raise CommandError(msg)
     if settings.single_port is not None:
         shared = listening.bind(settings.host, settings.single_port, name="Cinque", setting="CINQUE_SINGLE_PORT")
         return {door.name: shared for door in DOORS}
@@ -75,10 +79,14 @@ def _bind(settings: ShimSettings) -> dict[str, socket.socket]:
             port = settings.ports.get(door.name, door.port)
             listeners[door.name] = listening.bind(settings.host, port, name=door.title, setting="CINQUE_PORTS")
     except OSError:
-        for listener in listeners.values():
-            listener.close()
+        _close(listeners)
         raise
     return listeners
+
+
+def _close(listeners: dict[str, socket.socket]) -> None:
+    for listener in listeners.values():
+        listener.close()
 
 
 def _names() -> str:
@@ -93,8 +101,9 @@ def _app(settings: ShimSettings, apps: dict[str, ASGIApp], listeners: dict[str, 
 
 def _open_doors(settings: ShimSettings, services: dict[str, Services]) -> tuple[OpenDoor, ...]:
     prefixed = settings.single_port is not None
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
     return tuple(
-        OpenDoor(door, f"http://{settings.host}:{services[door.name].port}" + (f"/{door.name}" if prefixed else ""))
+        OpenDoor(door, f"http://{host}:{services[door.name].port}" + (f"/{door.name}" if prefixed else ""))
         for door in DOORS
     )
 

@@ -5,7 +5,7 @@ was expected. `docs/settings.md` is generated from these fields.
 """
 
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -23,7 +23,7 @@ class ShimSettings(BaseSettings):
     api_key: str = Field(
         default="", description="Key that clients send as `Authorization: Bearer`; needed beyond loopback (text)"
     )
-    ports: dict[str, int] = Field(
+    ports: dict[str, Annotated[int, Field(ge=0, le=65535)]] = Field(
         default={}, description="Port of a door by its name, over the documented one; 0 picks a free one (JSON object)"
     )
     single_port: int | None = Field(

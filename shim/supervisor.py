@@ -66,17 +66,16 @@ class Supervisor:
         Raises:
             ChildSettingsError: when the child refuses its settings; another start would only refuse them again.
         """
-        delay_s = FIRST_DELAY_S
+        delay_s = 0.0
         while True:
             begun_s = time.monotonic()
             status = await self._run_once(task_status if self._n_starts == 0 else anyio.TASK_STATUS_IGNORED)
             if status == SETTINGS_STATUS:
                 msg = "the MCP server refused its settings; the line above names the variable"
                 raise ChildSettingsError(msg)
-            delay_s = FIRST_DELAY_S if time.monotonic() - begun_s > STABLE_AFTER_S else delay_s
+            delay_s = restart_delay_s(delay_s, time.monotonic() - begun_s)
             log.error("the MCP server ended; it is started again", extra={"status": status, "delay_s": delay_s})
             await anyio.sleep(delay_s)
-            delay_s = min(MAX_DELAY_S, delay_s * 2)
 
     async def _run_once(self, task_status: TaskStatus[None]) -> int | None:
         """Run one child to its end; return its exit status, negative for a signal."""
@@ -91,6 +90,13 @@ class Supervisor:
             finally:
                 self._process = None
         return process.returncode
+
+
+def restart_delay_s(last_s: float, uptime_s: float) -> float:
+    """Return the seconds to wait before the next start, after *last_s* before the one that was up for *uptime_s*."""
+    if uptime_s > STABLE_AFTER_S:
+        return FIRST_DELAY_S
+    return min(MAX_DELAY_S, max(FIRST_DELAY_S, 2 * last_s))
 
 
 @asynccontextmanager

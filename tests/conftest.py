@@ -3,6 +3,8 @@
 The time limit of a test (20 s), warnings as errors and async tests without a mark are set in pyproject.toml.
 """
 
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,19 @@ def cinque_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
     home = tmp_path_factory.mktemp("cinque-home")
     monkeypatch.setenv("CINQUE_HOME", str(home))
     return home
+
+
+@pytest.fixture
+def restored_logging() -> Iterator[None]:
+    """Undo what `configure_logging` does to the whole process, for tests of what runs as a process of its own."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    levels = {name: logging.getLogger(name).level for name in list(logging.Logger.manager.loggerDict)}
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    for name in logging.Logger.manager.loggerDict:
+        logging.getLogger(name).setLevel(levels.get(name, logging.NOTSET))
 
 
 @pytest.fixture

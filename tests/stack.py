@@ -94,7 +94,16 @@ class ScriptedSandbox:
         return (PYTHON,)
 
     def status(self) -> SandboxStatus:
-        return SandboxStatus("namespaces", ready=True, detail="scripted", n_executed=len(self.requests))
+        played = self._results + self._results[-1:] * len(self.requests)
+        n_passed = sum(isinstance(r, ExecutionResult) and r.success for r in played[: len(self.requests)])
+        return SandboxStatus(
+            "namespaces",
+            ready=True,
+            detail="scripted",
+            n_executed=len(self.requests),
+            n_passed=n_passed,
+            n_failed=len(self.requests) - n_passed,
+        )
 
     def close(self) -> None:
         """There is nothing to close."""

@@ -4,12 +4,14 @@
 status; only a defect of ours shows a traceback.
 """
 
+import re
 import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import anyio
 from pydantic import ValidationError
+from pydantic_settings import SettingsError
 
 from mcp_server.listening import PortInUseError
 from shim.errors import ApiError, CommandError
@@ -18,7 +20,8 @@ from shim.supervisor import ChildSettingsError
 FAILED = 1
 UNUSABLE = 2  # the command line or the settings: the same command would fail again
 PREFIX = "CINQUE_"
-MISTAKES = (CommandError, PortInUseError, ChildSettingsError, ValidationError)
+FIELD = re.compile(r'field "(\w+)"')  # how pydantic-settings names the variable that it cannot parse
+MISTAKES = (CommandError, PortInUseError, ChildSettingsError, ValidationError, SettingsError)
 
 
 def run_async(name: str, function: Callable[..., Awaitable[int]], *arguments: Any) -> int:
@@ -36,6 +39,8 @@ def run_async(name: str, function: Callable[..., Awaitable[int]], *arguments: An
 
 
 def _one_line(error: BaseException) -> str:
+    if isinstance(error, SettingsError) and (field := FIELD.search(str(error))):  # a list or object that is not JSON
+        return f"{PREFIX}{field[1].upper()}: {error.__cause__ or error}"
     if isinstance(error, ValidationError):
         first = error.errors(include_url=False)[0]
         if not first["loc"]:  # a rule over several settings, whose message names them

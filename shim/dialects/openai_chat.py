@@ -192,7 +192,6 @@ class ChatCompletion(BaseModel):
     model: str
     choices: list[Choice]
     usage: CompletionUsage
-    system_fingerprint: str | None = None
 
 
 class ChunkDelta(BaseModel):
@@ -295,11 +294,10 @@ class ChunkEncoder:
 
 
 def encode_chunk(chunk: ChatCompletionChunk, extra: dict[str, Any] | None = None) -> str:
-    """Return *chunk* as JSON with *extra*: absent members of a delta left out, `finish_reason` always there."""
-    data = chunk.model_dump(exclude_none=True) | (extra or {})
-    for encoded, choice in zip(data["choices"], chunk.choices, strict=True):
-        encoded.setdefault("finish_reason", choice.finish_reason)
-        encoded.setdefault("logprobs", None)
+    """Return *chunk* as JSON with *extra*: absent members of a delta left out, all others there."""
+    data = chunk.model_dump(exclude={"usage"} if chunk.usage is None else None) | (extra or {})
+    for choice in data["choices"]:
+        choice["delta"] = {name: value for name, value in choice["delta"].items() if value is not None}
     return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
 
 

@@ -239,7 +239,7 @@ async def test_the_request_id_reaches_the_log_of_the_server(
 
 @both_framings
 async def test_deltas_keep_their_order_and_none_is_lost(framing: str, tmp_path: Path) -> None:
-    words = tuple(f"{i} " for i in range(500))
+    words = tuple(f"{i} " for i in range(200))
     received: list[str] = []
 
     async def on_deltas(deltas: tuple[Delta, ...]) -> None:

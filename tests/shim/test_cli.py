@@ -1,0 +1,129 @@
+"""The `cinque` command: what its line means, its exit statuses, and that a mistake is told in one line."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from shim.cli import main
+from shim.commands.demo import extract_code
+
+ROOT = Path(__file__).parents[2]
+
+pytestmark = pytest.mark.usefixtures("restored_logging")
+
+
+def status_of(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert isinstance(caught.value.code, int)
+    return caught.value.code
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["", "bake", "serve now", "models", "models pull one", "models rm", "mcp --transport carrier-pigeon", "demo a b"],
+)
+def test_a_line_that_is_no_command_is_a_2(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert status_of(*line.split()) == 2
+    assert "usage: cinque" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["serve", "mcp", "demo", "models", "doctor"])
+def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert status_of("--help") == 0
+    assert command in capsys.readouterr().out
+    assert status_of(command, "--help") == 0
+
+
+def test_an_interrupt_is_a_130(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("shim.commands.serve.run", interrupted)
+    assert status_of("serve") == 130
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("CINQUE_PORTS", '{"atlas-poxy": 1}'),
+        ("CINQUE_PORTS", '{"atlas-proxy": 70000}'),
+        ("CINQUE_PORTS", "nonsense"),
+        ("CINQUE_SINGLE_PORT", "many"),
+        ("CINQUE_HOST", "0.0.0.0"),  # noqa: S104 - the subject
+        ("CINQUE_LOG_LEVEL", "loud"),
+    ],
+)
+def test_settings_that_cannot_be_used_are_one_line_and_a_2(
+    variable: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(variable, value)
+    assert status_of("serve") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("cinque serve: ")
+    assert variable in line
+
+
+def test_mcp_becomes_the_server_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    executed: list[list[str]] = []
+
+    def execv(_: str, arguments: list[str]) -> None:
+        executed.append(arguments)
+        raise SystemExit(0)
+
+    monkeypatch.setattr(os, "execv", execv)
+    status_of("mcp")
+    status_of("mcp", "--transport", "http", "--own")
+    command = [sys.executable, "-m", "mcp_server", "--transport"]
+    assert executed == [[*command, "stdio"], [*command, "http", "--own"]]
+
+
+@pytest.mark.parametrize(
+    ("server", "line", "status", "verdict"),
+    [
+        ((), (), 0, "verdict: passed"),
+        (("--fails",), (), 1, "verdict: failed"),
+        (("--fails",), ("a request of my own",), 0, "verdict: not verified"),
+    ],
+    ids=["passed", "failed", "untested"],
+)
+def test_the_demo_tells_the_verdict_and_its_status(
+    server: tuple[str, ...],
+    line: tuple[str, ...],
+    status: int,
+    verdict: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    command = (sys.executable, str(ROOT / "tests" / "scripted_server.py"), *server)
+    monkeypatch.setattr("shim.commands.demo.joining_command", lambda: command)
+    assert status_of("demo", *line) == status
+    shown = capsys.readouterr().out
+    assert "first second" in shown
+    assert verdict in shown
+
+
+def test_tests_that_cannot_be_read_are_one_line_and_a_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert status_of("demo", "a request", "--tests", str(tmp_path / "absent.py")) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "absent.py" in line
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("```python\nx = 1\n```", "x = 1\n"),
+        ("Sure!\n```py\nx = 1\n```\nDone.", "x = 1\n"),
+        ("```bash\npip install x\n```\n```Python\nx = 1\n```", "x = 1\n"),
+        ("```\nx = 1\n```", "x = 1\n"),
+        ("```python title=a.py\nx = 1\n```", "x = 1\n"),
+        ("```python\nx = 1\n", "x = 1\n"),
+        ("x = 1", "x = 1"),
+        ("", ""),
+    ],
+)
+def test_the_code_of_an_answer_is_its_python_block(text: str, code: str) -> None:
+    assert extract_code(text) == code
