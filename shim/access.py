@@ -9,7 +9,7 @@ import re
 import time
 import uuid
 from collections.abc import Callable
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
@@ -119,11 +119,20 @@ class Guard:
 def _is_known_host(host: str, settings: ShimSettings) -> bool:
     if settings.api_key or "*" in settings.allowed_hosts:
         return True  # with a key, rebinding gains nothing: the page does not have it
-    name = urlsplit(f"//{host}").hostname or ""
+    name = _split(f"//{host}").hostname or ""
     return name in LOOPBACK or name in settings.allowed_hosts
 
 
 def _is_known_origin(origin: str, host: str, settings: ShimSettings) -> bool:
     if "*" in settings.cors_origins or origin in settings.cors_origins:
         return True
-    return urlsplit(origin).netloc == host
+    netloc = _split(origin).netloc
+    return netloc != "" and netloc == host
+
+
+def _split(url: str) -> SplitResult:
+    """Split *url*; one that no URL can be, as a stranger may send, has neither host nor anything else."""
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return SplitResult("", "", "", "", "")
