@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from mcp_server import join
+from mcp_server.deferral import deferred_validators
 
 
 def main() -> None:
@@ -19,7 +20,8 @@ def main() -> None:
     if options.transport == ["stdio"] and not options.own and (connection := join.connect(home)):
         raise SystemExit(join.relay(connection))
     # The MCP SDK takes most of the start; joining above must not wait for it.
-    from mcp_server import serve  # noqa: PLC0415
+    with deferred_validators():
+        from mcp_server import serve  # noqa: PLC0415
 
     raise SystemExit(serve.run(options.transport))
 

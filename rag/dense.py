@@ -74,6 +74,9 @@ class DenseIndex:
         if limit <= 0 or not len(self):
             return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32)
         faiss = _faiss()
+        # OpenMP's second thread spins while it waits: with both cores busy it made this search ten times slower
+        # (44 ms against 4.6 ms over 20,000 vectors). The setting belongs to the calling thread.
+        faiss.omp_set_num_threads(1)
         parameters = None if among is None else faiss.SearchParameters(sel=faiss.IDSelectorBatch(among))
         scores, keys = self._index.search(query.reshape(1, -1), limit, params=parameters)
         found = keys[0] >= 0  # faiss pads with -1 when fewer match

@@ -79,12 +79,22 @@ class Generation:
         return {int(key): row for row, key in enumerate(self.keys)}
 
     @cached_property
-    def rows_of_path(self) -> dict[str, list[int]]:
-        """The rows of each file's chunks, in line order."""
-        rows: dict[str, list[int]] = {}
-        for row, chunk in enumerate(self.chunks):
-            rows.setdefault(chunk.path, []).append(row)
-        return rows
+    def path_numbers(self) -> dict[str, int]:
+        """A number for each path that has chunks, from 0 up in the order of the rows."""
+        return {path: number for number, path in enumerate(dict.fromkeys(chunk.path for chunk in self.chunks))}
+
+    @cached_property
+    def path_of_row(self) -> NDArray[np.int32]:
+        """The number of each chunk's path, (n,)."""
+        return np.asarray([self.path_numbers[chunk.path] for chunk in self.chunks], dtype=np.int32)
+
+    @cached_property
+    def language_of_path(self) -> list[str]:
+        """The language of each numbered path."""
+        languages = [""] * len(self.path_numbers)
+        for chunk in self.chunks:
+            languages[self.path_numbers[chunk.path]] = chunk.language
+        return languages
 
     @property
     def n_lines(self) -> int:

@@ -5,6 +5,7 @@ that are always drained, its results through shared memory that survives a kill.
 nothing of how a job is started (`pool.py`, `unconfined.py`).
 """
 
+import contextlib
 import json
 import os
 import secrets
@@ -43,6 +44,7 @@ class Job:
     bare: bool = False  # parse only: no namespaces of its own
     requirements: str | None = None  # name of an installed set
     remote: socket.socket | None = None  # channel to a partner job
+    is_partner: bool = False  # ended by its partner: being killed is an outcome, not a cancellation
 
 
 @dataclass(frozen=True)
@@ -152,6 +154,8 @@ class Channels:
             self._open.discard(fd)
             os.close(fd)
         self._peer.close()
+        if self._job.remote is not None:
+            self._job.remote.close()  # else its partner would not hear the job end
 
     def collect(
         self, cancelled: threading.Event | None, over_memory: Callable[[], bool] | None = None
@@ -223,10 +227,9 @@ class Channels:
         return why
 
     def _ask_to_kill(self) -> None:
-        try:
-            self.host.send(b"kill")
-        except (BrokenPipeError, ConnectionResetError):
-            return  # it has just ended by itself
+        # Hanging up one way is the request: a message that nobody read would reset the reply away.
+        with contextlib.suppress(OSError):  # it has just ended by itself
+            self.host.shutdown(socket.SHUT_WR)
 
     def _read_reply(self) -> dict[str, Any]:
         try:

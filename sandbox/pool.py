@@ -263,7 +263,7 @@ class ZygotePool:
             except JobSetupError as error:
                 raise SandboxError(f"a job could not be started: {error}") from error
             else:
-                if outcome.ended_by == "cancelled":
+                if outcome.ended_by == "cancelled" and not job.is_partner:
                     raise ExecutionCancelledError("the execution was cancelled; its program was killed")
                 return outcome
         raise AssertionError("unreachable")

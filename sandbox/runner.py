@@ -10,7 +10,7 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from sandbox import languages, lint, requirements, workspace
+from sandbox import languages, lint, requirements, tested, workspace
 from sandbox.errors import SandboxError, SandboxUnavailableError
 from sandbox.gate import Gate
 from sandbox.isolation import REQUIREMENTS_INSIDE, Isolation, open_isolation
@@ -20,17 +20,15 @@ from sandbox.types import (
     ExecutionRequest,
     ExecutionResult,
     Language,
-    Limits,
     SandboxStatus,
     SyntaxReport,
     Verdict,
 )
-from sandbox.verdict import Judgement, TestPlan, compile_failure, judge_program, judge_tests
+from sandbox.verdict import Judgement, judge_program
 
 STDOUT_CHARS = 4000  # documented lengths: the ends of the streams, the start of the message
 STDERR_CHARS = 2000
 MESSAGE_CHARS = 500
-_NOTHING = Outcome("exit", None, None, b"", b"", [], 0.0, None)  # of a program that was never started
 
 
 class Sandbox:
@@ -87,7 +85,7 @@ class Sandbox:
         with self._gate.enter(None):
             started = time.monotonic()
             job = _parse_job(self._settings, code, None, name)
-            error = _compile_error(isolation.run(job), job.limits)
+            error = tested.compile_error(isolation.run(job), job.limits)
         errors: tuple[str, ...] = ()
         if error is not None:
             where = f" (line {error['line']})" if error["line"] is not None else ""
@@ -168,45 +166,32 @@ class _Execution:
             judgement = Judgement(
                 Verdict.COMPILE_ERROR, "DependencyError", str(error), compile_success=False
             )
-            return self._describe(judgement, _NOTHING)
-        judgement, outcome = self._program(files) if self._request.test_code is None else self._tests(files)
+            return self._describe(judgement, tested.NOT_RUN)
+        test_code = self._request.test_code
+        judgement, outcome = self._program(files) if test_code is None else self._tests(files, test_code)
         return self._describe(judgement, outcome)
 
-    def _run(self, kind: str, flavour: str, arguments: dict[str, Any], limits: Limits) -> Outcome:
+    def _job(self, kind: str, flavour: str, arguments: dict[str, Any]) -> Job:
         path = REQUIREMENTS_INSIDE if self._requirements else None
-        job = Job(
+        return Job(
             kind,
             flavour,
             {**arguments, "source_name": self._entry.source_name, "requirements_path": path},
-            limits,
+            self._limits,
             stdin=self._request.stdin.encode("utf-8", "surrogatepass"),
             requirements=self._requirements,
         )
-        return self._isolation.run(job, self._cancelled)
 
     def _program(self, files: dict[str, str]) -> tuple[Judgement, Outcome]:
-        outcome = self._run("program", self._entry.program_flavour, {"files": files}, self._limits)
+        job = self._job("program", self._entry.program_flavour, {"files": files})
+        outcome = self._isolation.run(job, self._cancelled)
         return judge_program(outcome, self._limits), outcome
 
-    def _tests(self, files: dict[str, str]) -> tuple[Judgement, Outcome]:
-        test_code = self._request.test_code or ""
-        job = _parse_job(self._settings, self._request.code, test_code, self._entry.source_name)
-        parsed = self._isolation.run(job, self._cancelled)
-        error = _compile_error(parsed, job.limits)
-        if error is not None:
-            return compile_failure(error), _NOTHING
-        unusable = parsed.find("tests_error")
-        if unusable is not None:
-            text = f"the tests do not compile: {compile_failure(unusable).error_message}"
-            return Judgement(Verdict.COMPILE_ERROR, "TestSyntaxError", text), _NOTHING
-        record = parsed.find("plan")
-        if record is None or not record["tests"]:
-            text = "no tests were found in test_code: write def test_*, top-level asserts, or a call of a checker"
-            return Judgement(Verdict.WRONG_ANSWER, "NoTestsFound", text), _NOTHING
-        plan = TestPlan(tuple(record["tests"]), record["needs_pytest"], frozenset(record["may_skip"]))
+    def _tests(self, files: dict[str, str], test_code: str) -> tuple[Judgement, Outcome]:
         flavour = self._entry.tests_flavour or self._entry.program_flavour
-        outcome = self._run("tests", flavour, {"files": files, "test_code": test_code}, self._limits)
-        return judge_tests(outcome, self._limits, plan, "in_process"), outcome
+        base = self._job("tests", flavour, {"files": files, "test_code": test_code, "remote": None})
+        run = tested.TestRun(self._isolation, base, self._entry.program_flavour, self._cancelled)
+        return run.judge(_parse_job(self._settings, self._request.code, test_code, self._entry.source_name))
 
     def _describe(self, judgement: Judgement, outcome: Outcome) -> ExecutionResult:
         message = judgement.error_message
@@ -240,15 +225,6 @@ def _parse_job(settings: SandboxSettings, code: str, test_code: str | None, file
     limits = replace(settings.limits(None), time_s=settings.syntax_timeout_s)
     arguments = {"code": code, "test_code": test_code, "filename": filename}
     return Job("parse", "plain", arguments, limits, bare=True)
-
-
-def _compile_error(outcome: Outcome, limits: Limits) -> dict[str, Any] | None:
-    """Return the record of a parse that failed, also when the parser itself did not survive the text."""
-    error = outcome.find("compile_error")
-    if error is not None or outcome.find("compiled") is not None:
-        return error
-    reason = f"took longer than {limits.time_s:g} s" if outcome.ended_by == "time" else "needed too much memory"
-    return {"type": "SyntaxError", "message": f"the text could not be parsed: it {reason}", "line": None}
 
 
 def _milliseconds(seconds: float) -> int:

@@ -61,7 +61,7 @@ class UnconfinedRunner:
             raise SandboxError(f"a job could not be run: {error}") from error
         finally:
             shutil.rmtree(folder, ignore_errors=True)  # a program may have made folders that cannot be removed
-        if outcome.ended_by == "cancelled":
+        if outcome.ended_by == "cancelled" and not job.is_partner:
             raise ExecutionCancelledError("the execution was cancelled; its program was killed")
         return outcome
 

@@ -167,6 +167,8 @@ def _first_failure(reported: list[dict[str, Any]], plan: TestPlan) -> Judgement 
             continue
         kind = str(record["type"])
         message = f"{name}: {record['message']}" if record["message"] else f"{name}: {kind}"
+        if kind == "ProgramEnded":
+            return Judgement(Verdict.RUNTIME_ERROR, "TestsIncomplete", message)
         if record["outcome"] == "skipped":
             return Judgement(Verdict.WRONG_ANSWER, "TestSkipped", f"{message} (skipped, so it did not pass)")
         return Judgement(Verdict.WRONG_ANSWER, _SAME_KIND.get(kind, kind), message)

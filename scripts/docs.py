@@ -37,8 +37,8 @@ UNMAPPED_STATUS = 500  # of a code without a line in shim.errors.STATUS
 
 SETTINGS_INTRODUCTION = """\
 Every setting is an environment variable, read when a process starts. A malformed value stops the start with the
-variable's name, its value and what was expected. A list or an object is written as JSON unless
-its line says otherwise."""
+variable's name, its value and what was expected. A list or an object is written as JSON unless its line
+says otherwise."""
 
 ERRORS_INTRODUCTION = """\
 An MCP tool that fails returns a result with `is_error` and structured content `{code, message, param}`. A door gives

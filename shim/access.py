@@ -26,7 +26,7 @@ log = logging.getLogger("cinque.access")
 
 CLIENT_GONE = 499  # nobody was left to answer; nginx's number, which log readers know
 OPEN_PATHS = ("/docs", "/openapi.json", "/metrics")
-ACCEPTED_ID = re.compile(r"[\w.:-]{1,128}")  # a caller's own id is kept when it is harmless in a log line
+ACCEPTED_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)  # a caller's own id is kept when it is harmless in a log line
 
 Respond = Callable[[Door, Services, ApiError], Response]
 
@@ -126,12 +126,11 @@ def _is_known_host(host: str, settings: ShimSettings) -> bool:
 def _is_known_origin(origin: str, host: str, settings: ShimSettings) -> bool:
     if "*" in settings.cors_origins or origin in settings.cors_origins:
         return True
-    netloc = _split(origin).netloc
-    return netloc != "" and netloc == host
+    return _split(origin).netloc == host
 
 
 def _split(url: str) -> SplitResult:
-    """Split *url*; one that no URL can be, as a stranger may send, has neither host nor anything else."""
+    """Split *url*; one that is none, as with an unpaired bracket, has no parts."""
     try:
         return urlsplit(url)
     except ValueError:

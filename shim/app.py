@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 import anyio
 from pydantic import BaseModel, ValidationError
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
@@ -51,7 +52,9 @@ def build_door(door: Door, services: Services, metrics: Metrics) -> ASGIApp:
         ),
         Middleware(Guard, door=door, services=services, respond=_respond),
     ]
-    app = Starlette(routes=routes, middleware=middleware)
+    app = Starlette(
+        routes=routes, middleware=middleware, exception_handlers={HTTPException: _in_envelope(door, services)}
+    )
     app.router.redirect_slashes = False
     app.router.default = _not_found(door, services)
     return app
@@ -165,6 +168,15 @@ async def _read_body(endpoint: Endpoint, request: Request, services: Services) -
     return _validate(endpoint.body, body)
 
 
+async def _discard_body(request: Request) -> None:
+    """Read the body and forget it, so that the client gets to read the refusal."""
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > DRAIN_LIMIT_BYTES:
+            return
+
+
 def _validate(kind: type[BaseModel], raw: bytearray) -> BaseModel:
     try:
         return kind.model_validate_json(raw)
@@ -183,13 +195,28 @@ def _respond(door: Door, services: Services, error: ApiError) -> JSONResponse:
     return JSONResponse(door.render_error(error), status_code=error.status, headers=headers)
 
 
+def _in_envelope(door: Door, services: Services) -> Callable[[Request, Exception], Response]:
+    """Make the handler of what Starlette itself refuses: another method than GET for a page of documentation."""
+
+    def handle(request: Request, error: Exception) -> Response:
+        allowed = (getattr(error, "headers", None) or {}).get("Allow", "GET")
+        refusal = ApiError(METHOD_NOT_ALLOWED, f"{request.method} is not a method of {request.url.path}; use {allowed}")
+        response = _respond(door, services, refusal)
+        response.headers["allow"] = allowed
+        return response
+
+    return handle
+
+
 def _not_found(door: Door, services: Services) -> ASGIApp:
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        request = Request(scope, receive)
-        async for _ in request.stream():
-            pass  # the client must get to read the refusal
+        try:
+            await _discard_body(Request(scope, receive))
+        except ClientDisconnect:
+            log.debug("client left while sending its body")
+            return
         msg = f"{door.title} has no {scope['path']}; /docs lists what there is"
         await _respond(door, services, ApiError(NOT_FOUND, msg))(scope, receive, send)
 

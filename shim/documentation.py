@@ -43,10 +43,9 @@ PAGE = """<!doctype html>
 
 def documentation_routes(door: Door) -> list[Route]:
     """Return the routes of `/openapi.json` and `/docs`."""
-    document = openapi_document(door)
 
     async def openapi(_: Request) -> Response:
-        return JSONResponse(document)
+        return JSONResponse(openapi_document(door))
 
     async def page(_: Request) -> Response:
         text = PAGE.format(title=html.escape(door.title))

@@ -6,10 +6,11 @@ and takes it away when the process ends. A call made while there is none waits f
 
 import json
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from functools import cache
+from itertools import chain
 from typing import Any, TypeVar, cast
 
 import anyio
@@ -53,6 +54,7 @@ PROTOCOL = "2026-07-28"
 
 OnDeltas = Callable[[tuple[Delta, ...]], Awaitable[None]]
 OnProgress = Callable[["ProgressStep"], Awaitable[None]]
+OnSteps = Callable[[Sequence["ProgressStep"]], Awaitable[None]]
 
 
 @dataclass(frozen=True)
@@ -110,10 +112,10 @@ class Gateway:
         if on_deltas is None:
             return await self._call(ToolName.GENERATE, asdict(request), GenerationResult)
 
-        async def on_progress(step: ProgressStep) -> None:
-            await on_deltas(_deltas(step.message))
+        async def on_steps(steps: Sequence[ProgressStep]) -> None:
+            await on_deltas(_joined(delta for step in steps for delta in _deltas(step.message)))
 
-        return await self._call(ToolName.GENERATE, asdict(request), GenerationResult, on_progress)
+        return await self._call(ToolName.GENERATE, asdict(request), GenerationResult, on_steps)
 
     async def embed(self, request: EmbeddingRequest) -> EmbeddingResult:
         """Embed texts with the language model."""
@@ -135,7 +137,8 @@ class Gateway:
 
     async def pull_model(self, repo_id: str, filename: str, on_progress: OnProgress | None = None) -> Model:
         """Download a model."""
-        return await self._call(ToolName.PULL_MODEL, {"repo_id": repo_id, "filename": filename}, Model, on_progress)
+        arguments = {"repo_id": repo_id, "filename": filename}
+        return await self._call(ToolName.PULL_MODEL, arguments, Model, _one_by_one(on_progress))
 
     async def remove_model(self, model: str) -> Model:
         """Delete a model's file."""
@@ -160,7 +163,7 @@ class Gateway:
 
     async def index(self, request: IndexRequest, on_progress: OnProgress | None = None) -> IndexReport:
         """Index a folder or posted documents."""
-        return await self._call(ToolName.INDEX, asdict(request), IndexReport, on_progress)
+        return await self._call(ToolName.INDEX, asdict(request), IndexReport, _one_by_one(on_progress))
 
     async def index_status(self, collection: str) -> IndexStatus:
         """Describe one collection."""
@@ -193,7 +196,7 @@ class Gateway:
         return await self._call(ToolName.DIAGNOSE, {}, Diagnosis)
 
     async def _call(
-        self, tool: ToolName, arguments: dict[str, Any], result_type: type[T], on_progress: OnProgress | None = None
+        self, tool: ToolName, arguments: dict[str, Any], result_type: type[T], on_steps: OnSteps | None = None
     ) -> T:
         """Call *tool* and rebuild its result.
 
@@ -204,7 +207,7 @@ class Gateway:
         self._n_calls += 1
         self._n_in_flight += 1
         try:
-            result = await self._call_tool(await self._wait_for_client(), tool, arguments, on_progress)
+            result = await self._call_tool(await self._wait_for_client(), tool, arguments, on_steps)
             return _rebuild(result_type, _structured(tool, result))
         except Exception:
             self._n_failed += 1
@@ -222,13 +225,13 @@ class Gateway:
         return self._client
 
     async def _call_tool(
-        self, client: Client, tool: ToolName, arguments: dict[str, Any], on_progress: OnProgress | None
+        self, client: Client, tool: ToolName, arguments: dict[str, Any], on_steps: OnSteps | None
     ) -> CallToolResult:
         meta: Any = {REQUEST_ID_META: request_id.get()}
         try:
-            if on_progress is None:
+            if on_steps is None:
                 return await client.call_tool(tool, arguments, meta=meta)
-            inbox = _Inbox(on_progress)
+            inbox = _Inbox(on_steps)
             return await inbox.run(lambda: client.call_tool(tool, arguments, progress_callback=inbox.put, meta=meta))
         except (MCPError, anyio.ClosedResourceError, anyio.BrokenResourceError) as error:
             if isinstance(error, MCPError) and error.code != CONNECTION_CLOSED:
@@ -238,12 +241,12 @@ class Gateway:
 
 
 class _Inbox:
-    """Keeps progress in order, and hands it to an awaitable consumer while the call runs.
+    """Keeps progress in order, and hands whatever has arrived to an awaitable consumer while the call runs.
 
     The SDK spawns each progress callback as a task; they keep their order only because `put` never awaits.
     """
 
-    def __init__(self, consume: OnProgress) -> None:
+    def __init__(self, consume: OnSteps) -> None:
         self._consume = consume
         self._steps: list[ProgressStep] = []
         self._arrived = anyio.Event()
@@ -283,13 +286,41 @@ class _Inbox:
             await self._arrived.wait()
             self._arrived = anyio.Event()
             while self._steps:
-                await self._consume(self._steps.pop(0))
+                arrived, self._steps = self._steps, []
+                await self._consume(arrived)
             if self._is_over and not self._steps:
                 return
 
 
 def _deltas(message: str) -> tuple[Delta, ...]:
     return _rebuild(DeltaMessage, json.loads(message)).deltas
+
+
+def _joined(deltas: Iterable[Delta]) -> tuple[Delta, ...]:
+    """Join the deltas of each completion: what arrived while the consumer was busy travels as one."""
+    arrived: dict[int, list[Delta]] = {}
+    for delta in deltas:
+        arrived.setdefault(delta.index, []).append(delta)
+    return tuple(
+        Delta(
+            index=index,
+            text="".join(part.text for part in parts),
+            logprobs=tuple(chain.from_iterable(part.logprobs for part in parts)),
+            n_tokens=sum(part.n_tokens for part in parts),
+        )
+        for index, parts in arrived.items()
+    )
+
+
+def _one_by_one(on_progress: OnProgress | None) -> OnSteps | None:
+    if on_progress is None:
+        return None
+
+    async def on_steps(steps: Sequence[ProgressStep]) -> None:
+        for step in steps:
+            await on_progress(step)
+
+    return on_steps
 
 
 def _structured(tool: ToolName, result: CallToolResult) -> Any:

@@ -4,11 +4,15 @@
 `door_client` an HTTP client of one door over ASGI. No process, no port, no model.
 """
 
+import json
+import re
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
+import anyio
 import httpx
 
 from mcp_server.app import build_server
@@ -23,7 +27,7 @@ from rag.settings import RagSettings
 from sandbox.errors import UnknownLanguageError
 from sandbox.types import ExecutionRequest, ExecutionResult, Language, SandboxStatus, SyntaxReport, Verdict
 from shim.app import build_door
-from shim.doors.door import Door, Services
+from shim.doors.door import Door, Endpoint, Services
 from shim.gateway import Gateway
 from shim.metrics import Metrics
 from shim.settings import ShimSettings
@@ -59,6 +63,7 @@ class ScriptedSandbox:
         self, results: Sequence[ExecutionResult | Exception] = (PASSED,), *, gate: threading.Event | None = None
     ) -> None:
         self.requests: list[ExecutionRequest] = []
+        self.was_started = threading.Event()
         self.was_cancelled = threading.Event()
         self._results = list(results)
         self._gate = gate
@@ -66,6 +71,7 @@ class ScriptedSandbox:
     def execute(self, request: ExecutionRequest, *, cancelled: threading.Event | None = None) -> ExecutionResult:
         self._check(request.language)
         self.requests.append(request)
+        self.was_started.set()
         while self._gate is not None and not self._gate.wait(0.005):
             if cancelled is not None and cancelled.is_set():
                 self.was_cancelled.set()
@@ -166,10 +172,43 @@ def scripted_capabilities(
 
 @asynccontextmanager
 async def connected_gateway(capabilities: Capabilities, restart_wait_s: float = 0.05) -> AsyncIterator[Gateway]:
-    """Connect a gateway to a server over *capabilities*, without a process between them."""
+    """Connect a gateway to a server over *capabilities*, without a process between them; closes their retrieval."""
     gateway = Gateway(restart_wait_s)
-    async with gateway.connected(build_server(capabilities)):
-        yield gateway
+    try:
+        async with gateway.connected(build_server(capabilities)):
+            yield gateway
+    finally:
+        capabilities.retrieval.close()
+
+
+@asynccontextmanager
+async def open_door(
+    door: Door,
+    home: Path,
+    *,
+    engine: Engine | None = None,
+    sandbox: ScriptedSandbox | None = None,
+    models: Sequence[str] = (),
+    **settings: object,
+) -> AsyncIterator[httpx.AsyncClient]:
+    """Open *door* over scripted capabilities and give a client of it."""
+    capabilities = scripted_capabilities(home, engine=engine, sandbox=sandbox, models=models)
+    async with connected_gateway(capabilities) as gateway, door_client(door, gateway, **settings) as client:
+        yield client
+
+
+@asynccontextmanager
+async def open_doors(
+    doors: Sequence[Door], home: Path, **settings: object
+) -> AsyncIterator[dict[str, httpx.AsyncClient]]:
+    """Open *doors* over one scripted server and give their clients by name; for a fixture that many tests share."""
+    async with connected_gateway(scripted_capabilities(home)) as gateway, AsyncExitStack() as clients:
+        yield {door.name: await clients.enter_async_context(door_client(door, gateway, **settings)) for door in doors}
+
+
+def closed_door(door: Door, **settings: object) -> httpx.AsyncClient:
+    """Make a client of *door* whose MCP server is down and does not come back."""
+    return door_client(door, Gateway(restart_wait_s=0), **settings)
 
 
 def door_app(door: Door, gateway: Gateway, **settings: object) -> Callable[..., object]:
@@ -187,3 +226,116 @@ def door_client(door: Door, gateway: Gateway, **settings: object) -> httpx.Async
     """Make a client of *door*. Replies arrive whole: drive the app itself to see delivery and disconnects."""
     transport = httpx.ASGITransport(app=door_app(door, gateway, **settings), raise_app_exceptions=True)
     return httpx.AsyncClient(transport=transport, base_url=f"http://localhost:{door.port}")
+
+
+def path_of(endpoint: Endpoint) -> str:
+    """Return the path of *endpoint* with something in the place of its parameters."""
+    return re.sub(r"\{\w+(:\w+)?\}", "some-id", endpoint.path)
+
+
+def schema_of(endpoint: Endpoint) -> dict[str, Any]:
+    """Return the JSON schema of the body of *endpoint*."""
+    assert endpoint.body is not None
+    return endpoint.body.model_json_schema()
+
+
+def _example(schema: dict[str, Any], whole: dict[str, Any]) -> Any:
+    """Make the smallest value of *schema*: required members only."""
+    if "$ref" in schema:
+        return _example(whole["$defs"][schema["$ref"].rpartition("/")[2]], whole)
+    if "anyOf" in schema:
+        return _example(schema["anyOf"][0], whole)
+    if "enum" in schema or "const" in schema:
+        return schema.get("const", schema.get("enum", [None])[0])
+    if schema["type"] == "object":
+        return {name: _example(schema["properties"][name], whole) for name in schema.get("required", ())}
+    if schema["type"] == "array":
+        return [_example(schema["items"], whole)] * schema.get("minItems", 0)
+    return {"string": "x", "integer": 1, "number": 1.0, "boolean": False, "null": None}[schema["type"]]
+
+
+def smallest_body(endpoint: Endpoint) -> dict[str, Any]:
+    """Make the smallest body that *endpoint* answers."""
+    return dict(_example(schema_of(endpoint), schema_of(endpoint)))
+
+
+class Exchange:
+    """One HTTP request driven by hand over ASGI: a test sees each message as it is sent, holds them, or leaves."""
+
+    def __init__(self, app: Callable[..., Any], path: str, body: dict[str, Any], headers: Sequence[Any] = ()) -> None:
+        self.status: int | None = None
+        self.headers: dict[str, str] = {}
+        self.pieces: list[str] = []
+        self.is_complete = False
+        self._app = app
+        self._scope = {
+            "type": "http",
+            "method": "POST",
+            "path": path,
+            "raw_path": path.encode(),
+            "query_string": b"",
+            "root_path": "",
+            "scheme": "http",
+            "http_version": "1.1",
+            "headers": [(b"host", b"localhost"), *headers],
+            "client": ("127.0.0.1", 1),
+            "server": ("127.0.0.1", 2),
+        }
+        self._inbox = [{"type": "http.request", "body": json.dumps(body).encode(), "more_body": False}]
+        self._left = anyio.Event()
+        self._may_send = anyio.Event()
+        self._may_send.set()
+        self._changed = anyio.Event()
+
+    @property
+    def text(self) -> str:
+        """What was sent of the body so far."""
+        return "".join(self.pieces)
+
+    @property
+    def events(self) -> list[str]:
+        """The data of each server-sent event so far."""
+        return [event.removeprefix("data: ") for event in self.text.split("\n\n") if event]
+
+    async def run(self) -> None:
+        """Send the request and collect the response until the app returns."""
+        await self._app(self._scope, self._receive, self._send)
+
+    def cut_body(self) -> None:
+        """Send only the first half of the body, promising more."""
+        whole = self._inbox[0]["body"]
+        self._inbox = [{"type": "http.request", "body": whole[: len(whole) // 2], "more_body": True}]
+
+    def hold(self) -> None:
+        """Let the app's next send block, as a client does that reads no more."""
+        self._may_send = anyio.Event()
+
+    def release(self) -> None:
+        """Let blocked sends go on."""
+        self._may_send.set()
+
+    def leave(self) -> None:
+        """Close the connection."""
+        self._left.set()
+
+    async def until(self, condition: Callable[["Exchange"], bool]) -> None:
+        """Return as soon as *condition* holds after a message."""
+        while not condition(self):
+            await self._changed.wait()
+
+    async def _receive(self) -> dict[str, Any]:
+        if self._inbox:
+            return self._inbox.pop()
+        await self._left.wait()
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            self.headers = {name.decode(): value.decode() for name, value in message["headers"]}
+        else:
+            self.pieces += [message["body"].decode()] if message["body"] else []
+            self.is_complete = not message.get("more_body", False)
+        self._changed.set()
+        self._changed = anyio.Event()
+        await self._may_send.wait()

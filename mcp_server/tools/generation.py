@@ -31,6 +31,8 @@ DEFAULT = SamplingParams()
 GENERATES = ToolAnnotations(read_only_hint=True, idempotent_hint=False, open_world_hint=False)
 COMPUTES = ToolAnnotations(read_only_hint=True, idempotent_hint=True, open_world_hint=False)
 
+MAX_TOTAL = 1 << 53  # tokens; progress is a float on the wire, and counts exactly up to here
+
 
 def register(server: MCPServer, capabilities: Capabilities) -> None:
     """Add the generation tools."""
@@ -88,7 +90,7 @@ class _Stream:
 
     def __init__(self, context: Context, max_tokens: int | None) -> None:
         self._context = context
-        self._total = float(max_tokens) if max_tokens else None
+        self._total = float(max_tokens) if max_tokens and max_tokens <= MAX_TOTAL else None
         self._n_tokens = 0
 
     async def send(self, deltas: tuple[Delta, ...]) -> None:

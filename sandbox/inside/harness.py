@@ -1,9 +1,9 @@
-"""Run the tests of a candidate in the candidate's own process.
+"""Run the tests of a candidate, in the candidate's own process or with the candidate in another job.
 
 Tests are read before any candidate code runs. The candidate becomes the module `solution`; its names are also put
 where tests that use them directly find them. Each test is recorded once and the run ends with an `end` record:
-what is not recorded did not pass, so leaving early proves nothing. Not covered: a candidate written to find the
-recorder in memory; that is why such results are labelled `in_process`.
+what is not recorded did not pass, so leaving early proves nothing. Not covered in one process: a candidate written to
+find the recorder in memory; that is why such results are labelled `in_process`.
 """
 
 import ast
@@ -14,16 +14,11 @@ import sys
 import types
 from typing import Any
 
-from sandbox.inside import asserting, program, source, suite, under_pytest
+from sandbox.inside import asserting, program, proxy, source, suite, under_pytest
 from sandbox.inside.records import Recorder
 
 MODULE = "solution"
 TEST_FILE = "test_solution.py"
-_FUTURE_FLAGS = 0
-
-
-class Interrupted(BaseException):
-    """Base of what stops a whole run rather than one test."""
 
 
 def read_suite(text: str) -> tuple[ast.Module, suite.Suite]:
@@ -84,15 +79,18 @@ def run(arguments: dict[str, Any], recorder: Recorder) -> int:
     """Load the candidate and run its tests in this process; return 0 when all passed."""
     tree, tests = read_suite(arguments["test_code"])
     kept = dict(builtins.__dict__)
-    module = load_candidate(arguments, recorder)
+    remote = arguments["remote"] is not None
+    module = proxy.connect(arguments, recorder) if remote else load_candidate(arguments, recorder)
     if module is None:
         return program.FAILED
     names = visible_names(module, used_names(tree))
     if tests.needs_pytest:
         passed = under_pytest.run(arguments["test_code"], names, recorder)
     else:
-        runner = Runner(tests, names, recorder)
-        passed = runner.run(kept)
+        try:
+            passed = Runner(tests, names, recorder).run(kept)
+        except proxy.GivenUp:
+            return program.FAILED  # recorded where it was raised
     for stream in (sys.stdout, sys.stderr):
         program.flush(stream)
     recorder.add("end")
@@ -138,7 +136,7 @@ class Runner:
             return
         try:
             exec(code, self._globals)  # noqa: S102 - the caller's tests
-        except Interrupted:
+        except proxy.GivenUp:
             raise
         except BaseException as error:  # noqa: BLE001 - a test's set-up may fail in any way
             self._broken, self._broken_line = error, unit.statement.lineno
@@ -155,7 +153,7 @@ class Runner:
                 returned = self._globals[test_id]()
                 if inspect.iscoroutine(returned):
                     asyncio.run(returned)
-        except Interrupted:
+        except proxy.GivenUp:
             raise
         except BaseException as error:  # noqa: BLE001 - a test may fail in any way, SystemExit among them
             self._failed(test_id, error, None)

@@ -83,7 +83,6 @@ class Zygote:
         request = json.loads(message)
         named = dict(zip(request["fds"], fds, strict=True))
         host = socket.socket(fileno=named.pop("host"))
-        host.setblocking(False)
         status_read, status_write = os.pipe()
         started = time.monotonic()
         try:
@@ -159,9 +158,6 @@ class Zygote:
 def _answer(host: socket.socket, reply: dict[str, Any]) -> None:
     """Send the one reply about a job and hang up."""
     with host:
-        # A request to kill that nobody read would turn the reply into a connection reset.
-        with contextlib.suppress(BlockingIOError, ConnectionResetError):
-            host.recv(MAX_MESSAGE_BYTES)
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the host no longer waits
             host.send(json.dumps(reply).encode())
 

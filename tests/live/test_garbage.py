@@ -128,7 +128,7 @@ def send_raw(url: str, data: bytes) -> bytes:
     answer = b""
     with socket.create_connection(split(url), timeout=ANSWER_TIMEOUT_S) as connection:
         # a server that has seen enough may close before it has read everything
-        with contextlib.suppress(ConnectionError):
+        with contextlib.suppress(OSError):
             connection.sendall(data)
             connection.shutdown(socket.SHUT_WR)
         with contextlib.suppress(ConnectionError):
