@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Self
 
+import httpx
+
 ROOT = Path(__file__).parents[2]
 DOORS = ("atlas-proxy", "atlas-lens", "atlas-sandbox")
 START_TIMEOUT_S = 60.0  # the MCP SDK alone takes two seconds to import on a busy machine
@@ -51,6 +53,7 @@ class Child:
             stdin=subprocess.PIPE,
             stdout=stdout,
             stderr=subprocess.PIPE,
+            start_new_session=True,  # so that `interrupt` reaches it and its children, but not us
         )
         self._lines: list[str] = []
         self._changed = threading.Condition()
@@ -91,6 +94,14 @@ class Child:
         """Send a signal, wait until the process and all its descendants are gone; return its exit status."""
         with Family.of(self.pid) as family:
             self.process.send_signal(number)
+            status = self.wait()
+            family.wait_until_ended()
+        return status
+
+    def interrupt(self) -> int:
+        """Do what a terminal does on Ctrl-C: signal the whole process group; return the exit status."""
+        with Family.of(self.pid) as family:
+            os.killpg(self.pid, signal.SIGINT)
             status = self.wait()
             family.wait_until_ended()
         return status
@@ -154,6 +165,11 @@ class Shim:
     @property
     def sandbox(self) -> str:
         return self.urls["atlas-sandbox"]
+
+    def metric(self, name: str) -> float:
+        """Scrape one of the metrics without labels."""
+        text = httpx.get(f"{self.proxy}/metrics", timeout=END_TIMEOUT_S).text
+        return float(next(line.split()[1] for line in text.splitlines() if line.startswith(f"{name} ")))
 
     @property
     def ports(self) -> list[int]:
