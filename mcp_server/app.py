@@ -5,6 +5,7 @@ a code of ours, arguments that do not fit the schema, an unknown tool, or a defe
 traceback and told to the caller without details.
 """
 
+import inspect
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -37,7 +38,14 @@ Code that no test checked is not verified, whatever the model says of it."""
 
 
 class GuardedServer(MCPServer[Any]):
-    """An MCP server whose tool errors all have the one structured form."""
+    """An MCP server whose tool errors all have the one structured form, and whose descriptions are clean text."""
+
+    def add_tool(  # type: ignore[override]  # every option is passed on as it came
+        self, fn: Callable[..., Any], name: str | None = None, **options: Any
+    ) -> None:
+        """Add a tool, its docstring without the indentation of its source: models pay for every space."""
+        options["description"] = options.get("description") or inspect.getdoc(fn)
+        super().add_tool(fn, name, **options)
 
     async def call_tool(
         self, name: str, arguments: dict[str, Any], context: Context[Any, Any] | None = None

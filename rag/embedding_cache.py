@@ -22,8 +22,9 @@ Vectors: TypeAlias = NDArray[np.float32]
 # SQLite answers at most 32,766 parameters a statement; this keeps statements short and few.
 _KEYS_PER_QUERY: Final = 500
 
-# Texts embedded between two looks at the caller's event, and between two commits: a second or two of work.
-_TEXTS_PER_STEP: Final = 64
+# Texts embedded between two looks at the caller's event, and between two commits. A query waits for the model until a
+# step is over, so a step is a second or two even on a busy core; more texts would hardly be embedded faster.
+_TEXTS_PER_STEP: Final = 16
 
 _BUSY_TIMEOUT_S: Final = 30.0
 

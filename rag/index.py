@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 MAX_PAGE: Final = 1_000
 
-# Shown in lists and kept in one row; longer ones are a mistake.
+# Titles and fingerprints are shown in lists and kept in one row; longer ones are a mistake.
 MAX_TITLE_CHARS: Final = 1_000
 MAX_METADATA_CHARS: Final = 100_000
 
@@ -166,17 +166,28 @@ def _check_index_request(request: IndexRequest) -> None:
             "give either documents or root, and only one of them",
             param="documents" if request.documents is not None else "root",
         )
-    if request.root is not None and (not request.root.strip() or "\0" in request.root):
+    if request.root is not None and (not request.root.strip() or "\0" in request.root or not _is_utf8(request.root)):
         raise InvalidRequestError("root is not a path; give an existing folder", param="root")
-    if len(request.title) > MAX_TITLE_CHARS:
-        raise InvalidRequestError(
-            f"the title has {len(request.title)} characters and the limit is {MAX_TITLE_CHARS}", param="title"
-        )
+    for param, text in (("title", request.title), ("fingerprint", request.fingerprint)):
+        if len(text) > MAX_TITLE_CHARS or not _is_utf8(text):
+            raise InvalidRequestError(
+                f"the {param} has {len(text)} characters; give at most {MAX_TITLE_CHARS}, all of them valid Unicode",
+                param=param,
+            )
     n_chars = sum(len(key) + len(value) for key, value in request.metadata.items())
     if n_chars > MAX_METADATA_CHARS:
         raise InvalidRequestError(
             f"the metadata has {n_chars} characters and the limit is {MAX_METADATA_CHARS}", param="metadata"
         )
+
+
+def _is_utf8(text: str) -> bool:
+    """Tell whether `text` can be stored: JSON may carry half of a surrogate pair."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _status(row: CollectionRow, *, is_busy: bool) -> IndexStatus:
@@ -206,6 +217,6 @@ def _read_cursor(cursor: str) -> tuple[str, str]:
         title, collection = json.loads(base64.b64decode(cursor.encode("ascii"), altchars=b"-_", validate=True))
     except (binascii.Error, ValueError, TypeError):
         title = collection = None
-    if not isinstance(title, str) or not isinstance(collection, str):
+    if not (isinstance(title, str) and isinstance(collection, str) and _is_utf8(title + collection)):
         raise InvalidRequestError("cursor is not one that list_collections returned; start without one", param="cursor")
     return title, collection

@@ -160,6 +160,7 @@ class Indexer:
             chunks = chunk_document(Document(source.indexed.path, source.content or ""))
             added.extend(chunks)
             words.extend(weigh_words(chunk) for chunk in chunks)
+        progress.report("chunking", len(change.changed), len(change.changed))
         manifest = Manifest(
             embedding_model=self._model,
             scanned_at_ns=change.scan.scanned_at_ns,

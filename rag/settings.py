@@ -31,7 +31,7 @@ class RagSettings(BaseSettings):
         description="sentence-transformers model: an id on the Hugging Face hub or a local folder (name).",
     )
     embedding_threads: int = Field(1, ge=1, le=256, description="Threads that torch may use to embed (threads).")
-    embedding_batch_size: int = Field(32, ge=1, le=1024, description="Texts embedded in one forward pass (texts).")
+    embedding_batch_size: int = Field(16, ge=1, le=1024, description="Texts embedded in one forward pass (texts).")
     hub_timeout_s: float = Field(
         3.0, gt=0, le=60, description="Wait for the Hugging Face hub's first answer before going on without it (s)."
     )

@@ -55,7 +55,7 @@ _LOCK_FILES: Final = frozenset(
     }
 )
 
-Tick = Callable[[int, int], None]  # gets (done, total) and may raise to stop
+Tick = Callable[[int, int], None]  # gets (done, total), (0, 0) before the total is known; may raise to stop
 
 
 @dataclass(frozen=True)
@@ -133,6 +133,7 @@ def scan_documents(documents: tuple[Document, ...], previous: Manifest, settings
             continue
         files[path] = _source_file(path, document.content, previous)
         tally.add(files[path].indexed)
+    tick(len(documents), len(documents))
     return Scan(tuple(files.values()), tuple(skipped), time.time_ns())
 
 
@@ -155,10 +156,10 @@ def scan_folder(root: Path, previous: Manifest, settings: RagSettings, tick: Tic
     skipped: list[SkippedFile] = []
     candidates: list[_Candidate] = []
     tally = _Tally(settings, "root")
-    for candidate in _walk(real_root, settings, skipped):
+    for candidate in _walk(real_root, settings, skipped, tick):
         candidates.append(candidate)
-        tally.check("files", len(candidates), settings.max_files * _WALK_FACTOR)
-        tick(0, len(candidates))
+        if len(candidates) > settings.max_files * _WALK_FACTOR:
+            tally.check("files", len(candidates), settings.max_files)
     files: list[SourceFile] = []
     for number, candidate in enumerate(candidates):
         tick(number, len(candidates))
@@ -168,14 +169,16 @@ def scan_folder(root: Path, previous: Manifest, settings: RagSettings, tick: Tic
             continue
         files.append(found)
         tally.add(found.indexed)
+    tick(len(candidates), len(candidates))
     return Scan(tuple(files), tuple(sorted(skipped, key=lambda file: file.path)), scanned_at_ns)
 
 
-def _walk(root: Path, settings: RagSettings, skipped: list[SkippedFile]) -> Iterator[_Candidate]:
+def _walk(root: Path, settings: RagSettings, skipped: list[SkippedFile], tick: Tick) -> Iterator[_Candidate]:
     """Yield files in the order of their paths' folders; what is skipped for its name or stat goes to `skipped`."""
     rules, prefix = rules_of(root)
     stack: list[tuple[str, IgnoreRules]] = [("", rules)]
     while stack:
+        tick(0, 0)
         folder, outer = stack.pop()
         rules = outer.entering(prefix + folder)
         try:

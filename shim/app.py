@@ -154,12 +154,12 @@ async def _read_body(endpoint: Endpoint, request: Request, services: Services) -
         ApiError: 413 beyond the limit, 400 for bytes that are not JSON or do not fit the schema.
     """
     limit = endpoint.max_body_bytes(services.settings)
-    chunks: list[bytes] = []
+    body = bytearray()  # one block, which goes back to the system; a list of chunks would stay in the heap
     size = 0
     async for chunk in request.stream():
         size += len(chunk)
         if size <= limit:
-            chunks.append(chunk)
+            body += chunk
         elif size > DRAIN_LIMIT_BYTES:
             break
     if size > limit:
@@ -167,7 +167,7 @@ async def _read_body(endpoint: Endpoint, request: Request, services: Services) -
         raise ApiError(BODY_TOO_LARGE, msg)
     if endpoint.body is None:
         return None
-    return _validate(endpoint.body, b"".join(chunks))
+    return _validate(endpoint.body, body)
 
 
 async def _discard_body(request: Request) -> None:
@@ -179,7 +179,7 @@ async def _discard_body(request: Request) -> None:
             return
 
 
-def _validate(kind: type[BaseModel], raw: bytes) -> BaseModel:
+def _validate(kind: type[BaseModel], raw: bytearray) -> BaseModel:
     try:
         return kind.model_validate_json(raw)
     except ValidationError as error:

@@ -3,6 +3,7 @@
 Nothing is written twice: paths, bodies, responses and errors come from the same data that routes and validates.
 """
 
+import inspect
 import re
 from functools import cache
 from importlib import metadata
@@ -57,11 +58,10 @@ def _models(door: Door) -> list[tuple[type[BaseModel], Any]]:
 def _operation(
     door: Door, endpoint: Endpoint, path: str, schemas: dict[type[BaseModel], dict[str, Any]]
 ) -> dict[str, Any]:
-    summary, _, description = (endpoint.handler.__doc__ or endpoint.summary).partition("\n")
     operation: dict[str, Any] = {
         "operationId": re.sub(r"\W+", "_", f"{endpoint.method}_{path}").strip("_").lower(),
         "summary": endpoint.summary,
-        "description": f"{summary}\n{description}".strip(),
+        "description": inspect.getdoc(endpoint.handler) or endpoint.summary,
         "responses": {
             "200": {"description": "The answer", "content": _content(endpoint, schemas)},
             "default": {

@@ -52,6 +52,7 @@ RULES: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
             "mcp_server.__main__",
             "mcp_server.app",
             "mcp_server.capabilities",
+            "mcp_server.deferral",
             "mcp_server.doctor",
             "mcp_server.join",
             "mcp_server.serve",

@@ -1,18 +1,22 @@
 """Run tests that need fixtures, classes or parametrization under pytest, in the candidate's process.
 
 pytest is given no configuration, no conftest and no plugins but ours, which records what each phase of each test
-raised, straight from the call and not from the reports that a candidate may have patched.
+raised, straight from the call and not from the reports that a candidate may have patched. Asserts are rewritten by
+`asserting`, not by pytest.
 """
 
 import builtins
 import importlib
 import os
 import sys
+import types
 from typing import Any
 
+from sandbox.inside import asserting, source
 from sandbox.inside.records import Recorder
 
-TEST_FILE = "test_solution.py"
+TEST_MODULE = "test_solution"
+TEST_FILE = f"{TEST_MODULE}.py"
 MAX_MESSAGE_CHARS = 400
 _modules: dict[str, Any] = {}
 
@@ -21,10 +25,11 @@ def warm() -> None:
     """Import pytest and what it imports lazily, once per zygote."""
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     pytest = importlib.import_module("pytest")
-    for name in ("_pytest.assertion.rewrite", "_pytest.assertion.util", "_pytest.terminal", "unittest", "unittest.mock"):
+    for name in ("_pytest.terminal", "unittest", "unittest.mock"):
         importlib.import_module(name)
     _modules["pytest"] = pytest
-    _Observer.pytest_runtest_makereport = pytest.hookimpl(tryfirst=True)(_Observer.pytest_runtest_makereport)
+    pytest.hookimpl(tryfirst=True)(_Observer.pytest_runtest_makereport)
+    _modules["class"] = type("Tests", (pytest.Module,), {"_getobj": lambda self: _modules["load"]()})
 
 
 class _Observer:
@@ -34,6 +39,10 @@ class _Observer:
         self._record = recorder.add
         self._worst: dict[str, tuple[str, str, str]] = {}
         self.n_failed = 0
+
+    def pytest_pycollect_makemodule(self, module_path: Any, parent: Any) -> Any:
+        """Make the module of the tests from what we compiled, not from the file."""
+        return _modules["class"].from_parent(parent, path=module_path)
 
     def pytest_collection_finish(self, session: Any) -> None:
         """Record which tests were found."""
@@ -74,6 +83,23 @@ def _message(excinfo: Any) -> str:
         return f"<unprintable: {type(error).__name__}>"
 
 
+def _loader(test_code: str, path: str, names: dict[str, Any]) -> types.FunctionType:
+    """Return a function that makes the module of the tests. Compiles now, before a test can interfere."""
+    tree = source.parse(test_code, path)
+    tree.body = [asserting.rewrite(statement) for statement in tree.body]
+    code = compile(tree, path, "exec", dont_inherit=True)
+
+    def load() -> types.ModuleType:
+        module = types.ModuleType(TEST_MODULE)
+        visible = {name: value for name, value in names.items() if not name.lower().startswith("test")}
+        module.__dict__.update(visible, **asserting.NAMES, __file__=path, __builtins__=builtins)
+        sys.modules[TEST_MODULE] = module
+        exec(code, module.__dict__)  # noqa: S102 - the caller's tests
+        return module
+
+    return load
+
+
 def run(test_code: str, names: dict[str, Any], recorder: Recorder) -> bool:
     """Write the tests beside the workspace and run them; return whether none failed."""
     folder = os.path.join(os.path.dirname(os.getcwd()), "tests")
@@ -81,13 +107,11 @@ def run(test_code: str, names: dict[str, Any], recorder: Recorder) -> bool:
     path = os.path.join(folder, TEST_FILE)
     with open(path, "w", encoding="utf-8", errors="surrogatepass") as file:
         file.write(test_code)
-    for name, value in names.items():
-        if not hasattr(builtins, name):
-            setattr(builtins, name, value)  # the one place where an unimported name is looked up in any module
+    _modules["load"] = _loader(test_code, path, names)
     observer = _Observer(recorder)
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-    arguments = ["-q", "--noconftest", "-c", "/dev/null", "--rootdir", folder, "--color=no", "--tb=short"]
-    arguments += ["-p", "no:cacheprovider", "-p", "no:faulthandler", "--import-mode=importlib", "--capture=sys", path]
+    os.environ.pop("PYTEST_ADDOPTS", None)  # the candidate may have set it
+    arguments = ["-q", "--noconftest", "-c", "/dev/null", "--rootdir", folder, "--color=no", "--tb=short", path]
+    arguments += ["-p", "no:cacheprovider", "-p", "no:faulthandler", "--assert=plain", "--capture=sys"]
     _modules["pytest"].main(arguments, plugins=[observer])
-    sys.modules.pop("test_solution", None)
     return observer.n_failed == 0

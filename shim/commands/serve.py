@@ -1,6 +1,10 @@
-"""`cinque serve`: opens every door, prints its URL, and serves until Ctrl-C."""
+"""`cinque serve`: opens every door, prints its URL, and serves until Ctrl-C.
+
+The table on stdout is for people; programs read the log line `door is open` that stderr has for each door.
+"""
 
 import argparse
+import logging
 import signal
 
 import anyio
@@ -13,6 +17,8 @@ from shim.commands import run_async
 from shim.serve import OpenDoor, serve
 from shim.settings import ShimSettings
 from shim.supervisor import serving_command
+
+log = logging.getLogger(__name__)
 
 
 def run(_: argparse.Namespace) -> int:
@@ -31,6 +37,8 @@ async def _serve() -> int:
 
 
 def _print(doors: tuple[OpenDoor, ...], status: ServerStatus) -> None:
+    for opened in doors:
+        log.info("door is open", extra={"door": opened.door.name, "url": opened.url})
     rows = [(opened.door.title, opened.url, f"{opened.url}/docs") for opened in doors]
     rows += [("MCP, streamable HTTP", f"{status.http_url}/mcp", ""), ("MCP, SSE", f"{status.http_url}/sse", "")]
     table = Table("serves", "URL", "documentation", box=None, padding=(0, 3, 0, 0))

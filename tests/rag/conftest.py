@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from rag import weights
 from rag.embedding import SentenceTransformerEmbedder
 from rag.index import Retrieval
 from rag.settings import RagSettings
@@ -62,10 +63,16 @@ class LoadedModel:
 
 @pytest.fixture(scope="session")
 def loaded_minilm(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
-    """Load the real model, once a session, with whatever weights this machine has."""
+    """Load the real model, once a session; from the network only where this machine has no weights."""
     folder = tmp_path_factory.mktemp("minilm")
     embedder = SentenceTransformerEmbedder(RagSettings(home=folder))
-    with (folder / "output").open("w+b") as output, _descriptors_to(output.fileno()):
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        (folder / "output").open("w+b") as output,
+        _descriptors_to(output.fileno()),
+    ):
+        if weights.describe_weights(weights.DEFAULT_MODEL)[0]:
+            patch.setattr(weights, "_hub_answers", lambda _timeout_s: False)  # no network in the suite
         embedder.embed(["first use"])
     return LoadedModel(embedder, (folder / "output").read_bytes())
 

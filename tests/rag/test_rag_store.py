@@ -5,7 +5,6 @@ import random
 import signal
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
@@ -142,27 +141,3 @@ def test_a_catalogue_that_is_no_database_is_an_error_that_says_so(tmp_path: Path
     (tmp_path / "rag" / "catalog.sqlite3").write_text("no database at all, but long enough to be looked at" * 50)
     with pytest.raises(RagError, match="catalogue"):
         reopened(tmp_path).list_collections()
-
-
-def test_many_threads_may_index_query_and_list_at_once(tmp_path: Path) -> None:
-    retrieval = reopened(tmp_path)
-    retrieval.index(IndexRequest("c", documents=(Document("a.txt", "start 0"),)))
-    failures: list[BaseException] = []
-
-    def work(number: int) -> None:
-        try:
-            for turn in range(6):
-                name = "c" if number % 2 else f"own-{number}"
-                retrieval.index(IndexRequest(name, documents=(Document("a.txt", f"start {number} {turn}"),)))
-                assert len(retrieval.retrieve(RetrieveRequest("c", "start")).hits) == 1
-                assert retrieval.list_collections().collections
-        except BaseException as error:  # noqa: BLE001 - a thread's failure must reach the test
-            failures.append(error)
-
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert failures == []
-    assert len(retrieval.list_collections().collections) == 4

@@ -144,6 +144,13 @@ def test_the_limit_is_allowed_and_one_more_is_refused_with_both_numbers(
     assert caught.value.param == "documents"
 
 
+def test_a_walk_far_past_the_limit_stops_early_and_names_the_limit(tmp_path: Path) -> None:
+    for number in range(30):
+        (tmp_path / f"{number}.py").write_text("a\n")
+    with pytest.raises(LimitExceededError, match="at least 9 files and the limit is 2"):
+        scan(tmp_path, settings=RagSettings(home=tmp_path, max_files=2))
+
+
 def test_posted_documents_are_judged_like_files() -> None:
     found = scan_posted(("a.py", "x\n"), ("b.bin", "x"), ("c.txt", "\0"), ("d.txt", "\ud800"), ("e.js", "y" * 5_000))
     assert [file.indexed.path for file in found.files] == ["a.py"]

@@ -1,7 +1,6 @@
 """Retrieval as the rest of the product sees it."""
 
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,6 @@ from numpy.typing import NDArray
 from rag.errors import (
     CollectionNotFoundError,
     EmbeddingUnavailableError,
-    IndexCancelledError,
     InvalidRequestError,
     LimitExceededError,
     RagError,
@@ -215,7 +213,10 @@ def test_a_collection_that_is_absent_or_deleted_is_not_found(retrieval: Retrieva
         (IndexRequest("c", documents=(), root="/"), "documents"),
         (IndexRequest("c", root=""), "root"),
         (IndexRequest("c", root="a\0b"), "root"),
+        (IndexRequest("c", root="a\ud800b"), "root"),
         (IndexRequest("c", documents=(), title="x" * 1_001), "title"),
+        (IndexRequest("c", documents=(), title="\ud800"), "title"),
+        (IndexRequest("c", documents=(), fingerprint="\ud800"), "fingerprint"),
         (IndexRequest("c", documents=(), metadata={"k": "x" * 100_000}), "metadata"),
     ],
 )
@@ -252,7 +253,7 @@ def test_collections_are_listed_by_title_page_by_page(retrieval: Retrieval) -> N
     assert retrieval.list_collections(limit=7).next_cursor is None
 
 
-@pytest.mark.parametrize("cursor", ["", "x", "!!", "bnVsbA==", "WzEsMl0=", "ü", "e30="])
+@pytest.mark.parametrize("cursor", ["", "x", "!!", "bnVsbA==", "WzEsMl0=", "ü", "e30=", "WyJcdWQ4MDAiLCJhIl0="])
 def test_a_malformed_cursor_is_refused(retrieval: Retrieval, cursor: str) -> None:
     with pytest.raises(InvalidRequestError) as caught:
         retrieval.list_collections(cursor)
@@ -266,111 +267,20 @@ def test_a_page_of_no_size_is_refused(retrieval: Retrieval, limit: int) -> None:
     assert caught.value.param == "limit"
 
 
-def test_progress_tells_each_stage_in_order_to_its_end(retrieval: Retrieval) -> None:
+@pytest.mark.parametrize("source", ["documents", "root"])
+def test_progress_tells_each_stage_in_order_to_its_end(retrieval: Retrieval, tmp_path: Path, source: str) -> None:
     seen: list[IndexProgress] = []
     documents = tuple(Document(f"{number}.txt", f"text {number}") for number in range(250))
-    retrieval.index(IndexRequest("c", documents=documents), seen.append)
+    (tmp_path / "root").mkdir()
+    for document in documents:
+        (tmp_path / "root" / document.path).write_text(document.content)
+    posted = IndexRequest("c", documents=documents)
+    retrieval.index(posted if source == "documents" else IndexRequest("c", root=str(tmp_path / "root")), seen.append)
     stages = list(dict.fromkeys(progress.stage for progress in seen))
     assert stages == ["reading", "chunking", "embedding", "committing"]
-    assert (seen[-1].done, seen[-1].total) == (1, 1)
+    ends = {progress.stage: (progress.done, progress.total) for progress in seen}
+    assert ends == dict.fromkeys(stages[:3], (250, 250)) | {"committing": (1, 1)}
     assert max(sum(progress.stage == stage for progress in seen) for stage in stages) <= 130
-
-
-class _Gate(HashEmbedder):
-    """An embedder that waits at its first document until it is let go."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.reached, self.go_on, self.is_shut = threading.Event(), threading.Event(), False
-
-    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        if self.is_shut and "gated" in "".join(texts):
-            self.reached.set()
-            assert self.go_on.wait(10)
-        return super().embed(texts)
-
-
-@pytest.fixture
-def gated(settings: RagSettings) -> Iterator[tuple[Retrieval, _Gate]]:
-    gate = _Gate()
-    yield Retrieval(settings, gate), gate
-    gate.go_on.set()
-
-
-def test_queries_during_an_indexing_answer_from_the_previous_one(gated: tuple[Retrieval, _Gate]) -> None:
-    retrieval, gate = gated
-    retrieval.index(IndexRequest("c", documents=(Document("a.txt", "old text"),)))
-    gate.is_shut = True
-    worker = threading.Thread(
-        target=retrieval.index, args=(IndexRequest("c", documents=(Document("a.txt", "gated new text"),)),)
-    )
-    worker.start()
-    assert gate.reached.wait(10)
-    assert retrieval.index_status("c").state == "indexing"
-    assert retrieval.list_collections().collections[0].state == "indexing"
-    assert retrieval.retrieve(RetrieveRequest("c", "text")).hits[0].text == "old text"
-    gate.go_on.set()
-    worker.join()
-    assert retrieval.index_status("c").state == "ready"
-    assert retrieval.retrieve(RetrieveRequest("c", "text")).hits[0].text == "gated new text"
-
-
-def test_a_first_indexing_has_a_status_before_it_is_done(gated: tuple[Retrieval, _Gate]) -> None:
-    retrieval, gate = gated
-    gate.is_shut = True
-    worker = threading.Thread(
-        target=retrieval.index, args=(IndexRequest("c", documents=(Document("a.txt", "gated"),)),)
-    )
-    worker.start()
-    assert gate.reached.wait(10)
-    status = retrieval.index_status("c")
-    assert (status.state, status.n_chunks) == ("indexing", 0)
-    gate.go_on.set()
-    worker.join()
-
-
-def test_a_cancelled_indexing_leaves_the_previous_index(gated: tuple[Retrieval, _Gate]) -> None:
-    retrieval, gate = gated
-    retrieval.index(IndexRequest("c", documents=(Document("a.txt", "old text"),)))
-    before = retrieval.index_status("c")
-    cancelled = threading.Event()
-    documents = tuple(Document(f"{number}.txt", f"gated {number}") for number in range(200))
-    failures: list[RagError] = []
-
-    def index() -> None:
-        try:
-            retrieval.index(IndexRequest("c", documents=documents), cancelled=cancelled)
-        except RagError as error:
-            failures.append(error)
-
-    gate.is_shut = True
-    worker = threading.Thread(target=index)
-    worker.start()
-    assert gate.reached.wait(10)
-    cancelled.set()
-    gate.go_on.set()
-    worker.join()
-    assert [type(failure) for failure in failures] == [IndexCancelledError]
-    assert len(gate.embedded) < 100, "it went on after the cancellation"
-    assert retrieval.index_status("c") == before
-    assert retrieval.retrieve(RetrieveRequest("c", "text")).hits[0].text == "old text"
-
-
-def test_an_indexing_that_waits_for_another_can_be_cancelled(gated: tuple[Retrieval, _Gate]) -> None:
-    retrieval, gate = gated
-    gate.is_shut = True
-    worker = threading.Thread(
-        target=retrieval.index, args=(IndexRequest("c", documents=(Document("a.txt", "gated"),)),)
-    )
-    worker.start()
-    assert gate.reached.wait(10)
-    cancelled = threading.Event()
-    cancelled.set()
-    for instance in (retrieval, Retrieval(retrieval._settings, HashEmbedder())):  # a second one stands for a process
-        with pytest.raises(IndexCancelledError):
-            instance.index(IndexRequest("c", documents=()), cancelled=cancelled)
-    gate.go_on.set()
-    worker.join()
 
 
 class _Weightless(HashEmbedder):

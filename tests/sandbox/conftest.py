@@ -3,7 +3,7 @@
 import os
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,13 +28,13 @@ class Runner:
         return self.sandbox.execute(ExecutionRequest(code, test_code=tests, **fields))
 
 
-def make_settings(home: Path, **fields: Any) -> SandboxSettings:
+def settings_with(home: Path, **fields: Any) -> SandboxSettings:
     return SandboxSettings(home=home, max_running=4, memory_bytes=192 << 20, **fields)
 
 
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    sandbox = Sandbox(make_settings(tmp_path_factory.mktemp("home")))
+    sandbox = Sandbox(settings_with(tmp_path_factory.mktemp("home")))
     try:
         sandbox._ready()  # noqa: SLF001 - only to skip with the reason where no tier can work
     except SandboxUnavailableError as error:
@@ -59,7 +59,7 @@ def canary() -> Iterator[int]:
         process.kill()
 
 
-def descendants() -> set[int]:
+def processes_below() -> set[int]:
     """Every process below this one, on the host's side of all namespaces."""
     parents = {}
     for entry in Path("/proc").iterdir():
@@ -80,7 +80,7 @@ def descendants() -> set[int]:
 def footprint() -> tuple[int, int, int]:
     """Return the number of processes below us, of our descriptors and of our mounts."""
     n_mounts = len(Path("/proc/self/mountinfo").read_text().splitlines())
-    return len(descendants()), len(os.listdir("/proc/self/fd")), n_mounts
+    return len(processes_below()), len(os.listdir("/proc/self/fd")), n_mounts
 
 
 @pytest.fixture
@@ -92,3 +92,13 @@ def nothing_leaks(run: Runner, canary: int) -> Iterator[int]:
     assert (result.stdout, result.verdict) == ("1\n", "OK")
     assert threading.active_count() == 1
     assert footprint() == before
+
+
+@pytest.fixture
+def make_settings() -> Callable[..., SandboxSettings]:
+    return settings_with
+
+
+@pytest.fixture
+def descendants() -> Callable[[], set[int]]:
+    return processes_below

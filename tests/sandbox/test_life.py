@@ -1,0 +1,237 @@
+"""A sandbox over time: many jobs, cancelled jobs, dead zygotes, closing, and a killed owner."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from sandbox.errors import ExecutionCancelledError, SandboxBusyError, SandboxError, SandboxUnavailableError
+from sandbox.runner import Sandbox
+from sandbox.types import ExecutionRequest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def wait_until(happened, limit_s=5.0):
+    deadline = time.monotonic() + limit_s
+    while not happened():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        threading.Event().wait(0.01)
+
+
+def test_nothing_starts_before_the_first_use(tmp_path, make_settings, descendants):
+    before = descendants()
+    sandbox = Sandbox(make_settings(tmp_path))
+    assert sandbox.languages()
+    assert descendants() == before
+    sandbox.close()
+
+
+def test_status_tells_the_truth(run):
+    status = run.sandbox.status()
+    assert (status.isolation, status.ready) == ("namespaces", True)
+    assert "self-test" in status.detail
+    assert status.n_executed == status.n_passed + status.n_failed > 0
+
+
+def test_a_program_leaves_no_mark_on_the_next(run):
+    run(
+        "import builtins, json, sys, random\nbuiltins.mark = 1\njson.dumps = None\nsys.modules['mark'] = json\n"
+        "open('/tmp/mark', 'w').close()\nopen('mark.py', 'w').close()"
+    )
+    code = (
+        "import builtins, json, os, sys\nprint(hasattr(builtins, 'mark'), json.dumps is None, 'mark' in sys.modules, "
+        "os.path.exists('/tmp/mark'), os.listdir('.'))"
+    )
+    assert run(code).stdout == "False False False False ['solution.py']\n"
+
+
+def test_two_jobs_at_once_cannot_meet(run):
+    meet = (
+        "import os, socket, sys, time\ns = socket.socket(socket.AF_UNIX)\nme, other = {names}\ns.bind('\\0' + me)\ns.listen()\n"
+        "open('/tmp/' + me, 'w').close(); open('/dev/shm/' + me, 'w').close()\nt = socket.create_server(('127.0.0.1', {port}))\n"
+        "met = 0\nend = time.monotonic() + 0.8\nwhile time.monotonic() < end:\n"
+        "    met += os.path.exists('/tmp/' + other) + os.path.exists('/dev/shm/' + other)\n"
+        "    for target, kind in (('\\0' + other, socket.AF_UNIX), (('127.0.0.1', {other_port}), socket.AF_INET)):\n"
+        "        c = socket.socket(kind)\n        try:\n            c.connect(target); met += 1\n        except OSError:\n            pass\n"
+        "        c.close()\n    time.sleep(0.05)\nprint('met', met, [p for p in os.listdir('/proc') if p.isdigit()].__len__())\n"
+    )
+    jobs = [
+        meet.format(names=("a", "b"), port=7001, other_port=7002),
+        meet.format(names=("b", "a"), port=7002, other_port=7001),
+    ]
+    with ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(run, jobs))
+    assert [result.stdout for result in results] == ["met 0 2\n"] * 2
+
+
+def test_a_fork_bomb_does_not_starve_its_neighbour(run):
+    bomb = "import os, time\ntry:\n    while True:\n        if os.fork() == 0:\n            time.sleep(5)\nexcept OSError:\n    time.sleep(0.6)\n"
+    gentle = "import os, time\ntime.sleep(0.2)\nn = 0\nfor _ in range(20):\n    if os.fork() == 0:\n        os._exit(0)\n    n += 1\nprint(n)"
+    with ThreadPoolExecutor(2) as pool:
+        bombed, fine = pool.submit(run, bomb, timeout_s=3.0), pool.submit(run, gentle)
+        assert fine.result().stdout == "20\n"
+        bombed.result()
+
+
+def test_a_cancelled_job_is_killed_at_once(run):
+    cancelled = threading.Event()
+    request = ExecutionRequest("import time\nprint('x', flush=True)\ntime.sleep(60)", lint=False)
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(run.sandbox.execute, request, cancelled=cancelled)
+        wait_until(lambda: run.sandbox.status().n_running == 1)
+        cancelled.set()
+        with pytest.raises(ExecutionCancelledError):
+            future.result(timeout=5)
+    assert run("print(1)").stdout == "1\n"
+
+
+@pytest.mark.parametrize("tests", ["assert f() == 1\n", "def test_a(tmp_path):\n    assert f() == 1\n"])
+def test_a_cancelled_test_run_is_killed_at_once(tests, run):
+    cancelled = threading.Event()
+    request = ExecutionRequest("import time\ndef f():\n    time.sleep(60)", test_code=tests, lint=False)
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(run.sandbox.execute, request, cancelled=cancelled)
+        wait_until(lambda: run.sandbox.status().n_running == 1)
+        cancelled.set()
+        with pytest.raises(ExecutionCancelledError):
+            future.result(timeout=5)
+
+
+def test_what_was_cancelled_before_never_starts(run):
+    cancelled = threading.Event()
+    cancelled.set()
+    with pytest.raises(ExecutionCancelledError):
+        run.sandbox.execute(ExecutionRequest("print(1)"), cancelled=cancelled)
+
+
+def test_beyond_the_limit_of_waiting_requests_there_is_a_refusal(tmp_path, run, make_settings):
+    del run
+    sandbox = Sandbox(make_settings(tmp_path).model_copy(update={"max_running": 1, "max_waiting": 1}))
+    cancelled = threading.Event()
+    request = ExecutionRequest("import time\ntime.sleep(60)", lint=False)
+    with ThreadPoolExecutor(2) as pool:
+        futures = [pool.submit(sandbox.execute, request, cancelled=cancelled) for _ in range(2)]
+        wait_until(lambda: sandbox.status().n_waiting == 1)
+        with pytest.raises(SandboxBusyError):
+            sandbox.execute(request)
+        cancelled.set()
+        for future in futures:
+            with pytest.raises(ExecutionCancelledError):
+                future.result(timeout=5)
+    sandbox.close()
+
+
+def test_a_killed_zygote_is_replaced_and_its_job_run_again(run):
+    pool = run.sandbox._isolation  # noqa: SLF001 - to cause the fault
+    before = pool.zygote_pids()["plain"]
+    with ThreadPoolExecutor(1) as threads:
+        future = threads.submit(run, "import time\ntime.sleep(0.4)\nprint('again')")
+        wait_until(lambda: run.sandbox.status().n_running == 1)
+        os.kill(before, signal.SIGKILL)
+        assert future.result().stdout == "again\n"
+    assert pool.zygote_pids()["plain"] != before
+
+
+def test_an_idle_zygote_that_was_killed_is_not_noticed_by_the_caller(run):
+    pool = run.sandbox._isolation  # noqa: SLF001 - to cause the fault
+    os.kill(pool.zygote_pids()["plain"], signal.SIGKILL)
+    assert run("print(1)").stdout == "1\n"
+
+
+def test_closing_twice_is_harmless_and_closed_means_closed(tmp_path, run, make_settings, descendants):
+    del run
+    sandbox = Sandbox(make_settings(tmp_path))
+    before = descendants()
+    assert sandbox.execute(ExecutionRequest("print(1)", lint=False)).success
+    sandbox.close()
+    sandbox.close()
+    wait_until(lambda: descendants() == before)
+    with pytest.raises(SandboxError, match="closed"):
+        sandbox.execute(ExecutionRequest("print(1)"))
+
+
+def test_closing_ends_running_jobs(tmp_path, run, make_settings):
+    del run
+    sandbox = Sandbox(make_settings(tmp_path))
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(sandbox.execute, ExecutionRequest("import time\ntime.sleep(60)", lint=False))
+        wait_until(lambda: sandbox.status().n_running == 1)
+        sandbox.close()
+        with pytest.raises(SandboxError):
+            future.result(timeout=10)
+
+
+OWNER = """
+import sys, threading
+from sandbox.runner import Sandbox
+from sandbox.settings import SandboxSettings
+from sandbox.types import ExecutionRequest
+sandbox = Sandbox(SandboxSettings(home=sys.argv[1]))
+code = "import os, time\\nos.fork()\\nprint('up', flush=True)\\ntime.sleep(600)"
+def work():
+    sandbox.execute(ExecutionRequest("print(1)", lint=False))
+thread = threading.Thread(target=work)  # the zygote is started by a thread that ends
+thread.start(); thread.join()
+worker = threading.Thread(target=sandbox.execute, args=(ExecutionRequest(code, lint=False),), daemon=True)
+worker.start()
+while sandbox.status().n_running == 0:
+    pass
+print("ready", flush=True)
+threading.Event().wait()
+"""
+
+
+def test_a_zygote_and_its_jobs_die_with_an_owner_that_is_killed(tmp_path, run):
+    del run
+    command = [sys.executable, "-c", OWNER, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}) as owner:
+        assert owner.stdout is not None
+        assert owner.stdout.readline() == b"ready\n"
+        below = descendants_of(owner.pid)
+        assert len(below) >= 3
+        owner.kill()
+        owner.wait()
+        wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in below))
+
+
+def descendants_of(root):
+    found, frontier = set(), {root}
+    while frontier:
+        lists = [Path(f"/proc/{pid}/task/{pid}/children") for pid in frontier]
+        frontier = {int(pid) for path in lists if path.exists() for pid in path.read_text().split()}
+        # a thread of the owner made them, so look at all its threads
+        if not found:
+            tasks = Path(f"/proc/{root}/task").iterdir()
+            frontier = {int(pid) for task in tasks for pid in (task / "children").read_text().split()}
+        found |= frontier
+    return found
+
+
+def test_without_isolation_nothing_pretends_to_be_isolated(tmp_path, make_settings):
+    sandbox = Sandbox(make_settings(tmp_path, isolation="none"))
+    try:
+        status = sandbox.status()
+        assert (status.isolation, status.ready) == ("none", True)
+        assert "WITHOUT" in status.detail
+        result = sandbox.execute(ExecutionRequest("def f():\n    return 1\n", test_code="assert f() == 1\n", lint=False))
+        assert (result.success, result.isolation) == (True, "none")
+        result = sandbox.execute(ExecutionRequest("import time\ntime.sleep(60)", timeout_s=0.5, lint=False))
+        assert (result.verdict, result.isolation) == ("TIME_LIMIT", "none")
+    finally:
+        sandbox.close()
+
+
+def test_a_tier_that_cannot_work_says_what_to_do(tmp_path, monkeypatch, make_settings):
+    monkeypatch.setattr(sys, "platform", "darwin")
+    sandbox = Sandbox(make_settings(tmp_path))
+    assert not sandbox.status().ready
+    with pytest.raises(SandboxUnavailableError, match="CINQUE_SANDBOX_ISOLATION=none"):
+        sandbox.execute(ExecutionRequest("print(1)"))
+    sandbox.close()
