@@ -68,7 +68,7 @@ def test_every_tool_of_the_contract_is_listed_and_no_other(tools: dict[str, Tool
 def test_every_tool_says_what_it_does_and_when_to_use_it(tools: dict[str, Tool]) -> None:
     for name, tool in tools.items():
         assert tool.title, name
-        assert "Use it" in (tool.description or "") or "Use an id" in (tool.description or ""), name
+        assert "Use it" in (tool.description or ""), name
         assert "\n    " not in (tool.description or ""), "the indentation of the source costs tokens"
 
 
