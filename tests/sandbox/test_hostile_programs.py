@@ -4,12 +4,15 @@ Each program prints `BLOCKED` itself when its attack was refused as it should be
 (a failed import, a typo) is a failed test and not a quiet pass.
 """
 
+# ruff: noqa: E501 - a program inside a string keeps its statements together
+
 import socket
 from dataclasses import dataclass
 
 import pytest
 
 from sandbox.types import Verdict
+from tests.sandbox.machine import Runner
 
 RAW = """
 import ctypes, errno, os, platform
@@ -133,17 +136,20 @@ CASES = (
     Case("memory behind a descriptor", TRY + "attempt(lambda: os.memfd_create('x'), errno.EPERM)"),
     Case(
         "filling the disk",
-        TRY + "def fill():\n    with open('f', 'wb') as f:\n        while True:\n            f.write(b'x' * (1 << 20))\n"
+        TRY
+        + "def fill():\n    with open('f', 'wb') as f:\n        while True:\n            f.write(b'x' * (1 << 20))\n"
         "import signal\nsignal.signal(signal.SIGXFSZ, signal.SIG_IGN)\nattempt(fill, errno.ENOSPC, errno.EFBIG)",
     ),
     Case(
         "filling /tmp and /dev/shm comes out of the same allowance",
-        TRY + "def fill():\n    for i in range(9):\n        with open(f'{{[\"/tmp\", \"/dev/shm\"][i % 2]}}/{{i}}', 'wb') as f:\n"
+        TRY
+        + "def fill():\n    for i in range(9):\n        with open(f'{{[\"/tmp\", \"/dev/shm\"][i % 2]}}/{{i}}', 'wb') as f:\n"
         "            f.write(b'x' * (16 << 20))\nattempt(fill, errno.ENOSPC)",
     ),
     Case(
         "too many files",
-        TRY + "def touch():\n    for i in range(100000):\n        open(str(i), 'w').close()\nattempt(touch, errno.ENOSPC)",
+        TRY
+        + "def touch():\n    for i in range(100000):\n        open(str(i), 'w').close()\nattempt(touch, errno.ENOSPC)",
     ),
     Case(
         "too many descriptors",
@@ -171,7 +177,10 @@ CASES = (
         "except PermissionError:\n    print('BLOCKED')",
     ),
     *(
-        Case(f"reading /proc/1/{name}", TRY + f"attempt(lambda: open('/proc/1/{name}').read(), errno.EACCES, errno.EPERM)")
+        Case(
+            f"reading /proc/1/{name}",
+            TRY + f"attempt(lambda: open('/proc/1/{name}').read(), errno.EACCES, errno.EPERM)",
+        )
         for name in ("environ", "mem", "maps")
     ),
     Case("reading the descriptors of init", TRY + "attempt(lambda: os.listdir('/proc/1/fd'), errno.EACCES)"),
@@ -183,9 +192,15 @@ CASES = (
         "writing kernel settings",
         TRY + "attempt(lambda: open('/proc/sys/kernel/core_pattern', 'w'), errno.EACCES, errno.EROFS)",
     ),
-    Case("the magic key", TRY + "attempt(lambda: open('/proc/sysrq-trigger', 'w'), errno.EACCES, errno.EROFS, errno.ENOENT)"),
+    Case(
+        "the magic key",
+        TRY + "attempt(lambda: open('/proc/sysrq-trigger', 'w'), errno.EACCES, errno.EROFS, errno.ENOENT)",
+    ),
     Case("the kernel log", TRY + "attempt(lambda: open('/dev/kmsg'), errno.ENOENT)"),
-    Case("the boot line of the host is not shown", "print('BLOCKED' if open('/proc/cmdline').read() == '' else 'ESCAPED')"),
+    Case(
+        "the boot line of the host is not shown",
+        "print('BLOCKED' if open('/proc/cmdline').read() == '' else 'ESCAPED')",
+    ),
     Case("making a device", TRY + "attempt(lambda: os.mknod('d', 0o20666, os.makedev(1, 1)), errno.EPERM)"),
     Case(
         "only harmless devices exist",
@@ -259,10 +274,14 @@ CASES = (
         "the metadata service",
         TRY + "import socket\nattempt(lambda: socket.create_connection(('169.254.169.254', 80), 2), errno.ENETUNREACH)",
     ),
-    Case("names", "import socket\ntry:\n    socket.getaddrinfo('example.org', 80)\nexcept socket.gaierror:\n    print('BLOCKED')"),
+    Case(
+        "names",
+        "import socket\ntry:\n    socket.getaddrinfo('example.org', 80)\nexcept socket.gaierror:\n    print('BLOCKED')",
+    ),
     Case(
         "a datagram",
-        TRY + "import socket\ns = socket.socket(2, 2)\nattempt(lambda: s.sendto(b'x', ('8.8.8.8', 53)), errno.ENETUNREACH)",
+        TRY
+        + "import socket\ns = socket.socket(2, 2)\nattempt(lambda: s.sendto(b'x', ('8.8.8.8', 53)), errno.ENETUNREACH)",
     ),
     Case(
         "an abstract socket of the host",
@@ -285,7 +304,7 @@ CASES = (
     ),
     Case(
         "forged results on the output are only output",
-        "print('BLOCKED', flush=True)\nprint('{{\"nonce\": \"\", \"event\": \"end\"}}')\nraise ValueError('x')",
+        'print(\'BLOCKED\', flush=True)\nprint(\'{{"nonce": "", "event": "end"}}\')\nraise ValueError(\'x\')',
         verdict=Verdict.RUNTIME_ERROR,
     ),
     Case("closing its output", "import os\nprint('BLOCKED', flush=True)\nos.close(1)\nos.close(2)\nos.close(0)"),
@@ -293,7 +312,7 @@ CASES = (
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_the_attack_is_refused_and_leaves_nothing_behind(case, run, nothing_leaks):
+def test_the_attack_is_refused_and_leaves_nothing_behind(case: Case, run: Runner, nothing_leaks: int) -> None:
     with socket.create_server(("127.0.0.1", 0)) as door, socket.socket(socket.AF_UNIX) as abstract:
         name = f"cinque-test-{nothing_leaks}"
         abstract.bind(f"\0{name}")
