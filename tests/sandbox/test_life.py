@@ -198,9 +198,9 @@ def test_a_zygote_and_its_jobs_die_with_an_owner_that_is_killed(tmp_path: Path, 
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}
     ) as owner:
-        assert owner.stdout is not None
-        assert owner.stdout.readline() == b"ready\n"
         try:
+            assert owner.stdout is not None
+            assert owner.stdout.readline() == b"ready\n"
             wait_until(lambda: len(descendants_of(owner.pid)) >= 5)  # two of the zygote, an init, two of the program
             below = descendants_of(owner.pid)
         finally:
@@ -231,7 +231,7 @@ def test_without_isolation_nothing_pretends_to_be_isolated(tmp_path: Path) -> No
         result = sandbox.execute(
             ExecutionRequest("def f():\n    return 1\n", test_code="assert f() == 1\n", lint=False)
         )
-        assert (result.success, result.isolation) == (True, "none")
+        assert (result.success, result.isolation, result.result_trust) == (True, "none", "in_process")
         result = sandbox.execute(ExecutionRequest("import time\ntime.sleep(60)", timeout_s=0.5, lint=False))
         assert (result.verdict, result.isolation) == ("TIME_LIMIT", "none")
     finally:
