@@ -42,9 +42,9 @@ def canary() -> Iterator[int]:
 @pytest.fixture
 def nothing_leaks(run: Runner, canary: int) -> Iterator[int]:
     """Yield the canary's pid; afterwards demand a working sandbox and the footprint of before."""
-    before = footprint()
+    before, n_threads = footprint(), threading.active_count()
     yield canary
     result = run("print(1)")
     assert (result.stdout, result.verdict) == ("1\n", "OK")
-    assert threading.active_count() == 1
+    assert threading.active_count() <= n_threads
     assert footprint() == before
