@@ -186,7 +186,7 @@ def _validate(kind: type[BaseModel], raw: bytearray) -> BaseModel:
         raise _told(error, raw) from error
 
 
-def _told(error: ValidationError, raw: bytes) -> ApiError:
+def _told(error: ValidationError, raw: bytearray) -> ApiError:
     """Return what to tell the client of *error* in its body *raw*: the first field at fault, as deep as it is known."""
     errors = error.errors(include_url=False, include_context=False, include_input=False)
     first = errors[0]
