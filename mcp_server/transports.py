@@ -5,6 +5,7 @@ engine with the shim: there is never a second model in memory. Nothing but JSON-
 """
 
 import hmac
+import logging
 import os
 import socket
 from collections.abc import AsyncIterator
@@ -27,6 +28,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from mcp_server import listening
 from mcp_server.join import socket_path
 from mcp_server.settings import McpSettings
+
+log = logging.getLogger(__name__)
 
 
 async def serve_stdio(server: MCPServer[Any]) -> None:
@@ -89,7 +92,13 @@ async def serve_joiners(
     path = socket_path(settings.home)
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     path.unlink(missing_ok=True)  # a server that was killed leaves its socket behind
-    async with await anyio.create_unix_listener(path, mode=0o600) as listener:
+    try:
+        opened = await anyio.create_unix_listener(path, mode=0o600)
+    except OSError as error:  # the path is longer than a socket's address may be, or the folder takes no sockets
+        log.warning("nobody can join this server: %s", error, extra={"path": str(path)})
+        task_status.started()
+        return
+    async with opened as listener:
         owned = path.stat().st_ino
         task_status.started()
         try:

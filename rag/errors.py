@@ -4,6 +4,7 @@ RagError                         retrieval_error         our own machinery faile
 ├── CollectionNotFoundError      collection_not_found    no such collection
 ├── InvalidRequestError          invalid_request         a field cannot be used as given
 ├── LimitExceededError           limit_exceeded          too many files, lines or bytes
+├── IndexCancelledError          cancelled               the caller gave up; the previous index stands
 └── EmbeddingUnavailableError    embedding_unavailable   no embedding weights on this machine
 """
 

@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from sandbox.inside import records
 from sandbox.types import Limits
@@ -133,7 +133,7 @@ class Channels:
         self._open.add(fd)
         return fd
 
-    def __enter__(self) -> "Channels":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -157,9 +157,7 @@ class Channels:
         if self._job.remote is not None:
             self._job.remote.close()  # else its partner would not hear the job end
 
-    def collect(
-        self, cancelled: threading.Event | None, over_memory: Callable[[], bool] | None = None
-    ) -> Outcome:
+    def collect(self, cancelled: threading.Event | None, over_memory: Callable[[], bool] | None = None) -> Outcome:
         """Drain the job until it has ended.
 
         The job is killed when `cancelled` is set, when it wrote too much, or when `over_memory` says so.

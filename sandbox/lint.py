@@ -9,13 +9,15 @@ from typing import Protocol
 
 from sandbox.errors import ExecutionCancelledError, SandboxError
 from sandbox.jobs import Job, Outcome
-from sandbox.types import Limits
+from sandbox.types import IsolationTier, Limits
 
 _log = logging.getLogger(__name__)
 
 
 class RunsJobs(Protocol):
     """Whatever can run a job to its end."""
+
+    tier: IsolationTier
 
     def run(self, job: Job, cancelled: threading.Event | None = None) -> Outcome:
         """Run one job."""

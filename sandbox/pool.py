@@ -99,7 +99,7 @@ def _covered_paths(prefix: str) -> tuple[str, ...]:
         for python in (version, "python3")
         for name in ("site-packages", "dist-packages")
     }
-    return tuple(sorted(folder for folder in folders if os.path.isdir(folder)))
+    return tuple(sorted(folder for folder in folders if Path(folder).is_dir()))
 
 
 class ZygoteProcess:
@@ -122,7 +122,7 @@ class ZygoteProcess:
         finally:
             # The zygote has left it behind by now; on failure it was mounted in a namespace that is gone.
             with contextlib.suppress(OSError):
-                os.rmdir(root)
+                Path(root).rmdir()
 
     @property
     def pid(self) -> int:
@@ -163,7 +163,9 @@ class ZygoteProcess:
         poll = select.poll()
         poll.register(self._control, select.POLLIN)
         if not poll.poll(START_TIMEOUT_S * 1000):
-            raise SandboxError(f"the {self._flavour.name} zygote was not ready within {START_TIMEOUT_S:.0f} s; try again")
+            raise SandboxError(
+                f"the {self._flavour.name} zygote was not ready within {START_TIMEOUT_S:.0f} s; try again"
+            )
         try:
             message = self._control.recv(MAX_MESSAGE_BYTES)
         except ConnectionResetError:

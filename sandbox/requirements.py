@@ -33,10 +33,11 @@ DONE = ".complete"  # written last, so a set without it was interrupted
 _SUSPICIOUS = re.compile(r"[\x00-\x1f\x7f\\@/]|^-|://")
 # How the operator tells pip and TLS where to go; nothing else of our environment is passed on.
 _PASSED_ON = (
-    "PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_FIND_LINKS PIP_NO_INDEX PIP_CERT PIP_PROXY PIP_CONFIG_FILE "
-    "PIP_TRUSTED_HOST PIP_DEFAULT_TIMEOUT SSL_CERT_FILE SSL_CERT_DIR REQUESTS_CA_BUNDLE HTTP_PROXY HTTPS_PROXY "
-    "NO_PROXY http_proxy https_proxy no_proxy"
-).split()
+    *("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_NO_INDEX", "PIP_CERT", "PIP_PROXY"),
+    *("PIP_CONFIG_FILE", "PIP_TRUSTED_HOST", "PIP_DEFAULT_TIMEOUT"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"),
+    *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"),
+)
 
 
 class DependencyError(Exception):
@@ -55,21 +56,26 @@ def check_requirements(lines: tuple[str, ...], allowed: tuple[str, ...]) -> tupl
     permitted = {canonicalize_name(name) for name in allowed}
     found: set[str] = set()
     for line in lines:
-        text = line.strip(" ")
-        try:
-            if len(text) > MAX_LINE_CHARS or _SUSPICIOUS.search(text):
-                raise InvalidRequirement("options, paths and URLs are refused")
-            requirement = Requirement(text)
-        except InvalidRequirement as error:
-            raise InvalidRequestError(
-                f"requirement {line[:100]!r} cannot be used: {str(error).splitlines()[0]}; "
-                "give a name and versions, as in 'numpy>=2'",
-                param="requirements",
-            ) from error
+        requirement = _parse(line)
         if permitted and canonicalize_name(requirement.name) not in permitted:
             raise DependencyError(f"package {requirement.name!r} is not on the list that this server allows")
         found.add(str(requirement))
     return tuple(sorted(found))
+
+
+def _parse(line: str) -> Requirement:
+    """Return one requirement that names a package and perhaps versions; raises `InvalidRequestError`."""
+    text = line.strip(" ")
+    reason = "options, paths and URLs are refused"
+    if len(text) <= MAX_LINE_CHARS and not _SUSPICIOUS.search(text):
+        try:
+            return Requirement(text)
+        except InvalidRequirement as error:
+            reason = str(error).splitlines()[0]
+    raise InvalidRequestError(
+        f"requirement {line[:100]!r} cannot be used: {reason}; give a name and versions, as in 'numpy>=2'",
+        param="requirements",
+    )
 
 
 class RequirementStore:
@@ -178,7 +184,7 @@ def _size(folder: Path) -> tuple[int, int]:
         for name in names:
             n_files += 1
             with contextlib.suppress(FileNotFoundError):  # pip moves files while we look
-                n_bytes += os.lstat(os.path.join(root, name)).st_size
+                n_bytes += Path(root, name).lstat().st_size
     return n_bytes, n_files
 
 

@@ -19,6 +19,7 @@ from sandbox.settings import SandboxSettings
 from sandbox.types import (
     ExecutionRequest,
     ExecutionResult,
+    IsolationTier,
     Language,
     SandboxStatus,
     SyntaxReport,
@@ -99,7 +100,7 @@ class Sandbox:
     def status(self) -> SandboxStatus:
         """Tell what works here. The first call starts the plain zygote and runs the self-test (some 200 ms)."""
         n_running, n_waiting = self._gate.counts()
-        tier = "none" if self._settings.isolation == "none" else "namespaces"
+        tier: IsolationTier = "none" if self._settings.isolation == "none" else "namespaces"
         try:
             isolation = self._ready()
         except SandboxError as error:
@@ -163,9 +164,7 @@ class _Execution:
                 )
                 self._requirements = store.install(wanted, self._cancelled)
         except requirements.DependencyError as error:
-            judgement = Judgement(
-                Verdict.COMPILE_ERROR, "DependencyError", str(error), compile_success=False
-            )
+            judgement = Judgement(Verdict.COMPILE_ERROR, "DependencyError", str(error), compile_success=False)
             return self._describe(judgement, tested.NOT_RUN)
         test_code = self._request.test_code
         judgement, outcome = self._program(files) if test_code is None else self._tests(files, test_code)

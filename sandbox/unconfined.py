@@ -76,7 +76,7 @@ class UnconfinedRunner:
             "kind": job.kind,
             "limits": asdict(job.limits),
             "folder": folder,
-            "packages": sorted({os.path.dirname(path) for path in package_paths(flavour.distributions)}),
+            "packages": sorted({str(Path(path).parent) for path in package_paths(flavour.distributions)}),
             "hooks": flavour.hooks,
             "requirements": str(self._cache / job.requirements) if job.requirements else None,
         }

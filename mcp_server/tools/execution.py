@@ -72,6 +72,7 @@ def register(server: MCPServer, capabilities: Capabilities) -> None:
     async def list_languages() -> LanguageList:
         """List the languages the sandbox runs, with aliases and installed versions.
 
-        A version of null means that its toolchain is not installed here.
+        Use it when the user wants another language than Python. A version of null means that its toolchain is not
+        installed here.
         """
         return LanguageList(languages=await threads.run(sandbox.languages))

@@ -31,7 +31,7 @@ def register(server: MCPServer, capabilities: Capabilities) -> None:
     ) -> ModelList:
         """List the language models on this machine, the default one first.
 
-        Use an id from here as `model` elsewhere; leaving `model` out means the default.
+        Use it to find an id for `model` elsewhere; leaving `model` out means the default.
         """
         start = _offset(cursor)
         loaded = capabilities.engine.statistics().loaded_models
@@ -63,7 +63,10 @@ def register(server: MCPServer, capabilities: Capabilities) -> None:
 
     @server.tool(name=ToolName.REMOVE_MODEL, title="Remove a model", annotations=REMOVES)
     async def remove_model(model: Annotated[str, Field(description="Model id from list_models")]) -> Model:
-        """Delete a model's file from the models folder. The embedded model cannot be removed."""
+        """Delete a model's file from the models folder. The embedded model cannot be removed.
+
+        Use it only when the user asks for it: to have it back, it must be downloaded again.
+        """
         removed = await threads.run(catalog.resolve, model)
         await threads.run(catalog.remove, model)
         return removed

@@ -75,7 +75,10 @@ def _register_indexing(server: MCPServer, capabilities: Capabilities) -> None:
 
     @server.tool(name=ToolName.DELETE_COLLECTION, title="Delete a collection", annotations=DELETES)
     async def delete_collection(collection: CollectionName) -> DeleteResult:
-        """Delete a collection's index from disk. The files that were indexed are not touched."""
+        """Delete a collection's index from disk. The files that were indexed are not touched.
+
+        Use it only when the user asks for it: to have it back, the whole must be indexed again.
+        """
         return await threads.run(retrieval.delete_collection, collection)
 
 
@@ -85,7 +88,10 @@ def _register_reading(server: MCPServer, capabilities: Capabilities) -> None:
 
     @server.tool(name=ToolName.INDEX_STATUS, title="Status of a collection", annotations=READS)
     async def index_status(collection: CollectionName) -> IndexStatus:
-        """Tell how large a collection is, how much of it has dense vectors, and when it was last synced."""
+        """Tell how large a collection is, how much of it has dense vectors, and when it was last synced.
+
+        Use it to see whether a collection is there and fresh before you search it.
+        """
         return await threads.run(retrieval.index_status, collection)
 
     @server.tool(name=ToolName.LIST_COLLECTIONS, title="List collections", annotations=READS)
@@ -93,7 +99,10 @@ def _register_reading(server: MCPServer, capabilities: Capabilities) -> None:
         cursor: Annotated[str | None, Field(description="`next_cursor` of the page before; null for the first")] = None,
         limit: Annotated[int | None, Field(ge=1, le=1000, description="Collections in one page (count)")] = None,
     ) -> CollectionList:
-        """List indexed collections, one page at a time."""
+        """List indexed collections, one page at a time.
+
+        Use it to find the name that `retrieve` wants.
+        """
         return await threads.run(retrieval.list_collections, cursor, limit or capabilities.settings.page_size)
 
     @server.tool(name=ToolName.RETRIEVE, title="Search a collection", annotations=READS)

@@ -67,7 +67,7 @@ NAMES: dict[str, object] = {_COMPARE: compare, _TRUTH: truth}
 
 
 class _Rewriter(ast.NodeTransformer):
-    def visit_Assert(self, node: ast.Assert) -> ast.stmt:  # noqa: N802 - the name is given by ast
+    def visit_Assert(self, node: ast.Assert) -> ast.stmt:
         """Replace an assert by a call of `compare` or `truth`."""
         if any(isinstance(part, _UNSAFE_IN_LAMBDA) for part in ast.walk(node.msg or ast.Pass())):
             return node
@@ -89,6 +89,7 @@ class _Rewriter(ast.NodeTransformer):
 def rewrite(statement: ast.stmt) -> ast.stmt:
     """Return the statement with its asserts rewritten, as deep as functions and classes go."""
     try:
-        return ast.fix_missing_locations(_Rewriter().visit(statement))
+        rewritten: ast.stmt = ast.fix_missing_locations(_Rewriter().visit(statement))
     except RecursionError:
         return statement  # a plain assert still fails, only with less to say
+    return rewritten

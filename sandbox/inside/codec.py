@@ -8,14 +8,13 @@ import json
 import math
 import socket
 import struct
+from collections.abc import Callable
 from typing import Any
 
 MAX_DEPTH = 100
 MAX_FRAME_BYTES = 16 << 20
 MAX_JSON_INT_BITS = 4096  # longer integers travel as hexadecimal text: the parser limits decimal digits
 _LENGTH = struct.Struct("<I")
-_TAGGED = {tuple: "tuple", set: "set", frozenset: "frozenset"}
-_SEQUENCES: dict[str, Any] = {"tuple": tuple, "set": set, "frozenset": frozenset}
 
 
 class NotPlainError(Exception):
@@ -38,17 +37,23 @@ def _encode(value: Any, depth: int) -> Any:
         return value if math.isfinite(value) else {"float": repr(value)}
     if kind is list:
         return [_encode(item, depth + 1) for item in value]
+    return _encode_tagged(value, kind, depth + 1)
+
+
+def _encode_tagged(value: Any, kind: type, depth: int) -> dict[str, Any]:
+    """Return a value that JSON has no form for as an object of one member, its type's name."""
+    name = kind.__name__
     if kind is dict:
-        return {"dict": [[_encode(key, depth + 1), _encode(item, depth + 1)] for key, item in value.items()]}
-    if kind in _TAGGED:
-        return {_TAGGED[kind]: [_encode(item, depth + 1) for item in value]}
+        return {name: [[_encode(key, depth), _encode(item, depth)] for key, item in value.items()]}
+    if kind is tuple or kind is set or kind is frozenset:
+        return {name: [_encode(item, depth) for item in value]}
     if kind is bytes or kind is bytearray:
-        return {kind.__name__: value.hex()}
+        return {name: value.hex()}
     if kind is complex:
-        return {"complex": [_encode(value.real, depth + 1), _encode(value.imag, depth + 1)]}
+        return {name: [_encode(value.real, depth), _encode(value.imag, depth)]}
     if kind is range:
-        return {"range": [_encode(item, depth + 1) for item in (value.start, value.stop, value.step)]}
-    raise NotPlainError(f"a value of type {kind.__name__}")
+        return {name: [_encode(item, depth) for item in (value.start, value.stop, value.step)]}
+    raise NotPlainError(f"a value of type {name}")
 
 
 def encode(value: Any) -> Any:
@@ -56,23 +61,18 @@ def encode(value: Any) -> Any:
     return _encode(value, 0)
 
 
-def _decode_tagged(tag: str, body: Any) -> Any:
-    if tag == "int":
-        return int(body, 16)
-    if tag == "float":
-        return float(body)
-    if tag == "bytes":
-        return bytes.fromhex(body)
-    if tag == "bytearray":
-        return bytearray.fromhex(body)
-    items = [decode(item) for item in body] if tag != "dict" else []
-    if tag == "dict":
-        return {decode(key): decode(item) for key, item in body}
-    if tag == "complex":
-        return complex(*items)
-    if tag == "range":
-        return range(*items)
-    return _SEQUENCES[tag](items)
+_DECODERS: dict[str, Callable[[Any], Any]] = {
+    "int": lambda body: int(body, 16),
+    "float": float,
+    "bytes": bytes.fromhex,
+    "bytearray": bytearray.fromhex,
+    "dict": lambda body: {decode(key): decode(item) for key, item in body},
+    "tuple": lambda body: tuple(decode(item) for item in body),
+    "set": lambda body: {decode(item) for item in body},
+    "frozenset": lambda body: frozenset(decode(item) for item in body),
+    "complex": lambda body: complex(*(decode(item) for item in body)),
+    "range": lambda body: range(*(decode(item) for item in body)),
+}
 
 
 def decode(form: Any) -> Any:
@@ -83,8 +83,8 @@ def decode(form: Any) -> Any:
         return form
     try:
         ((tag, body),) = form.items()
-        return _decode_tagged(tag, body)
-    except (ValueError, TypeError, KeyError, OverflowError, MemoryError) as error:
+        return _DECODERS[tag](body)
+    except (ValueError, TypeError, KeyError, OverflowError, MemoryError, RecursionError) as error:
         raise BadAnswerError(f"an answer that is not plain data: {error}") from None
 
 

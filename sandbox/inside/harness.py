@@ -171,4 +171,4 @@ class Runner:
         kind = type(error).__name__
         outcome = "skipped" if kind == "Skipped" else "failed"
         self._record("test", id=test_id, outcome=outcome, type=kind, message=message)
-        sys.stderr.write(f"FAILED {test_id}: {kind}: {message}\n"[:asserting.MAX_REPR_CHARS * 4])
+        sys.stderr.write(f"FAILED {test_id}: {kind}: {message}\n"[: asserting.MAX_REPR_CHARS * 4])

@@ -144,7 +144,8 @@ def close_all_but_standard(remote_fd: int | None) -> int | None:
     """Close every descriptor but 0, 1, 2; the channel to a partner job, if any, becomes 3."""
     first = FIRST_PRIVATE_FD
     if remote_fd is not None:
-        os.dup2(remote_fd, FIRST_PRIVATE_FD, inheritable=False)
+        if remote_fd != FIRST_PRIVATE_FD:  # the call refuses to copy a descriptor onto itself
+            os.dup2(remote_fd, FIRST_PRIVATE_FD, inheritable=False)
         first += 1
     syscalls.close_from(first)
     return None if remote_fd is None else FIRST_PRIVATE_FD

@@ -11,7 +11,9 @@ from typing import Any
 from sandbox.inside.records import Recorder
 
 OPTIONS = ["--persistent=n", "--rcfile=/dev/null", "--jobs=1", "--reports=n", "--score=y", "--from-stdin"]
-_WARM_UP = '"""Warm."""\n\nimport os\n\n\ndef join(left: str) -> str:\n    """Join."""\n    return os.path.join(left, "x")\n'
+_WARM_UP = (
+    '"""Warm."""\n\nimport os\n\n\ndef join(left: str) -> str:\n    """Join."""\n    return os.path.join(left, "x")\n'
+)
 _modules: dict[str, Any] = {}
 _path: list[str] = []
 
@@ -29,7 +31,9 @@ def score(code: str, filename: str) -> float | None:
     keep = sys.stdin
     sys.stdin = io.TextIOWrapper(io.BytesIO(code.encode("utf-8", "surrogatepass")), encoding="utf-8")
     try:
-        run = _modules["lint"].Run([*OPTIONS, filename], reporter=_modules["text"].TextReporter(io.StringIO()), exit=False)
+        run = _modules["lint"].Run(
+            [*OPTIONS, filename], reporter=_modules["text"].TextReporter(io.StringIO()), exit=False
+        )
     finally:
         sys.stdin = keep
     stats = run.linter.stats

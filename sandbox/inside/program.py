@@ -25,7 +25,7 @@ _run_exit_handlers = atexit._run_exitfuncs  # noqa: SLF001 - no public way to ru
 def prepare(arguments: dict[str, Any]) -> str:
     """Write the workspace, set up sys.path and sys.argv; return the path of the candidate's file."""
     source.write_files(arguments["files"])
-    path = os.path.abspath(arguments["source_name"])
+    path: str = os.path.abspath(arguments["source_name"])
     sys.argv = [path]
     sys.path.insert(0, os.path.dirname(path))
     if arguments["requirements_path"] is not None:

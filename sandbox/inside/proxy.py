@@ -15,11 +15,11 @@ from sandbox.inside.records import Recorder
 MODULE = "solution"
 
 
-class GivenUp(BaseException):  # noqa: N818 - not an error of anybody: the run goes on in another way
+class GivenUp(BaseException):
     """Raised when the tests need what cannot travel; no test may catch it, so it is recorded where it is raised."""
 
 
-class ProgramEnded(BaseException):  # noqa: N818 - the program's end, seen from the tests
+class ProgramEnded(BaseException):
     """Raised in a test whose call was never answered."""
 
 
@@ -40,7 +40,12 @@ class Partner:
         """Call a function of the candidate; returns its value or raises its exception."""
         self._n_calls += 1
         try:
-            request = {"id": self._n_calls, "name": name, "args": codec.encode(list(args)), "kwargs": codec.encode(kwargs)}
+            request = {
+                "id": self._n_calls,
+                "name": name,
+                "args": codec.encode(list(args)),
+                "kwargs": codec.encode(kwargs),
+            }
             if not self._wire.is_quiet():
                 raise codec.BadAnswerError("an answer that nobody asked for")
             self._wire.send(request)

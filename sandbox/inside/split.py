@@ -82,7 +82,7 @@ class _Reader(ast.NodeVisitor):
         self.imported: set[str] = set()  # names of the candidate that the tests import
         self.allowed = True
 
-    def visit_Name(self, node: ast.Name) -> None:  # noqa: N802 - the name is given by ast
+    def visit_Name(self, node: ast.Name) -> None:
         (self.read if isinstance(node.ctx, ast.Load) else self.made).add(node.id)
         self.allowed &= node.id not in PRYING
 
@@ -90,30 +90,30 @@ class _Reader(ast.NodeVisitor):
         self.made.add(node.arg)
         self.generic_visit(node)
 
-    def visit_ExceptHandler(self, node: ast.ExceptHandler) -> None:  # noqa: N802 - as above
+    def visit_ExceptHandler(self, node: ast.ExceptHandler) -> None:
         if node.name is not None:
             self.made.add(node.name)
         self.generic_visit(node)
 
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> None:  # noqa: N802 - as above
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
         self.made.add(node.name)
         self.generic_visit(node)
 
-    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> None:  # noqa: N802 - as above
+    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> None:
         del node
         self.allowed = False
 
-    def visit_ClassDef(self, node: ast.ClassDef) -> None:  # noqa: N802 - as above
+    def visit_ClassDef(self, node: ast.ClassDef) -> None:
         self.made.add(node.name)
         self.generic_visit(node)
 
-    def visit_Compare(self, node: ast.Compare) -> None:  # noqa: N802 - as above
+    def visit_Compare(self, node: ast.Compare) -> None:
         for operator, side in zip(node.ops, node.comparators, strict=True):
             if isinstance(operator, (ast.Is, ast.IsNot)) and not isinstance(side, ast.Constant):
                 self.allowed = False  # identity does not survive the way
         self.generic_visit(node)
 
-    def visit_Attribute(self, node: ast.Attribute) -> None:  # noqa: N802 - as above
+    def visit_Attribute(self, node: ast.Attribute) -> None:
         if node.attr in PRYING_ATTRIBUTES or not isinstance(node.ctx, ast.Load):
             self.allowed = False
         if isinstance(node.value, ast.Name):
@@ -123,13 +123,13 @@ class _Reader(ast.NodeVisitor):
                 self.imported.add(node.attr)
         self.generic_visit(node)
 
-    def visit_Import(self, node: ast.Import) -> None:  # noqa: N802 - as above
+    def visit_Import(self, node: ast.Import) -> None:
         for alias in node.names:
             root = alias.name.partition(".")[0]
             self.allowed &= root in SAFE_MODULES | OWN_MODULES and not (root == "solution" and alias.asname)
             self.made.add(alias.asname or root)
 
-    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:  # noqa: N802 - as above
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
         root = (node.module or "").partition(".")[0]
         self.allowed &= node.level == 0 and root in SAFE_MODULES | OWN_MODULES
         for alias in node.names:

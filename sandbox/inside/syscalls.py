@@ -49,8 +49,6 @@ _IFF_UP_RUNNING = 0x41
 _libc = ctypes.PyDLL(None, use_errno=True)
 
 
-
-
 class _CapHeader(ctypes.Structure):
     _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
 
@@ -97,7 +95,10 @@ def unshare(flags: int) -> None:
 
 
 def clone(flags: int) -> int:
-    """Fork into new namespaces: 0 in the child, the child's pid in the parent. The caller must be single-threaded."""
+    """Start a copy of this process in new namespaces; returns 0 in the copy and its pid here.
+
+    The caller must be single-threaded.
+    """
     number = _NUMBERS[machine()]["clone"]
     ctypes.pythonapi.PyOS_BeforeFork()
     pid = int(_libc.syscall(number, ctypes.c_ulong(flags | signal.SIGCHLD), 0, 0, 0, 0))
@@ -112,7 +113,7 @@ def clone(flags: int) -> int:
 
 
 def mount(source: str | None, target: str, kind: str | None, flags: int, options: str | None = None) -> None:
-    """Call mount(2)."""
+    """Attach a file system at `target`, or bind or change one there."""
     result = _libc.mount(_bytes(source), _bytes(target), _bytes(kind), ctypes.c_ulong(flags), _bytes(options))
     _checked(result, f"mount {source} on {target}")
 
@@ -145,7 +146,7 @@ def pivot_root(new_root: str, old_root: str) -> None:
 
 
 def prctl(option: int, value: int) -> None:
-    """Call prctl(2) with one value."""
+    """Set one process attribute."""
     zero = ctypes.c_ulong(0)
     _checked(_libc.prctl(ctypes.c_int(option), ctypes.c_ulong(value), zero, zero, zero), f"prctl({option})")
 

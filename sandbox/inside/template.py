@@ -96,7 +96,7 @@ def _build_root(root: str, config: TemplateConfig) -> None:
     syscalls.mount("tmpfs", root, "tmpfs", flags, f"size={ROOT_BYTES},mode=755")
     for name in ("usr", "dev", "proc", "etc", "old", BOX[1:], HARNESS[1:], CACHE[1:], REQUIREMENTS[1:]):
         os.makedirs(f"{root}/{name}")
-    os.symlink(f"{BOX}/tmp", f"{root}/tmp")
+    os.symlink(f"{BOX}/tmp", f"{root}/tmp")  # noqa: S108 - each job's own tmpfs
     for name in ("bin", "sbin", "lib", "lib32", "lib64"):
         if os.path.islink(f"/{name}"):
             os.symlink(os.readlink(f"/{name}"), f"{root}/{name}")

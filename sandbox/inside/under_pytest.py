@@ -10,6 +10,7 @@ import importlib
 import os
 import sys
 import types
+from collections.abc import Callable
 from typing import Any
 
 from sandbox.inside import asserting, source
@@ -29,7 +30,14 @@ def warm() -> None:
         importlib.import_module(name)
     _modules["pytest"] = pytest
     pytest.hookimpl(tryfirst=True)(_Observer.pytest_runtest_makereport)
-    _modules["class"] = type("Tests", (pytest.Module,), {"_getobj": lambda self: _modules["load"]()})
+    _modules["class"] = type("Tests", (pytest.Module,), {"_getobj": _load_tests})
+
+
+def _load_tests(module: Any) -> types.ModuleType:
+    """Answer pytest's question for the module object of the tests."""
+    del module
+    loaded: types.ModuleType = _modules["load"]()
+    return loaded
 
 
 class _Observer:
@@ -83,7 +91,7 @@ def _message(excinfo: Any) -> str:
         return f"<unprintable: {type(error).__name__}>"
 
 
-def _loader(test_code: str, path: str, names: dict[str, Any]) -> types.FunctionType:
+def _loader(test_code: str, path: str, names: dict[str, Any]) -> Callable[[], types.ModuleType]:
     """Return a function that makes the module of the tests. Compiles now, before a test can interfere."""
     tree = source.parse(test_code, path)
     tree.body = [asserting.rewrite(statement) for statement in tree.body]

@@ -157,9 +157,8 @@ class Zygote:
 
 def _answer(host: socket.socket, reply: dict[str, Any]) -> None:
     """Send the one reply about a job and hang up."""
-    with host:
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the host no longer waits
-            host.send(json.dumps(reply).encode())
+    with host, contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the host no longer waits
+        host.send(json.dumps(reply).encode())
 
 
 def _read_status(status: bytes, raw: int) -> dict[str, Any]:

@@ -4,12 +4,15 @@ Each program prints `BLOCKED` itself when its attack was refused as it should be
 (a failed import, a typo) is a failed test and not a quiet pass.
 """
 
+# ruff: noqa: E501 - a program inside a string keeps its statements together
+
 import socket
 from dataclasses import dataclass
 
 import pytest
 
 from sandbox.types import Verdict
+from tests.sandbox.machine import Runner
 
 RAW = """
 import ctypes, errno, os, platform
@@ -309,7 +312,7 @@ CASES = (
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_the_attack_is_refused_and_leaves_nothing_behind(case, run, nothing_leaks):
+def test_the_attack_is_refused_and_leaves_nothing_behind(case: Case, run: Runner, nothing_leaks: int) -> None:
     with socket.create_server(("127.0.0.1", 0)) as door, socket.socket(socket.AF_UNIX) as abstract:
         name = f"cinque-test-{nothing_leaks}"
         abstract.bind(f"\0{name}")

@@ -1,0 +1,51 @@
+"""What the tests of the sandbox run things with, and what they count to see that nothing is left behind."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sandbox.runner import Sandbox
+from sandbox.settings import SandboxSettings
+from sandbox.types import ExecutionRequest, ExecutionResult
+
+
+@dataclass
+class Runner:
+    """A sandbox and a short way to run things in it."""
+
+    sandbox: Sandbox
+
+    def __call__(self, code: str, tests: str | None = None, **fields: Any) -> ExecutionResult:
+        fields.setdefault("lint", False)
+        fields.setdefault("timeout_s", 10.0)
+        return self.sandbox.execute(ExecutionRequest(code, test_code=tests, **fields))
+
+
+def settings_with(home: Path, **fields: Any) -> SandboxSettings:
+    return SandboxSettings(home=home, max_running=4, memory_bytes=192 << 20, **fields)
+
+
+def processes_below() -> set[int]:
+    """Every process below this one, on the host's side of all namespaces."""
+    parents = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            if fields[0] != "Z":
+                parents[int(entry.name)] = int(fields[1])
+    found: set[int] = set()
+    frontier = {os.getpid()}
+    while frontier:
+        frontier = {pid for pid, parent in parents.items() if parent in frontier}
+        found |= frontier
+    return found
+
+
+def footprint() -> tuple[int, int, int]:
+    """Return the number of processes below us, of our descriptors and of our mounts."""
+    n_mounts = len(Path("/proc/self/mountinfo").read_text().splitlines())
+    return len(processes_below()), len(list(Path("/proc/self/fd").iterdir())), n_mounts

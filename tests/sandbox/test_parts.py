@@ -1,0 +1,136 @@
+"""Parts that can be judged without a sandbox: the wire, records, the filter, the gate, verdicts."""
+
+import math
+import struct
+import threading
+
+import pytest
+
+from sandbox.errors import ExecutionCancelledError, SandboxBusyError
+from sandbox.gate import Gate
+from sandbox.inside import codec, records, seccomp
+from sandbox.jobs import Outcome
+from sandbox.types import Limits, Verdict
+from sandbox.verdict import TestPlan, judge_program, judge_tests
+
+PLAN = TestPlan(("test_a", "test_b"), needs_pytest=False, may_skip=frozenset())
+END = {"event": "end"}
+
+
+def outcome(*events: dict[str, object], exit_code: int | None = 0, signal: int | None = None) -> Outcome:
+    return Outcome("exit", exit_code, signal, b"", b"", list(events), 0.1, None)
+
+
+def passed(name: str) -> dict[str, object]:
+    return {"event": "test", "id": name, "outcome": "passed"}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        True,
+        0,
+        -(2**9000),
+        1.5,
+        math.inf,
+        "é\ud800",
+        b"\0\xff",
+        [1, [2]],
+        (1, (2,)),
+        {1: {2: 3}},
+        {1, 2},
+        frozenset({1}),
+        2 + 3j,
+        range(1, 9, 2),
+        bytearray(b"x"),
+        {"dict": 1},
+        {(1, 2): None},
+        [],
+        {},
+        (),
+        set(),
+    ],
+)
+def test_plain_data_survives_the_way(value: object) -> None:
+    back = codec.decode(codec.encode(value))
+    assert back == value
+    assert type(back) is type(value)
+
+
+class Number(int):
+    """Not an int, for the wire."""
+
+
+@pytest.mark.parametrize("value", [object(), Number(1), [Number(1)], lambda: 1, iter([]), {1: object()}])
+def test_what_is_not_plain_does_not_travel(value: object) -> None:
+    with pytest.raises(codec.NotPlainError):
+        codec.encode(value)
+
+
+@pytest.mark.parametrize("form", [{"evil": 1}, {"set": [[1]]}, {"int": "x"}, {"a": 1, "b": 2}, {}, {"dict": [1]}])
+def test_what_is_not_of_the_wire_is_refused(form: object) -> None:
+    with pytest.raises(codec.BadAnswerError):
+        codec.decode(form)
+
+
+def test_only_records_with_the_nonce_count() -> None:
+    raw = b'{"nonce": "n", "event": "a"}\nrubbish\n{"nonce": "m", "event": "b"}\n{"nonce": "n", "ev\0\0'
+    assert records.parse(raw, "n") == [{"nonce": "n", "event": "a"}]
+
+
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+def test_the_filter_is_a_program_whose_jumps_stay_inside(machine: str) -> None:
+    program = list(struct.iter_unpack("<HBBI", seccomp.assemble(machine)))
+    for at, (code, if_true, if_false, _) in enumerate(program):
+        if code & 7 == 5:
+            assert at + 1 + max(if_true, if_false) < len(program)
+    assert program[-1][0] == 6
+    assert len(program) < 4096
+
+
+def test_a_gate_refuses_beyond_its_limits_and_lets_the_next_in() -> None:
+    gate = Gate(1, 0)
+    with gate.enter(None):
+        assert gate.counts() == (1, 0)
+        with pytest.raises(SandboxBusyError), gate.enter(None):
+            pass
+    with gate.enter(None):
+        assert gate.counts() == (1, 0)
+    assert gate.counts() == (0, 0)
+
+
+def test_a_gate_is_not_entered_by_the_cancelled() -> None:
+    event = threading.Event()
+    event.set()
+    with pytest.raises(ExecutionCancelledError), Gate(1, 1).enter(event):
+        pass
+
+
+def test_a_complete_and_honest_report_passes() -> None:
+    found = judge_tests(outcome(passed("test_a"), passed("test_b"), END), Limits(), PLAN, "in_process")
+    assert (found.verdict, found.tests_run, found.tests_passed) == (Verdict.OK, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("given", "error_type"),
+    [
+        (outcome(passed("test_a"), passed("test_b")), "TestsIncomplete"),
+        (outcome(passed("test_a"), END), "TestsTampered"),
+        (outcome(passed("test_a"), passed("test_a"), END), "TestsTampered"),
+        (outcome(passed("test_a"), passed("test_b"), passed("test_b"), END), "TestsTampered"),
+        (outcome(passed("test_a"), passed("test_c"), END), "TestsTampered"),
+        (outcome(passed("test_a"), passed("test_b"), END, exit_code=1), "TestsTampered"),
+        (outcome(END), "TestsTampered"),
+        (outcome(passed("test_a"), passed("test_b"), END, exit_code=None, signal=9), "SIGKILL"),
+    ],
+)
+def test_anything_less_does_not(given: Outcome, error_type: str) -> None:
+    found = judge_tests(given, Limits(), PLAN, "in_process")
+    assert found.verdict is not Verdict.OK
+    assert found.error_type == error_type
+
+
+def test_a_program_that_leaves_with_zero_succeeded() -> None:
+    assert judge_program(outcome(), Limits()).verdict is Verdict.OK
+    assert judge_program(outcome(exit_code=2), Limits()).verdict is Verdict.RUNTIME_ERROR
