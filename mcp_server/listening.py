@@ -4,14 +4,20 @@ uvicorn does the HTTP. Signals stay with the process, several sockets go to one 
 server in order: no new connections, open ones get a short grace. It knows nothing of MCP or of doors.
 """
 
+import asyncio
 import contextlib
+import logging
 import socket
 from collections.abc import Iterator, Sequence
 
 import anyio
+import h11
 import uvicorn
 from anyio.abc import TaskStatus
-from starlette.types import ASGIApp
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+log = logging.getLogger(__name__)
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 BACKLOG = 2048  # a burst of a thousand streams must not see refused connections
@@ -52,7 +58,7 @@ async def serve(
 ) -> None:
     """Serve *app* on *listeners* until cancelled; starts when connections are accepted."""
     config = uvicorn.Config(
-        app,
+        _Boundary(app),
         log_config=None,
         access_log=False,
         backlog=BACKLOG,
@@ -82,6 +88,36 @@ async def _run(server: uvicorn.Server, listeners: Sequence[socket.socket]) -> No
             await done.wait()
         finally:
             server.should_exit = True
+
+
+class _Boundary:
+    """Takes two events for what they are, which uvicorn would log as defects of the app, with a traceback.
+
+    A request that still waits when the server ends is answered 503. An answer to a client that broke HTTP after its
+    headers goes nowhere: uvicorn has answered it 400 by then.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        has_begun = False
+
+        async def send_on(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            try:
+                await send(message)
+            except h11.LocalProtocolError:
+                log.debug("an answer came too late", extra={"path": scope["path"]})
+
+        try:
+            await self._app(scope, receive, send_on)
+        except asyncio.CancelledError:  # nobody but uvicorn cancels a request's task, and only once the grace is over
+            log.warning("request cut off by the end of the server", extra={"path": scope["path"]})
+            if not has_begun:
+                stopping = PlainTextResponse("the server is stopping; retry later", 503, {"retry-after": "1"})
+                await stopping(scope, receive, send_on)
 
 
 class _Server(uvicorn.Server):

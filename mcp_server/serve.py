@@ -10,17 +10,22 @@ import socket
 from collections.abc import Sequence
 
 import anyio
+from pydantic import ValidationError
 
 from mcp_server import listening
 from mcp_server.app import build_server
 from mcp_server.capabilities import Capabilities, open_capabilities
+from mcp_server.engine.settings import EngineSettings
 from mcp_server.errors import CinqueError
 from mcp_server.settings import McpSettings
 from mcp_server.telemetry import configure_logging
 from mcp_server.transports import bind_http, serve_http, serve_joiners, serve_stdio
+from rag.settings import RagSettings
+from sandbox.settings import SandboxSettings
 
 log = logging.getLogger(__name__)
 
+SETTINGS = (McpSettings, EngineSettings, RagSettings, SandboxSettings)
 SETTINGS_STATUS = 2  # tells a supervisor that another start would fail the same way
 
 
@@ -35,9 +40,22 @@ def run(transports: Sequence[str]) -> int:
         anyio.run(_serve, settings, tuple(transports))
     except* (ValueError, listening.PortInUseError) as failures:  # pydantic's ValidationError is a ValueError
         for failure in failures.exceptions:
-            log.error("the MCP server cannot start: %s", failure)  # noqa: TRY400 - a traceback would hide the reason
+            log.error("the MCP server cannot start: %s", _one_line(failure))  # noqa: TRY400 - a traceback would hide it
         status = SETTINGS_STATUS
     return status
+
+
+def _one_line(failure: Exception) -> str:
+    """Tell what a person can mend, by the name of its variable."""
+    if not isinstance(failure, ValidationError):
+        return str(failure)
+    first = failure.errors(include_url=False)[0]
+    if not first["loc"]:  # a rule over several settings, whose message names them
+        return first["msg"].removeprefix("Value error, ")
+    prefix = next(kind.model_config["env_prefix"] for kind in SETTINGS if kind.__name__ == failure.title)
+    field = str(first["loc"][0])
+    variable = field if field.startswith("CINQUE_") else f"{prefix}{field.upper()}"
+    return f"{variable}={first['input']}: {first['msg']}"
 
 
 def _check_exposure(settings: McpSettings, transports: Sequence[str]) -> None:

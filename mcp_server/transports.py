@@ -17,7 +17,7 @@ from anyio.abc import ByteStream, SocketStream, TaskStatus
 from anyio.streams.buffered import BufferedByteReceiveStream
 from mcp.server.mcpserver import MCPServer
 from mcp.server.stdio import stdio_server
-from mcp.server.transport_security import TransportSecuritySettings
+from mcp.server.transport_security import TransportSecurityMiddleware, TransportSecuritySettings
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -79,6 +79,7 @@ def http_app(server: MCPServer[Any], settings: McpSettings) -> Starlette:
         return JSONResponse({"status": "ok", "name": server.name, "version": server.version, "pid": os.getpid()})
 
     app.router.routes.extend([*sse.routes, Route("/health", health)])
+    app.user_middleware.append(Middleware(_KnownHosts, security=security))
     if settings.api_key:
         app.user_middleware.append(Middleware(_BearerKey, key=settings.api_key))
     return app
@@ -137,6 +138,22 @@ class _SocketLines:
 
     async def flush(self) -> None:
         """Nothing is buffered on the way out."""
+
+
+class _KnownHosts:
+    """Refuses foreign Host and Origin headers before the SDK does, whose SSE app raises after such a refusal."""
+
+    def __init__(self, app: ASGIApp, security: TransportSecuritySettings) -> None:
+        self._app = app
+        self._security = TransportSecurityMiddleware(security)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] != "/health":
+            refusal = await self._security.validate_request(Request(scope))
+            if refusal is not None:
+                await refusal(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
 
 
 class _BearerKey:

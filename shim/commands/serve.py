@@ -14,11 +14,15 @@ from rich.table import Table
 from mcp_server.contract import ServerStatus
 from mcp_server.telemetry import configure_logging
 from shim.commands import run_async
+from shim.errors import BackendUnavailableError
+from shim.gateway import Gateway
 from shim.serve import OpenDoor, serve
 from shim.settings import ShimSettings
 from shim.supervisor import serving_command
 
 log = logging.getLogger(__name__)
+
+ASK_AGAIN_S = 0.2  # a server takes longer than that to start; asking faster only costs CPU time
 
 
 def run(_: argparse.Namespace) -> int:
@@ -32,8 +36,17 @@ async def _serve() -> int:
     async with anyio.create_task_group() as group:
         group.start_soon(_cancel_on_signal, group.cancel_scope)
         opened = await group.start(serve, settings, serving_command())
-        _print(opened.doors, await opened.gateway.status())
+        _print(opened.doors, await _first_status(opened.gateway))
     return 0
+
+
+async def _first_status(gateway: Gateway) -> ServerStatus:
+    """Ask until the MCP server answers. One that refuses its settings ends the waiting from outside, with a reason."""
+    while True:
+        try:
+            return await gateway.status()
+        except BackendUnavailableError:  # the supervisor logs why, and starts another
+            await anyio.sleep(ASK_AGAIN_S)
 
 
 def _print(doors: tuple[OpenDoor, ...], status: ServerStatus) -> None:

@@ -144,6 +144,17 @@ def started(*command: str, env: Mapping[str, str], stdout: int | IO[bytes] = sub
         child.close()
 
 
+def finished(*command: str, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run `python COMMAND` to its end; nothing that it started may be left."""
+    with started(*command, env=env, stdout=subprocess.PIPE) as child:
+        assert child.process.stdin is not None
+        assert child.process.stdout is not None
+        child.process.stdin.close()
+        shown = child.process.stdout.read().decode()  # its end is the end of all that inherited it
+        status = child.wait(START_TIMEOUT_S)
+        return subprocess.CompletedProcess(command, status, shown, child.stderr)
+
+
 @dataclass(frozen=True)
 class Shim:
     """A running `cinque serve`."""

@@ -70,6 +70,7 @@ RAW = (
     b"POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: -1\r\n\r\n",
     b"POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab",
     b"POST / HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\nzz\r\nabc\r\n0\r\n\r\n",
+    b"POST / HTTP/1.1\r\nhost: example.com\r\ntransfer-encoding: chunked\r\n\r\nzz\r\nabc\r\n0\r\n\r\n",
     b"POST / HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\ncontent-length: 5\r\n\r\n0\r\n\r\n",
     b"GET /%00%ff%2e%2e/%2e%2e HTTP/1.1\r\nhost: localhost\r\n\r\n",
     b"GET /health HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer \xff\xfe\r\nx-request-id: \x01\r\n\r\n",
@@ -77,6 +78,11 @@ RAW = (
     b"GET /health HTTP/1.1\r\nhost: [::\r\n\r\n",
     b"GET /health HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n",
 )
+
+
+def repr_short(value: bytes) -> str:
+    """Name a test by the start of its body."""
+    return repr(value[:20])
 
 
 def document(http: httpx.Client) -> list[tuple[str, str, bool]]:
@@ -121,6 +127,33 @@ def test_nonsense_is_refused_and_the_door_goes_on(shim: Shim, door: str) -> None
             assert not answer.startswith(b"HTTP/1.1 5"), (raw[:200], answer)
             assert b"Traceback" not in answer
         assert http.post(path, json=body).status_code == 200
+
+
+@pytest.mark.parametrize("body", [*BROKEN_BODIES, *(json.dumps(value).encode() for value in HOSTILE)], ids=repr_short)
+def test_nonsense_is_refused_by_the_mcp_server_too(shim: Shim, body: bytes) -> None:
+    accepts = {"accept": "application/json, text/event-stream", "content-type": "application/json"}
+    with httpx.Client(base_url=shim.mcp_url, timeout=ANSWER_TIMEOUT_S, headers=accepts) as http:
+        answers = [
+            http.post("/mcp", content=body),
+            http.post("/mcp", content=body, headers={"mcp-protocol-version": "2026-07-28"}),
+            http.post("/mcp", content=body, headers={"mcp-session-id": "no such session"}),
+            http.post("/messages/", content=body, params={"session_id": "no session"}),
+            http.post("/messages/", content=body, params={"session_id": "0" * 32}),
+        ]
+    for answer in answers:
+        assert 400 <= answer.status_code < 500, answer.text
+
+
+def test_the_mcp_server_refuses_foreign_hosts_raw_bytes_and_unknown_paths(shim: Shim) -> None:
+    for path in ("/sse", "/mcp", "/messages/"):
+        assert httpx.get(f"{shim.mcp_url}{path}", headers={"host": "example.com"}).status_code == 421
+    assert httpx.get(f"{shim.mcp_url}/sse", headers={"origin": "http://example.com"}).status_code == 403
+    assert httpx.get(f"{shim.mcp_url}/nothing").status_code == 404
+    for raw in RAW:
+        answer = send_raw(shim.mcp_url, raw)
+        assert not answer.startswith(b"HTTP/1.1 5"), (raw[:200], answer)
+        assert b"Traceback" not in answer
+    assert httpx.get(f"{shim.mcp_url}/health").status_code == 200
 
 
 def send_raw(url: str, data: bytes) -> bytes:

@@ -4,11 +4,15 @@ The doors outlive the MCP server; nothing outlives the shim.
 """
 
 import json
+import os
 import signal
+import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -100,6 +104,29 @@ def test_nothing_outlives_a_killed_shim(tmp_path: Path, http: httpx.Client) -> N
         assert shim.child.wait() == -signal.SIGKILL
         family.wait_until_ended()
         assert_ports_are_free(shim)
+
+
+def test_requests_that_wait_do_not_keep_a_server_from_ending(tmp_path: Path) -> None:
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000\r\n\r\n{"
+    with serving(tmp_path) as shim, ThreadPoolExecutor(1) as pool, ExitStack() as waiting:
+        uploading = waiting.enter_context(connection(shim.proxy))
+        uploading.sendall(head)
+        listening_to_sse = waiting.enter_context(connection(shim.mcp_url))
+        listening_to_sse.sendall(f"GET /sse HTTP/1.1\r\nhost: {urlsplit(shim.mcp_url).netloc}\r\n\r\n".encode())
+        assert b"200 OK" in listening_to_sse.recv(1 << 16)
+        os.kill(shim.mcp_pid, signal.SIGSTOP)  # from here on it answers nobody
+        unanswered = pool.submit(httpx.get, f"{shim.proxy}/v1/models", timeout=60)
+        assert httpx.get(f"{shim.proxy}/docs").status_code == 200  # so the two before it were read
+        os.kill(shim.mcp_pid, signal.SIGCONT)
+        assert shim.child.end() == 0
+        assert unanswered.exception() is None or isinstance(unanswered.exception(), httpx.RemoteProtocolError)
+        assert b" 503 " in uploading.recv(1 << 16)
+        assert "traceback" not in shim.child.stderr.lower()
+
+
+def connection(url: str) -> socket.socket:
+    address = urlsplit(url)
+    return socket.create_connection((address.hostname or "", address.port or 0), timeout=END_TIMEOUT_S)
 
 
 @pytest.mark.parametrize("end", [Child.end, Child.interrupt], ids=["SIGTERM", "Ctrl-C"])

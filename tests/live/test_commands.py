@@ -1,0 +1,129 @@
+"""The other `cinque` commands as a person runs them: what they print, and the exit status that scripts read."""
+
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mcp import Client
+from mcp.client.stdio import StdioServerParameters
+
+from mcp_server.contract import ToolName
+from tests.live.processes import ROOT, Shim, environment, finished
+
+pytestmark = [pytest.mark.live, pytest.mark.timeout(120)]
+
+
+def cinque(home: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    return finished("-m", "shim", *arguments, env=environment(home, **variables))
+
+
+def test_models_are_listed_with_the_default_marked(shim: Shim) -> None:
+    shown = cinque(shim.home, "models", "list")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    (row,) = [line for line in shown.stdout.splitlines() if "embedded" in line]
+    assert "default" in row
+    assert "MB" in row
+
+
+def test_a_model_that_cannot_be_pulled_is_one_line(shim: Shim) -> None:
+    shown = cinque(shim.home, "models", "pull", "owner/name", "model.gguf")
+    assert shown.returncode == 1
+    (line,) = shown.stderr.splitlines()
+    assert line.startswith("cinque models pull: owner/name/model.gguf cannot be downloaded from http://127.0.0.1:9: ")
+
+
+@pytest.mark.parametrize("name", ["default", "no-such-model"])
+def test_a_model_that_cannot_be_removed_is_one_line(shim: Shim, name: str) -> None:
+    shown = cinque(shim.home, "models", "rm", name)
+    assert shown.returncode == 1
+    (line,) = shown.stderr.splitlines()
+    assert line.startswith("cinque models rm: ")
+
+
+def test_a_downloaded_model_can_be_removed(shim: Shim) -> None:
+    file = shim.home / "models" / "mine.gguf"
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(b"GGUF")
+    shown = cinque(shim.home, "models", "rm", "mine")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert str(file) in shown.stdout.replace("\n", "")
+    assert not file.exists()
+
+
+def test_the_doctor_finds_every_part_in_order(tmp_path: Path) -> None:
+    shown = cinque(tmp_path, "doctor")
+    assert shown.returncode == 0, shown.stdout
+    assert shown.stderr == ""
+    names = ("python", "llama.cpp", "model", "sandbox", "language python", "embedding model", "disk", "mcp", "torch")
+    for name in names:
+        assert any(line[9:].startswith(f"{name} ") for line in shown.stdout.splitlines()), name
+    assert "missing  " not in shown.stdout
+
+
+def test_a_port_in_use_stops_the_start_with_one_line(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        shown = cinque(tmp_path, "serve", CINQUE_PORTS=json.dumps({"atlas-proxy": port}))
+    assert (shown.returncode, shown.stdout) == (2, "")
+    (line,) = shown.stderr.splitlines()
+    assert line.startswith(f"cinque serve: ATLAS proxy cannot listen on 127.0.0.1:{port}: ")
+    assert "CINQUE_PORTS" in line
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("CINQUE_HOST", "0.0.0.0"),  # noqa: S104 - the subject
+        ("CINQUE_RETRY_AFTER_S", "soon"),
+        ("CINQUE_SINGLE_PORT", "70000"),
+        ("CINQUE_PORTS", "not JSON"),
+        ("CINQUE_PORTS", '{"no-such-door": 0}'),
+    ],
+)
+def test_a_setting_of_the_shim_that_cannot_be_used_is_one_line(tmp_path: Path, variable: str, value: str) -> None:
+    shown = cinque(tmp_path, "serve", **{variable: value})
+    assert (shown.returncode, shown.stdout) == (2, "")
+    (line,) = shown.stderr.splitlines()
+    assert line.startswith("cinque serve: ")
+    assert variable in line
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("CINQUE_MCP_HOST", "0.0.0.0"),  # noqa: S104 - the subject
+        ("CINQUE_MCP_PAGE_SIZE", "many"),
+        ("CINQUE_ENGINE_N_SLOTS", "0"),
+        ("CINQUE_SANDBOX_MAX_WAITING", "-1"),
+    ],
+)
+def test_a_setting_that_the_mcp_server_refuses_stops_the_doors_too(tmp_path: Path, variable: str, value: str) -> None:
+    shown = cinque(tmp_path, "serve", **{variable: value})
+    assert (shown.returncode, shown.stdout) == (2, "")
+    *log, line = shown.stderr.splitlines()
+    assert line == "cinque serve: the MCP server refused its settings; the line above names the variable"
+    refusal = json.loads(log[-1])["event"]
+    assert refusal.startswith(f"the MCP server cannot start: {variable}={value}")
+    assert "\n" not in refusal
+
+
+def test_the_mcp_server_tells_that_its_port_is_in_use(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        shown = cinque(tmp_path, "serve", CINQUE_MCP_PORT=str(taken.getsockname()[1]))
+    assert (shown.returncode, shown.stdout) == (2, "")
+    assert "CINQUE_MCP_PORT" in shown.stderr
+
+
+async def test_cinque_mcp_is_a_server_for_an_ide(shim: Shim) -> None:
+    parameters = StdioServerParameters(
+        command=sys.executable, args=["-m", "shim", "mcp"], env=environment(shim.home), cwd=ROOT
+    )
+    async with Client(parameters, mode="legacy") as client:
+        assert client.server_info.name == "cinque"
+        assert {tool.name for tool in (await client.list_tools()).tools} == set(ToolName)
+        status = await client.call_tool(ToolName.STATUS, {})
+    assert status.structured_content is not None
+    assert status.structured_content["pid"] == shim.mcp_pid

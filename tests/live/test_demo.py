@@ -1,0 +1,66 @@
+"""`cinque demo` as a person runs it: the embedded model answers, the sandbox decides."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.live.processes import Shim, environment, finished
+
+pytestmark = [pytest.mark.live, pytest.mark.timeout(120)]
+
+ADD = "Write a Python function add(a, b) that returns the sum of a and b."
+
+
+def demo(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return finished("-m", "shim", "demo", *arguments, env=environment(home))
+
+
+def test_the_demo_asks_runs_and_tells_the_verdict(tmp_path: Path) -> None:
+    shown = demo(tmp_path)
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stderr == ""
+    parts = (
+        "question",
+        "is_palindrome",
+        "answer",
+        "```python",
+        "tests",
+        "def test_edges",
+        "verdict: passed",
+        "timings",
+    )
+    places = [shown.stdout.index(part) for part in parts]
+    assert places == sorted(places)
+    assert "3 of 3 tests passed; isolation namespaces" in shown.stdout
+    assert "tokens/s" in shown.stdout
+
+
+def test_an_answer_without_tests_is_not_verified(shim: Shim) -> None:
+    shown = demo(shim.home, ADD)
+    assert shown.returncode == 0, shown.stderr
+    assert "verdict: not verified" in shown.stdout
+    assert "passed" not in shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("tests", "verdict", "status"), [("add(1, 2) == 3", "passed", 0), ("add(1, 2) == 4", "failed", 1)]
+)
+def test_tests_of_ones_own_decide(shim: Shim, tmp_path: Path, tests: str, verdict: str, status: int) -> None:
+    file = tmp_path / "tests.py"
+    file.write_text(f"def test_add():\n    assert {tests}\n")
+    shown = demo(shim.home, ADD, "--tests", str(file))
+    assert shown.returncode == status, shown.stderr
+    assert f"verdict: {verdict}" in shown.stdout
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe"], ids=["missing", "not text"])
+def test_a_file_of_tests_that_cannot_be_read_is_told_in_one_line(tmp_path: Path, content: bytes | None) -> None:
+    file = tmp_path / "tests.py"
+    if content is not None:
+        file.write_bytes(content)
+    shown = demo(tmp_path, ADD, "--tests", str(file))
+    assert shown.returncode == 2
+    assert shown.stdout == ""
+    (line,) = shown.stderr.splitlines()
+    assert line.startswith(f"cinque demo: the tests cannot be read from {file}: ")
