@@ -59,6 +59,7 @@ async def serve(
     """Serve *app* on *listeners* until cancelled; starts when connections are accepted."""
     config = uvicorn.Config(
         _Boundary(app),
+        http="h11",  # whose late-answer error is told apart below
         log_config=None,
         access_log=False,
         backlog=BACKLOG,
