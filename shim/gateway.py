@@ -14,6 +14,7 @@ from itertools import chain
 from typing import Any, TypeVar, cast
 
 import anyio
+import anyio.lowlevel
 from mcp import Client, MCPError
 from mcp_types import CONNECTION_CLOSED, CallToolResult
 from pydantic import TypeAdapter
@@ -287,6 +288,10 @@ class _Inbox:
                 group.cancel_scope.cancel()
         if failures:
             raise failures[0]
+        if (
+            not outcome
+        ):  # cancelled in the turn of the loop in which progress woke us: it is delivered at the next await
+            await anyio.lowlevel.checkpoint()
         return outcome[0]
 
     async def _drain(self) -> None:

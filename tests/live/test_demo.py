@@ -43,22 +43,16 @@ def test_an_answer_without_tests_is_not_verified(shim: Shim) -> None:
     assert "passed" not in shown.stdout
 
 
-@pytest.mark.parametrize(
-    ("tests", "verdict", "status"), [("add(1, 2) == 3", "passed", 0), ("add(1, 2) == 4", "failed", 1)]
-)
-def test_tests_of_ones_own_decide(shim: Shim, tmp_path: Path, tests: str, verdict: str, status: int) -> None:
+def test_tests_of_ones_own_decide(shim: Shim, tmp_path: Path) -> None:
     file = tmp_path / "tests.py"
-    file.write_text(f"def test_add():\n    assert {tests}\n")
+    file.write_text("def test_add():\n    assert add(1, 2) == 4\n")
     shown = demo(shim.home, ADD, "--tests", str(file))
-    assert shown.returncode == status, shown.stderr
-    assert f"verdict: {verdict}" in shown.stdout
+    assert shown.returncode == 1, shown.stderr
+    assert "verdict: failed (WRONG_ANSWER, 0 of 1 tests passed" in shown.stdout
 
 
-@pytest.mark.parametrize("content", [None, b"\xff\xfe"], ids=["missing", "not text"])
-def test_a_file_of_tests_that_cannot_be_read_is_told_in_one_line(tmp_path: Path, content: bytes | None) -> None:
+def test_a_file_of_tests_that_cannot_be_read_is_told_in_one_line(tmp_path: Path) -> None:
     file = tmp_path / "tests.py"
-    if content is not None:
-        file.write_bytes(content)
     shown = demo(tmp_path, ADD, "--tests", str(file))
     assert shown.returncode == 2
     assert shown.stdout == ""
