@@ -1,7 +1,8 @@
 """Looks at everything an installation needs and says what is missing, what that costs, and how to get it.
 
-Each finding comes from trying the thing, not from its version: the native library decodes a batch in a process of
-its own, because a wrong build ends the process that loads it. It changes nothing.
+Packages are looked up; what can fail although it is installed is tried: the native library decodes a batch in a
+process of its own, because a wrong build ends the process that loads it, and the sandbox runs its self-test. It
+changes nothing.
 """
 
 import importlib.util

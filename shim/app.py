@@ -7,10 +7,9 @@ anything; this is one of the three boundaries that do.
 
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 import anyio
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -22,16 +21,15 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mcp_server.telemetry import request_id
 from shim.access import AccessLog, Guard
+from shim.body import discard_body, read_body
 from shim.documentation import documentation_routes
 from shim.doors.door import Call, Door, Endpoint, Services
-from shim.errors import BAD_JSON, BODY_TOO_LARGE, METHOD_NOT_ALLOWED, NOT_FOUND, ApiError
+from shim.errors import METHOD_NOT_ALLOWED, NOT_FOUND, ApiError
 from shim.metrics import Metrics, metrics_route
 from shim.streaming import cancel_on_disconnect
 
 log = logging.getLogger(__name__)
 
-DRAIN_LIMIT_BYTES = 1 << 30  # of a body already refused: read on so far, so that the client gets to read the refusal
-ANY_JSON: TypeAdapter[Any] = TypeAdapter(Any)  # the parser that validation uses, so that both read the same
 EXPOSED_HEADERS = ("x-request-id", "retry-after")
 
 
@@ -116,7 +114,7 @@ class _Resource:
         return response
 
     async def _answer(self, endpoint: Endpoint, request: Request, send: Send) -> None:
-        body = await _read_body(endpoint, request, self._services)
+        body = await read_body(endpoint, request, self._services)
         call = Call(body=body, request=request, services=self._services)
         response = await _until_disconnect(request, lambda: endpoint.handler(call))
         if response is None:
@@ -143,71 +141,8 @@ async def _until_disconnect(request: Request, handle: Callable[[], Awaitable[Bas
 
 
 def _json(model: BaseModel) -> Response:
-    """Encode *model*; a member that was never set and defaults to None is left out by `exclude_unset` models only."""
+    """Encode *model*; what it leaves out is the model's own choice."""
     return Response(model.model_dump_json(by_alias=True), media_type="application/json")
-
-
-async def _read_body(endpoint: Endpoint, request: Request, services: Services) -> BaseModel | None:
-    """Read and validate the body.
-
-    Raises:
-        ApiError: 413 beyond the limit, 400 for bytes that are not JSON or do not fit the schema.
-    """
-    limit = endpoint.max_body_bytes(services.settings)
-    body = bytearray()  # one block, which goes back to the system; a list of chunks would stay in the heap
-    size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size <= limit:
-            body += chunk
-        elif size > DRAIN_LIMIT_BYTES:
-            break
-    if size > limit:
-        msg = f"the body has more than {limit} bytes, the most that {endpoint.path} takes; send less"
-        raise ApiError(BODY_TOO_LARGE, msg)
-    if endpoint.body is None:
-        return None
-    return _validate(endpoint.body, body)
-
-
-async def _discard_body(request: Request) -> None:
-    """Read the body and forget it, so that the client gets to read the refusal."""
-    size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > DRAIN_LIMIT_BYTES:
-            return
-
-
-def _validate(kind: type[BaseModel], raw: bytearray) -> BaseModel:
-    try:
-        return kind.model_validate_json(raw)
-    except ValidationError as error:
-        raise _told(error, raw) from error
-
-
-def _told(error: ValidationError, raw: bytearray) -> ApiError:
-    """Return what to tell the client of *error* in its body *raw*: the first field at fault, as deep as it is known."""
-    errors = error.errors(include_url=False, include_context=False, include_input=False)
-    first = errors[0]
-    if first["type"] == "json_invalid":
-        return ApiError(BAD_JSON, f"the body is not JSON in UTF-8: {first['msg'].removeprefix('Invalid JSON: ')}")
-    body = ANY_JSON.validate_json(raw)
-    of_its_field = [(_place(e["loc"], e["type"], body), e["msg"]) for e in errors if e["loc"][:1] == first["loc"][:1]]
-    place, message = max(of_its_field, key=lambda candidate: len(candidate[0]))
-    param = ".".join(place) or None
-    return ApiError("invalid_request", f"{param or 'body'}: {message}", param=param)
-
-
-def _place(location: tuple[int | str, ...], kind: str, body: Any) -> list[str]:
-    """Return where in *body* the fault is: pydantic's location without the names of a union's branches."""
-    place: list[str] = []
-    for part in location:
-        is_inside = part in body if isinstance(body, dict) else isinstance(body, list) and isinstance(part, int)
-        if is_inside:
-            body = body[part]
-            place.append(str(part))
-    return [*place, str(location[-1])] if kind == "missing" else place
 
 
 def _respond(door: Door, services: Services, error: ApiError) -> JSONResponse:
@@ -234,7 +169,7 @@ def _not_found(door: Door, services: Services) -> ASGIApp:
         if scope["type"] != "http":
             return
         try:
-            await _discard_body(Request(scope, receive))
+            await discard_body(Request(scope, receive))
         except ClientDisconnect:
             log.debug("client left while sending its body")
             return

@@ -34,6 +34,7 @@ def openapi_document(door: Door) -> dict[str, Any]:
     return {
         "openapi": "3.1.0",
         "info": {"title": door.title, "description": door.description, "version": metadata.version("cinque")},
+        "servers": [{"url": "."}],  # beside this document, also where the door is mounted under a prefix
         "paths": paths,
         "components": {
             "schemas": definitions.get("$defs", {}),

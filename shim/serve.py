@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import anyio
 from anyio.abc import TaskStatus
 from starlette.applications import Starlette
+from starlette.responses import JSONResponse
 from starlette.routing import Mount
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -18,7 +19,7 @@ from mcp_server import listening
 from shim.app import build_door
 from shim.doors import DOORS
 from shim.doors.door import Door, Services
-from shim.errors import CommandError
+from shim.errors import NOT_FOUND, CommandError
 from shim.gateway import Gateway
 from shim.metrics import Metrics
 from shim.settings import ShimSettings
@@ -95,8 +96,18 @@ def _names() -> str:
 
 def _app(settings: ShimSettings, apps: dict[str, ASGIApp], listeners: dict[str, socket.socket]) -> ASGIApp:
     if settings.single_port is not None:
-        return Starlette(routes=[Mount(f"/{name}", app) for name, app in apps.items()])
+        outer = Starlette(routes=[Mount(f"/{name}", app) for name, app in apps.items()])
+        outer.router.redirect_slashes = False
+        outer.router.default = _no_door
+        return outer
     return PortDispatch({listeners[name].getsockname()[1]: app for name, app in apps.items()})
+
+
+async def _no_door(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer a path outside every door, in the words of none of them."""
+    if scope["type"] == "http":
+        message = f"{scope['path']} is not below a door; the doors are {', '.join(f'/{door.name}' for door in DOORS)}"
+        await JSONResponse({"error": {"message": message, "code": NOT_FOUND}}, 404)(scope, receive, send)
 
 
 def _open_doors(settings: ShimSettings, services: dict[str, Services]) -> tuple[OpenDoor, ...]:

@@ -4,7 +4,6 @@ Every value comes from the environment; a malformed one stops the start with the
 was expected. `docs/settings.md` is generated from these fields.
 """
 
-from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
@@ -18,7 +17,6 @@ class ShimSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="CINQUE_", extra="ignore", populate_by_name=True)
 
-    home: Path = Field(default=Path("~/.cinque"), description="Folder for models, indexes and run files (path)")
     host: str = Field(default="127.0.0.1", description="Address all doors listen on (IP address)")
     api_key: str = Field(
         default="", description="Key that clients send as `Authorization: Bearer`; needed beyond loopback (text)"
@@ -51,8 +49,3 @@ class ShimSettings(BaseSettings):
             msg = f"CINQUE_HOST={self.host} is not loopback; set CINQUE_API_KEY, or anyone could run code here"
             raise ValueError(msg)
         return self
-
-    @property
-    def is_local(self) -> bool:
-        """Whether only this machine can reach the doors."""
-        return self.host in LOOPBACK

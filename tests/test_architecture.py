@@ -126,7 +126,7 @@ BOUNDARIES: dict[str, str] = {
     "mcp_server/engine/worker.py": "worker thread: logged, then the error of every request it served",
     "shim/app.py": "door: logged, then the door's own 500",
     "shim/streaming.py": "door, after the first byte: logged, then an error frame of the dialect",
-    "shim/commands/__init__.py": "command line: a person's mistake is told in one line, a defect is raised again",
+    "shim/commands/running.py": "command line: a person's mistake is told in one line, a defect is raised again",
     "shim/gateway.py": "carried out of a task group that would wrap it, then raised again",
     "sandbox/inside/*.py": "beside the untrusted program: whatever it raises is its result and not our failure",
 }

@@ -11,7 +11,8 @@ from rag.settings import RagSettings
 from sandbox.settings import SandboxSettings
 from shim.settings import ShimSettings
 
-SETTINGS = (McpSettings, EngineSettings, RagSettings, SandboxSettings, ShimSettings)
+WITH_HOME = (McpSettings, EngineSettings, RagSettings, SandboxSettings)
+SETTINGS = (*WITH_HOME, ShimSettings)
 
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=lambda settings: settings.__name__)
@@ -25,7 +26,7 @@ def test_no_setting_reads_a_variable_of_another_program(
     assert settings() == before
 
 
-@pytest.mark.parametrize("settings", SETTINGS, ids=lambda settings: settings.__name__)
+@pytest.mark.parametrize("settings", WITH_HOME, ids=lambda settings: settings.__name__)
 def test_all_settings_share_one_data_folder(settings: type[BaseSettings], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CINQUE_HOME", "/elsewhere")
     assert settings().home == Path("/elsewhere")  # type: ignore[attr-defined]  # every one of them has it

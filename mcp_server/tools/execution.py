@@ -12,7 +12,7 @@ from mcp_server.capabilities import Capabilities
 from mcp_server.contract import ExecutionRequest, ExecutionResult, LanguageList, SyntaxReport, ToolName
 from mcp_server.tools.threads import SANDBOX_THREADS, Threads
 
-RUNS = ToolAnnotations(read_only_hint=True, idempotent_hint=False, open_world_hint=False)
+RUNS = ToolAnnotations(read_only_hint=True, idempotent_hint=False, open_world_hint=True)  # requirements are fetched
 CHECKS = ToolAnnotations(read_only_hint=True, idempotent_hint=True, open_world_hint=False)
 
 LanguageName = Annotated[str, Field(description="Language or alias from list_languages")]
@@ -40,7 +40,8 @@ def register(server: MCPServer, capabilities: Capabilities) -> None:
 
         Use it before trusting any code. Without `test_code` nothing was verified: `result_trust` is `not_tested` and
         `success` only means that the program ended without an error. A program that fails is a result with a verdict,
-        not an error of the tool. No network, 512 MB and 60 s by default.
+        not an error of the tool. The program has no
+        network, 512 MB, and 30 s unless `timeout_s` gives it up to 60; only `requirements` are fetched, before it runs.
         """
         request = ExecutionRequest(
             code=code,

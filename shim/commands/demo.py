@@ -20,7 +20,7 @@ from rich.syntax import Syntax
 from rich.text import Text
 
 from mcp_server.telemetry import configure_logging
-from shim.commands import FAILED, run_async
+from shim.commands.running import FAILED, run_async
 from shim.doors import DOORS
 from shim.errors import CommandError
 from shim.serve import serve

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.text import Text
 
 from mcp_server.contract import Finding
-from shim.commands import FAILED, run_async
+from shim.commands.running import FAILED, run_async
 from shim.errors import ApiError
 from shim.gateway import Gateway
 from shim.supervisor import one_session
@@ -39,7 +39,7 @@ def _print(console: Console, findings: tuple[Finding, ...]) -> None:
     for finding in findings:
         line = Text(f"{finding.state:<9}", style=COLOURS[finding.state])
         line.append(f"{finding.name:<{width}}  {finding.detail}", style="default")
-        console.print(line)
+        console.print(line, soft_wrap=True)
         if finding.cost:
-            console.print(Text(f"{'':9}without it: {finding.cost}"))
-            console.print(Text(f"{'':9}how to get it: {finding.fix}"))
+            console.print(Text(f"{'':9}without it: {finding.cost}"), soft_wrap=True)
+            console.print(Text(f"{'':9}how to get it: {finding.fix}"), soft_wrap=True)

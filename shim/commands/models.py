@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
 
-from shim.commands import run_async
+from shim.commands.running import run_async
 from shim.gateway import Gateway, ProgressStep
 from shim.supervisor import one_session
 

@@ -1,6 +1,6 @@
 """`cinque serve`: opens every door, prints its URL, and serves until Ctrl-C.
 
-The table on stdout is for people; programs read the log line `door is open` that stderr has for each door.
+The lines on stdout are for people; programs read the log line `door is open` that stderr has for each door.
 """
 
 import argparse
@@ -9,11 +9,10 @@ import signal
 
 import anyio
 from rich.console import Console
-from rich.table import Table
 
 from mcp_server.contract import ServerStatus
 from mcp_server.telemetry import configure_logging
-from shim.commands import run_async
+from shim.commands.running import run_async
 from shim.errors import BackendUnavailableError
 from shim.gateway import Gateway
 from shim.serve import OpenDoor, serve
@@ -54,13 +53,13 @@ def _print(doors: tuple[OpenDoor, ...], status: ServerStatus) -> None:
         log.info("door is open", extra={"door": opened.door.name, "url": opened.url})
     rows = [(opened.door.title, opened.url, f"{opened.url}/docs") for opened in doors]
     rows += [("MCP, streamable HTTP", f"{status.http_url}/mcp", ""), ("MCP, SSE", f"{status.http_url}/sse", "")]
-    table = Table("serves", "URL", "documentation", box=None, padding=(0, 3, 0, 0))
-    for row in rows:
-        table.add_row(*row)
-    console = Console()
-    console.print(table)
-    console.print(f"model    {status.inference_detail}", highlight=False)
-    console.print(f"sandbox  isolation {status.sandbox.isolation}: {status.sandbox.detail}", highlight=False)
+    rows += [
+        ("model", status.inference_detail, ""),
+        ("sandbox", f"isolation {status.sandbox.isolation}: {status.sandbox.detail}", ""),
+    ]
+    console = Console(soft_wrap=True, highlight=False)  # a URL that is cut or broken cannot be followed
+    for name, what, documentation in rows:
+        console.print(f"{name:22}{what:30}{documentation}".rstrip())
     console.print("Ctrl-C stops everything.")
 
 

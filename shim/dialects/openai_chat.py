@@ -15,6 +15,7 @@ from mcp_server.contract import Completion, Delta, GenerationRequest, Generation
 from shim.dialects.openai_logprobs import ChoiceLogprobs, choice_logprobs
 
 MAX_STOPS = 16  # OpenAI takes 4; local clients send more
+LEAST_TOP_P = 1e-6  # 0 is legal on the wire, and keeps the likeliest token alone
 MAX_CHOICES = 16  # each is a sequence of the engine's batch
 
 ROLES: dict[str, Literal["system", "user", "assistant", "tool"]] = {
@@ -83,8 +84,10 @@ class ChatCompletionRequest(BaseModel):
 
     model: str | None = Field(default=None, description="Model id; absent for the default")
     messages: list[ChatMessage] = Field(min_length=1, description="The conversation, oldest first")
-    max_tokens: int | None = Field(default=None, ge=0, description="Tokens to generate at most (tokens)")
-    max_completion_tokens: int | None = Field(default=None, ge=0, description="Newer name of max_tokens (tokens)")
+    max_tokens: int | None = Field(
+        default=None, ge=-1, description="Tokens to generate at most; 0 or -1 for no limit (tokens)"
+    )
+    max_completion_tokens: int | None = Field(default=None, ge=-1, description="Newer name of max_tokens (tokens)")
     temperature: float | None = Field(default=None, ge=0, le=2, description="Randomness; 0 is greedy")
     top_p: float | None = Field(default=None, ge=0, le=1, description="Nucleus")
     top_k: int | None = Field(default=None, ge=0, description="Likeliest tokens kept; 0 for all (tokens)")
@@ -117,6 +120,11 @@ class ChatCompletionRequest(BaseModel):
             raise ValueError(msg)
         return self
 
+    def limit(self) -> int | None:
+        """Return the most tokens to generate; clients mean "no limit" by 0, and by -1 as llama.cpp's server does."""
+        given = self.max_completion_tokens or self.max_tokens or -1
+        return given if given > 0 else None
+
     def stops(self) -> tuple[str, ...]:
         """Return the stop strings; the empty string stops nothing and is left out."""
         given = [self.stop] if isinstance(self.stop, str) else self.stop or []
@@ -127,7 +135,7 @@ def generation_request(body: ChatCompletionRequest) -> GenerationRequest:
     """Translate *body*; what the client left out keeps the engine's defaults."""
     named = {
         "temperature": body.temperature,
-        "top_p": body.top_p,
+        "top_p": body.top_p if body.top_p is None else max(body.top_p, LEAST_TOP_P),
         "top_k": body.top_k,
         "min_p": body.min_p,
         "repetition_penalty": body.repeat_penalty,
@@ -139,8 +147,7 @@ def generation_request(body: ChatCompletionRequest) -> GenerationRequest:
     }
     form = body.response_format
     sampling = SamplingParams(
-        # 0 comes from clients that mean "no limit", as llama.cpp's -1
-        max_tokens=body.max_completion_tokens or body.max_tokens or None,
+        max_tokens=body.limit(),
         stop=body.stops(),
         n_logprobs=(body.top_logprobs or 0) if body.logprobs else None,
         json_mode=form is not None and form.type == "json_object",

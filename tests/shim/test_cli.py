@@ -1,6 +1,7 @@
 """The `cinque` command: what its line means, its exit statuses, and that a mistake is told in one line."""
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -126,3 +127,10 @@ def test_tests_that_cannot_be_read_are_one_line_and_a_2(tmp_path: Path, capsys: 
 )
 def test_the_code_of_an_answer_is_its_python_block(text: str, code: str) -> None:
     assert extract_code(text) == code
+
+
+def test_the_command_of_an_ide_waits_for_no_heavy_import() -> None:
+    heavy = "{'mcp', 'pydantic', 'uvicorn', 'anyio'}"
+    script = f"import sys, shim.cli, shim.commands.mcp; print(*sorted({heavy} & {{*sys.modules}}))"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""

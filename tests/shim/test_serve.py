@@ -14,7 +14,7 @@ from mcp_server.listening import PortInUseError
 from mcp_server.serve import run as run_mcp_server
 from shim.doors import DOORS
 from shim.errors import CommandError
-from shim.serve import Opened, serve
+from shim.serve import Opened, _app, serve
 from shim.settings import ShimSettings
 from shim.supervisor import ChildSettingsError
 from tests.stack import shim_settings
@@ -119,7 +119,7 @@ async def test_a_server_that_refuses_its_settings_stops_the_doors() -> None:
 def test_a_door_beyond_loopback_needs_a_key(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValidationError, match="CINQUE_API_KEY"):
         shim_settings(host=host)
-    assert not shim_settings(host=host, api_key="key").is_local
+    assert shim_settings(host=host, api_key="key").host == host
     monkeypatch.setenv("CINQUE_MCP_HOST", host)
     assert run_mcp_server(["http"]) == 2
 
@@ -130,3 +130,11 @@ def test_a_port_that_is_none_is_refused(port: int) -> None:
         shim_settings(ports={DOORS[0].name: port})
     with pytest.raises(ValidationError, match="single_port"):
         shim_settings(single_port=port)
+
+
+async def test_with_a_single_port_a_path_below_no_door_is_a_json_404() -> None:
+    app = _app(shim_settings(single_port=0), {}, {})
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://localhost") as client:
+        response = await client.get("/nowhere")
+    assert response.status_code == 404
+    assert "/atlas-proxy" in response.json()["error"]["message"]

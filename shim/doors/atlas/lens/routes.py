@@ -68,13 +68,14 @@ async def health(call: Call[None]) -> Response:
     except ApiError as error:
         body = wire.Health(status="unhealthy", lens_enabled=False, retrieval=False, detail=error.message)
         return JSONResponse(body.model_dump(), status_code=UNAVAILABLE)
+    retrieval = status.retrieval
     body = wire.Health(
-        status="healthy",
+        status="healthy" if retrieval.ready else "unhealthy",
         lens_enabled=status.lens_ready,
-        retrieval=status.retrieval.ready,
-        detail=status.retrieval.detail,
+        retrieval=retrieval.ready,
+        detail=retrieval.detail,
     )
-    return JSONResponse(body.model_dump())
+    return JSONResponse(body.model_dump(), status_code=200 if retrieval.ready else UNAVAILABLE)
 
 
 ENDPOINTS = (

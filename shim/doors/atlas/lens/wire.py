@@ -13,6 +13,7 @@ from mcp_server.contract import Document, IndexReport, IndexRequest, IndexStatus
 
 OWNER = "owner"  # member of a collection's metadata
 ID_HEX_DIGITS = 16
+SKIPPED_SHOWN = 3  # enough to see the pattern; the rest would be the size of the request
 
 
 class ScoreRequest(BaseModel):
@@ -142,6 +143,9 @@ def index_request(body: SyncRequest, key: str) -> IndexRequest:
 def sync_response(report: IndexReport) -> SyncResponse:
     """Translate what an indexing did."""
     changes = f"{report.n_files_changed} files changed, {report.n_files_deleted} deleted, {report.n_skipped} skipped"
+    if report.skipped:
+        shown = "; ".join(f"{skipped.path}: {skipped.reason}" for skipped in report.skipped[:SKIPPED_SHOWN])
+        changes += f" (first of them: {shown})"
     return SyncResponse(
         project_id=report.collection,
         status="already_synced" if report.already_synced else "synced",

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from starlette.responses import JSONResponse, Response
 
-from mcp_server.contract import Delta, GenerationRequest
+from mcp_server.contract import Delta, ErrorCode, GenerationRequest
 from shim.dialects.openai_chat import ChatCompletionRequest, ChunkEncoder, generation_request
 from shim.dialects.openai_errors import render_error
 from shim.doors.atlas.proxy import wire
@@ -47,15 +47,25 @@ def _stream(call: Call[ChatCompletionRequest], request: GenerationRequest) -> Ev
 
 async def _with_known_model(call: Call[ChatCompletionRequest], request: GenerationRequest) -> GenerationRequest:
     """Name the model that will answer: the one asked for when it is here, else the default."""
-    known = [model.model_id for model in await call.gateway.list_models()]
-    if request.model in known or not known:
+    models = await call.gateway.list_models()
+    if request.model in {model.model_id for model in models}:
         return request
-    return replace(request, model=known[0])
+    # Without a usable default, None lets the engine say what is wrong with it.
+    return replace(request, model=next((model.model_id for model in models if model.is_default), None))
 
 
 async def list_models(call: Call[None]) -> wire.ModelsPage:
     """List the models on this machine, the default one first."""
     return wire.models_page(await call.gateway.list_models())
+
+
+async def get_model(call: Call[None]) -> wire.ModelEntry:
+    """Describe one model."""
+    name = call.request.path_params["model_id"]
+    for entry in wire.models_page(await call.gateway.list_models()).data:
+        if entry.id == name:
+            return entry
+    raise ApiError(ErrorCode.MODEL_NOT_FOUND, f"there is no model {name!r} here; /v1/models lists those there are")
 
 
 async def health(call: Call[None]) -> Response:
@@ -80,5 +90,13 @@ ENDPOINTS = (
         aliases=("/chat/completions",),
     ),
     Endpoint("GET", "/v1/models", list_models, "List models", response=wire.ModelsPage, aliases=("/models",)),
+    Endpoint(
+        "GET",
+        "/v1/models/{model_id}",
+        get_model,
+        "Describe a model",
+        response=wire.ModelEntry,
+        aliases=("/models/{model_id}",),
+    ),
     Endpoint("GET", "/health", health, "Health", response=wire.Health, is_open=True),
 )

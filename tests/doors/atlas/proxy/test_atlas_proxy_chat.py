@@ -182,7 +182,7 @@ async def test_a_field_reaches_the_engine(
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages.0.content.0.type"),
         ({"temperature": 2.1}, "temperature"),
         ({"top_p": -0.1}, "top_p"),
-        ({"max_tokens": -1}, "max_tokens"),
+        ({"max_tokens": -2}, "max_tokens"),
         ({"n": 0}, "n"),
         ({"n": 17}, "n"),
         ({"logprobs": True, "top_logprobs": 21}, "top_logprobs"),
@@ -259,3 +259,13 @@ async def test_an_empty_answer_is_still_an_answer(tmp_path: Path) -> None:
         chunks = chunks_of(await ask(client, stream=True))
         assert chunks[0]["choices"][0]["delta"]["role"] == "assistant"
         assert chunks[-1]["choices"][0]["finish_reason"] == "stop"
+
+
+@pytest.mark.parametrize("given", [0, -1])
+async def test_no_limit_is_said_by_0_and_by_minus_1(
+    client: httpx.AsyncClient, engine: ScriptedEngine, given: int
+) -> None:
+    body = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": given, "top_p": 0}
+    assert (await client.post("/v1/chat/completions", json=body)).status_code == 200
+    assert engine.requests[-1].sampling.max_tokens is None
+    assert 0 < engine.requests[-1].sampling.top_p < 0.001
