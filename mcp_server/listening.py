@@ -42,6 +42,7 @@ def bind(host: str, port: int, *, name: str, setting: str) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        listener.listen(BACKLOG)  # at once: a port that is only bound can be bound again by a second start
     except OSError as error:
         listener.close()
         msg = f"{name} cannot listen on {host}:{port}: {error.strerror}; stop what holds the port, or set {setting}"
@@ -59,6 +60,7 @@ async def serve(
     """Serve *app* on *listeners* until cancelled; starts when connections are accepted."""
     config = uvicorn.Config(
         _Boundary(app),
+        http="h11",  # whose late-answer error is told apart below
         log_config=None,
         access_log=False,
         backlog=BACKLOG,

@@ -10,6 +10,8 @@ import hashlib
 import importlib.util
 import logging
 import os
+import urllib.error
+import urllib.request
 from pathlib import Path
 from types import ModuleType
 from typing import Final
@@ -125,9 +127,6 @@ def _fetch(model: str, timeout_s: float) -> Path | None:
 
 def _hub_answers(timeout_s: float) -> bool:
     """Ask the hub for anything at all, since its client retries for minutes where packets are dropped."""
-    import urllib.error  # noqa: PLC0415 - loaded on first use: 0.03 s
-    import urllib.request  # noqa: PLC0415 - as above
-
     endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
     if not endpoint.startswith(("https://", "http://")):
         return False

@@ -10,8 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import anyio
-from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails, from_json
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -32,6 +31,7 @@ from shim.streaming import cancel_on_disconnect
 log = logging.getLogger(__name__)
 
 DRAIN_LIMIT_BYTES = 1 << 30  # of a body already refused: read on so far, so that the client gets to read the refusal
+ANY_JSON: TypeAdapter[Any] = TypeAdapter(Any)  # the parser that validation uses, so that both read the same
 EXPOSED_HEADERS = ("x-request-id", "retry-after")
 
 
@@ -192,22 +192,22 @@ def _told(error: ValidationError, raw: bytearray) -> ApiError:
     first = errors[0]
     if first["type"] == "json_invalid":
         return ApiError(BAD_JSON, f"the body is not JSON in UTF-8: {first['msg'].removeprefix('Invalid JSON: ')}")
-    body = from_json(raw)
-    of_its_field = [(_place(e, body), e["msg"]) for e in errors if e["loc"][:1] == first["loc"][:1]]
+    body = ANY_JSON.validate_json(raw)
+    of_its_field = [(_place(e["loc"], e["type"], body), e["msg"]) for e in errors if e["loc"][:1] == first["loc"][:1]]
     place, message = max(of_its_field, key=lambda candidate: len(candidate[0]))
     param = ".".join(place) or None
     return ApiError("invalid_request", f"{param or 'body'}: {message}", param=param)
 
 
-def _place(error: ErrorDetails, body: Any) -> list[str]:
+def _place(location: tuple[int | str, ...], kind: str, body: Any) -> list[str]:
     """Return where in *body* the fault is: pydantic's location without the names of a union's branches."""
     place: list[str] = []
-    for part in error["loc"]:
+    for part in location:
         is_inside = part in body if isinstance(body, dict) else isinstance(body, list) and isinstance(part, int)
         if is_inside:
             body = body[part]
             place.append(str(part))
-    return [*place, str(error["loc"][-1])] if error["type"] == "missing" else place
+    return [*place, str(location[-1])] if kind == "missing" else place
 
 
 def _respond(door: Door, services: Services, error: ApiError) -> JSONResponse:

@@ -23,6 +23,7 @@ STATUS: dict[str, int] = {
     ErrorCode.UNKNOWN_LANGUAGE: 400,
     ErrorCode.MODEL_NOT_FOUND: 404,
     ErrorCode.COLLECTION_NOT_FOUND: 404,
+    ErrorCode.CANCELLED: 499,  # nobody is left to read it; nginx's number, which log readers know
     ErrorCode.QUEUE_FULL: 503,
     ErrorCode.MODEL_LOAD_FAILED: 503,
     ErrorCode.EMBEDDING_UNAVAILABLE: 503,

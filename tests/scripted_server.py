@@ -11,10 +11,13 @@ from pathlib import Path
 
 import anyio
 
-from mcp_server.app import build_server
-from mcp_server.telemetry import configure_logging
-from tests.fakes import Reply, ScriptedEngine
-from tests.stack import PASSED, ScriptedSandbox, scripted_capabilities
+from mcp_server.deferral import deferred_validators
+
+with deferred_validators():
+    from mcp_server.app import build_server
+    from mcp_server.telemetry import configure_logging
+    from tests.fakes import Reply, ScriptedEngine
+    from tests.stack import PASSED, ScriptedSandbox, scripted_capabilities
 
 
 async def main() -> None:

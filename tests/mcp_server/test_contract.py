@@ -15,7 +15,7 @@ from shim.errors import RETRYABLE, STATUS
 
 MODULES = (mcp_server.errors, rag.errors, sandbox.errors)
 OWN_CODES = {"invalid_json", "body_too_large", "not_found", "method_not_allowed", "unauthorized", "forbidden"}
-OUR_FAULT = {"internal_error", "engine_error", "sandbox_error", "retrieval_error", "unknown_tool", "cancelled"}
+OUR_FAULT = {"internal_error", "engine_error", "sandbox_error", "retrieval_error", "unknown_tool"}
 
 TYPES = [
     value

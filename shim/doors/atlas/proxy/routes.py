@@ -48,7 +48,9 @@ def _stream(call: Call[ChatCompletionRequest], request: GenerationRequest) -> Ev
 async def _with_known_model(call: Call[ChatCompletionRequest], request: GenerationRequest) -> GenerationRequest:
     """Name the model that will answer: the one asked for when it is here, else the default."""
     known = [model.model_id for model in await call.gateway.list_models()]
-    return replace(request, model=request.model if request.model in known else known[0])
+    if request.model in known or not known:
+        return request
+    return replace(request, model=known[0])
 
 
 async def list_models(call: Call[None]) -> wire.ModelsPage:
