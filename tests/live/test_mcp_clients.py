@@ -185,11 +185,6 @@ async def test_a_stdio_server_joins_the_running_engine(shim: Shim) -> None:
         assert (await user.call(ToolName.STATUS))["pid"] == shim.mcp_pid
 
 
-async def test_a_stdio_server_asked_to_have_its_own_engine_has_one(shim: Shim) -> None:
-    async with Client(stdio_parameters(shim.home, "--own")) as client:
-        assert (await User(client).call(ToolName.STATUS))["pid"] != shim.mcp_pid
-
-
 async def test_a_stdio_server_without_another_to_join_starts_its_own_engine(tmp_path: Path) -> None:
     async with Client(stdio_parameters(tmp_path)) as client:
         user = User(client)
@@ -211,11 +206,12 @@ def test_a_joined_server_ends_with_a_message_when_its_engine_stops(tmp_path: Pat
         assert joined.stderr == "cinque: the engine that this server had joined has stopped\n"
 
 
-def test_nothing_but_json_rpc_is_on_stdout(tmp_path: Path) -> None:
-    with started("-m", "mcp_server", "--own", env=environment(tmp_path), stdout=subprocess.PIPE) as server:
+def test_nothing_but_json_rpc_is_on_stdout_of_a_server_with_an_engine_of_its_own(shim: Shim) -> None:
+    with started("-m", "mcp_server", "--own", env=environment(shim.home), stdout=subprocess.PIPE) as server:
         pipe = Pipe(server)
         pipe.ask("initialize", initialize_parameters())
         pipe.tell("notifications/initialized", {})
+        assert pipe.call(ToolName.STATUS)["structuredContent"]["pid"] == server.pid != shim.mcp_pid
         answers = [
             pipe.call(ToolName.GENERATE, messages=[{"role": "user", "content": "Hello"}], sampling={"max_tokens": 9}),
             pipe.call(ToolName.EXECUTE, code="print('on its own stdout')", test_code="def test_it():\n    print('x')"),

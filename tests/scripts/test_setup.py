@@ -123,3 +123,22 @@ def test_every_dependency_is_pinned_to_a_version_that_it_allows() -> None:
         version = pins.get(canonicalize_name(requirement.name))
         assert version is not None, f"{requirement.name} has no pin"
         assert requirement.specifier.contains(version), f"{requirement} does not allow the pin {version}"
+
+
+def test_the_browser_of_one_test_is_installed_in_ci_only_and_may_fail(
+    setup_script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    apt = programs / "apt-get"
+    apt.write_text(f"#!/bin/sh\necho $* >> {tmp_path}/asked; exit 7\n", encoding="utf-8")
+    apt.chmod(0o755)
+    monkeypatch.setenv("PATH", str(programs))
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    monkeypatch.delenv("CI", raising=False)
+    setup_script.install_browser()
+    assert not (tmp_path / "asked").exists()
+    monkeypatch.setenv("CI", "true")
+    setup_script.install_browser()
+    assert (tmp_path / "asked").read_text(encoding="utf-8") == "update\n"
+    assert "one test will be skipped" in capsys.readouterr().out
