@@ -5,6 +5,7 @@ ended; then the models are switched. So no model starves and none is loaded twic
 thread-safe, like the engine it steps.
 """
 
+import logging
 from collections import deque
 from dataclasses import dataclass, field, replace
 
@@ -31,6 +32,8 @@ from mcp_server.engine.types import (
     Usage,
 )
 from mcp_server.errors import CinqueError, EngineError, InvalidRequestError
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -128,6 +131,10 @@ class EngineHost:
                 events += self._start(job, engine)
             except CinqueError as error:
                 events.append(Failed(job.request_id, error))
+            except Exception as error:  # noqa: BLE001  # in no batch yet, so nobody beside it need suffer
+                _log.exception("a request could not be started")
+                msg = f"This request could not be started ({type(error).__name__}); the log of the server has more."
+                events.append(Failed(job.request_id, EngineError(msg)))
             self._line.popleft()
         return events
 

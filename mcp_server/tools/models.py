@@ -18,6 +18,8 @@ LISTS = ToolAnnotations(read_only_hint=True, idempotent_hint=True, open_world_hi
 PULLS = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=True, open_world_hint=True)
 REMOVES = ToolAnnotations(read_only_hint=False, destructive_hint=True, idempotent_hint=True, open_world_hint=False)
 
+MAX_CURSOR_DIGITS = 9  # more models than any machine has
+
 
 def register(server: MCPServer, capabilities: Capabilities) -> None:
     """Add the model tools."""
@@ -76,7 +78,7 @@ def _offset(cursor: str | None) -> int:
     """Read a page's start from *cursor*."""
     if cursor is None:
         return 0
-    if not cursor.isdecimal():
-        msg = f"cursor {cursor!r} is not one that list_models returned; leave it out for the first page"
+    if not cursor.isdecimal() or len(cursor) > MAX_CURSOR_DIGITS:
+        msg = f"cursor {cursor[:MAX_CURSOR_DIGITS]!r} is not one that list_models returned; leave it out at first"
         raise InvalidRequestError(msg, param="cursor")
     return int(cursor)

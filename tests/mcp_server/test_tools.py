@@ -39,6 +39,7 @@ MISFITS: tuple[tuple[str, dict[str, Any], str], ...] = (
     ("retrieve", {"collection": "a", "query": "x", "max_results": 101}, "max_results"),
     ("list_models", {"limit": 0}, "limit"),
     ("list_models", {"cursor": "elsewhere"}, "cursor"),
+    ("list_models", {"cursor": "9" * 5000}, "cursor"),
 )
 # What a core refuses, its code and the parameter at fault.
 REFUSALS: tuple[tuple[str, dict[str, Any], str, str], ...] = (

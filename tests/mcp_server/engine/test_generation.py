@@ -301,6 +301,38 @@ async def test_a_crash_of_the_worker_fails_who_waits_and_the_next_request_starts
     await engine.aclose()
 
 
+async def test_a_request_that_cannot_start_for_an_unknown_reason_fails_alone(
+    make_settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = make_settings()
+
+    class Stumbling(ModelCatalog):
+        def resolve(self, name: str | None) -> Any:
+            if name == "stumble":
+                raise ZeroDivisionError
+            return super().resolve(name)
+
+    engine = AsyncEngine(settings, Stumbling(settings))
+    running = anyio.Event()
+    results = []
+
+    async def on_delta(_: tuple[Delta, ...]) -> None:
+        running.set()
+
+    async def stream() -> None:
+        results.append(await engine.generate(ask("x", max_tokens=300, logit_bias=NEVER_END), on_delta))
+
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as group:
+            group.start_soon(stream)
+            await running.wait()
+            with pytest.raises(EngineError, match="log"):
+                await engine.generate(GenerationRequest(prompt="x", model="stumble"))
+    assert results[0].usage.completion_tokens == 300
+    assert "ZeroDivisionError" in caplog.text
+    await engine.aclose()
+
+
 async def test_a_closed_engine_fails_who_waits_and_refuses_more(engine: AsyncEngine) -> None:
     failures = []
     started = anyio.Event()

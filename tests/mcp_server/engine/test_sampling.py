@@ -119,6 +119,8 @@ def test_strings_exclude_raw_control_characters(runner: ModelRunner, raw: str) -
         ({"json_schema": {"type": "array", "items": {}, "minItems": 10_000_000}}, "json_schema"),
         ({"logit_bias": {"99999999": 1.0}}, "logit_bias"),
         ({"logit_bias": {"one": 1.0}}, "logit_bias"),
+        ({"logit_bias": {"9" * 5000: 1.0}}, "logit_bias"),
+        ({"logit_bias": {"\u0663": 1.0}}, "logit_bias"),
         ({"logit_bias": {"1": math.nan}}, "logit_bias"),
         ({"temperature": -1.0}, "temperature"),
         ({"temperature": math.nan}, "temperature"),
