@@ -114,6 +114,29 @@ async def test_sixteen_requests_on_eight_slots_all_complete(engine: AsyncEngine)
     assert engine.statistics().n_requests == 16
 
 
+async def test_a_short_request_beside_one_for_sixteen_completions_is_done_long_before_it(make_settings: Any) -> None:
+    engine = AsyncEngine(make_settings(n_slots=2))
+    big = ask("x", max_tokens=40, logit_bias=NEVER_END)
+    big_started = anyio.Event()
+    steps: dict[str, int] = {}
+
+    async def on_delta(_: tuple[Delta, ...]) -> None:
+        big_started.set()
+
+    async def run_big() -> None:
+        await engine.generate(GenerationRequest(big.messages, n=16, sampling=big.sampling), on_delta)
+        steps["big"] = engine.statistics().n_steps
+
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as group:
+            group.start_soon(run_big)
+            await big_started.wait()
+            await engine.generate(ask("x", max_tokens=3))
+            steps["short"] = engine.statistics().n_steps
+    assert steps["short"] < steps["big"] / 2
+    await engine.aclose()
+
+
 async def test_equal_seeds_are_equal_and_completions_differ_by_their_index(engine: AsyncEngine) -> None:
     hot: dict[str, Any] = {"temperature": 1.5, "top_k": 0, "top_p": 1.0, "max_tokens": 30, "logit_bias": NEVER_END}
     first, second = [await engine.generate(ask("x", seed=5, **hot)) for _ in range(2)]
