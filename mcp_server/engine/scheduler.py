@@ -1,8 +1,9 @@
 """What goes into the next batch: one token of every decoding sequence, then a bounded chunk of prompts.
 
 So a long prompt never stalls running streams for more than one chunk. A free slot goes to the waiting request that
-holds the fewest, among equals to the first that came: many completions of one prompt do not keep others out. When the cells run out, retained prefixes go first, then the youngest running sequence is preempted: it loses
-its cells, not its tokens, and is computed again later. Knows nothing of logits or native code.
+holds the fewest, among equals to the first that came: many completions of one prompt do not keep others out. When the
+cells run out, retained prefixes go first, then the youngest running sequence is preempted: it loses its cells, not its
+tokens, and is computed again later. Knows nothing of logits or native code.
 """
 
 from collections import Counter, deque
