@@ -150,7 +150,8 @@ def _shown(vocabulary: Vocabulary, token: int) -> str:
 
 def _grammar_sampler(vocabulary: Vocabulary, grammar: str, sampling: SamplingParams) -> Any:
     llama.forget_log()
-    sampler = native.llama_sampler_init_grammar(vocabulary.handle, grammar.encode("utf-8", "replace"), b"root")
+    with llama.silenced():
+        sampler = native.llama_sampler_init_grammar(vocabulary.handle, grammar.encode("utf-8", "replace"), b"root")
     if not sampler:
         param = "grammar" if sampling.grammar is not None else "json_schema"
         msg = f"The grammar cannot be used: {llama.last_errors() or 'it does not parse'}. Correct its GBNF rules."
