@@ -37,6 +37,7 @@ from mcp_server.errors import InvalidRequestError, ModelNotFoundError
 SCRIPTED_MODEL = "scripted"
 SCRIPTED_CONTEXT_TOKENS = 1024
 EMBEDDING_DIMENSIONS = 8
+MAX_TOKENIZE_BYTES = 1 << 20
 ALTERNATIVE_LOGPROB = -3.0  # of every unchosen token of a scripted position
 
 _WORD = re.compile(r"\s*\S+|\s+")
@@ -110,6 +111,9 @@ class ScriptedEngine:
 
     async def tokenize(self, text: str, model: str | None = None) -> TokenizeResult:
         """Give one stable id to each word."""
+        if len(text.encode()) > MAX_TOKENIZE_BYTES:
+            msg = f"The text has more than {MAX_TOKENIZE_BYTES} bytes. Split it."
+            raise InvalidRequestError(msg, param="text")
         self.tokenized.append(text)
         name = self._resolve(model)
         await anyio.lowlevel.checkpoint()

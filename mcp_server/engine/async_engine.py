@@ -43,7 +43,7 @@ from mcp_server.engine.types import (
     TokenizeResult,
 )
 from mcp_server.engine.worker import Host, Worker
-from mcp_server.errors import EngineError, QueueFullError
+from mcp_server.errors import EngineError, InvalidRequestError, QueueFullError
 
 OutcomeT = TypeVar("OutcomeT", GenerationResult, EmbeddingResult, TokenizeResult, Model)
 
@@ -140,7 +140,16 @@ class AsyncEngine:
         return await self._ask(request, EmbeddingResult)
 
     async def tokenize(self, text: str, model: str | None = None) -> TokenizeResult:
-        """Tokenize text as the model sees it, special tokens parsed, without a BOS of its own."""
+        """Tokenize text as the model sees it, special tokens parsed, without a BOS of its own.
+
+        Raises:
+            InvalidRequestError: The text is longer than `max_tokenize_bytes`.
+            CinqueError: as of `generate`.
+        """
+        n_bytes, limit = len(text.encode("utf-8", "replace")), self._settings.max_tokenize_bytes
+        if n_bytes > limit:
+            msg = f"The text has {n_bytes} bytes; at most {limit} are tokenized at once. Split it."
+            raise InvalidRequestError(msg, param="text")
         return await self._ask(TokenizeRequest(text, model), TokenizeResult)
 
     async def preload(self, model: str | None = None) -> Model:

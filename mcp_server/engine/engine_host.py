@@ -38,11 +38,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass
 class Embedding:
-    """An embedding job, done one text a beat so that running streams go on."""
+    """An embedding job, tokenized and done one text a beat so that running streams go on."""
 
     job: Job
     request: EmbeddingRequest
-    texts: list[list[int]]  # token ids
+    n_tokens: int = 0  # of the texts done
     vectors: list[tuple[float, ...]] = field(default_factory=list)
 
 
@@ -162,7 +162,8 @@ class EngineHost:
                 engine.add(job, request)
                 return []
             case EmbeddingRequest():
-                self._embeddings.append(Embedding(job, request, _texts_of(request, engine)))
+                _check_texts(request, engine)
+                self._embeddings.append(Embedding(job, request))
                 return [Started(job.request_id)]
             case TokenizeRequest():
                 tokens = tuple(engine.tokenize(request.text))
@@ -178,26 +179,27 @@ class EngineHost:
             msg = "An embedding was left behind by an engine that is closed; this is a defect."
             raise EngineError(msg)
         try:
-            tokens = embedding.texts[len(embedding.vectors)]
+            tokens = engine.tokenize(embedding.request.input[len(embedding.vectors)])
             embedding.vectors.append(engine.embed(tokens, normalize=embedding.request.normalize))
+            embedding.n_tokens += len(tokens)
         except CinqueError as error:
             self._embeddings.popleft()
             return [Failed(request_id, error)]
-        if len(embedding.vectors) < len(embedding.texts):
+        if len(embedding.vectors) < len(embedding.request.input):
             return []
         self._embeddings.popleft()
-        n_tokens = sum(map(len, embedding.texts))
-        self._counters.n_prompt_tokens += n_tokens
+        self._counters.n_prompt_tokens += embedding.n_tokens
         vectors = tuple(embedding.vectors)
-        result = EmbeddingResult(engine.model.model_id, vectors, len(vectors[0]), Usage(n_tokens, 0))
+        result = EmbeddingResult(engine.model.model_id, vectors, len(vectors[0]), Usage(embedding.n_tokens, 0))
         return [Finished(request_id, result)]
 
 
-def _texts_of(request: EmbeddingRequest, engine: LLMEngine) -> list[list[int]]:
+def _check_texts(request: EmbeddingRequest, engine: LLMEngine) -> None:
     if not request.input or not all(request.input):
         msg = "There is nothing to embed; give at least one text, none of them empty."
         raise InvalidRequestError(msg, param="input")
-    return [engine.tokenize(text) for text in request.input]
+    for text in request.input:
+        engine.check_embeddable(text)
 
 
 def _is_same_file(one: Model, other: Model) -> bool:

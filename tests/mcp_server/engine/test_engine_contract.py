@@ -122,6 +122,12 @@ async def test_tokenizing_counts_the_tokens_it_gives(any_engine: AnyEngine) -> N
     assert (await any_engine.tokenize("")).tokens == ()
 
 
+async def test_a_text_too_long_to_tokenize_is_refused(any_engine: AnyEngine) -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        await any_engine.tokenize("\u00fc" * (1 << 19) + "x")
+    assert caught.value.param == "text"
+
+
 async def test_a_cancelled_request_leaves_nothing_running(any_engine: AnyEngine) -> None:
     first_delta = anyio.Event()
 

@@ -114,29 +114,6 @@ async def test_sixteen_requests_on_eight_slots_all_complete(engine: AsyncEngine)
     assert engine.statistics().n_requests == 16
 
 
-async def test_a_short_request_beside_one_for_sixteen_completions_is_done_long_before_it(make_settings: Any) -> None:
-    engine = AsyncEngine(make_settings(n_slots=2))
-    big = ask("x", max_tokens=40, logit_bias=NEVER_END)
-    big_started = anyio.Event()
-    steps: dict[str, int] = {}
-
-    async def on_delta(_: tuple[Delta, ...]) -> None:
-        big_started.set()
-
-    async def run_big() -> None:
-        await engine.generate(GenerationRequest(big.messages, n=16, sampling=big.sampling), on_delta)
-        steps["big"] = engine.statistics().n_steps
-
-    with anyio.fail_after(20):
-        async with anyio.create_task_group() as group:
-            group.start_soon(run_big)
-            await big_started.wait()
-            await engine.generate(ask("x", max_tokens=3))
-            steps["short"] = engine.statistics().n_steps
-    assert steps["short"] < steps["big"] / 2
-    await engine.aclose()
-
-
 async def test_equal_seeds_are_equal_and_completions_differ_by_their_index(engine: AsyncEngine) -> None:
     hot: dict[str, Any] = {"temperature": 1.5, "top_k": 0, "top_p": 1.0, "max_tokens": 30, "logit_bias": NEVER_END}
     first, second = [await engine.generate(ask("x", seed=5, **hot)) for _ in range(2)]
@@ -321,38 +298,6 @@ async def test_a_crash_of_the_worker_fails_who_waits_and_the_next_request_starts
         assert len(failures) == 2
         assert (await engine.generate(ask("x", max_tokens=2))).completions[0].text
     assert CrashingOnce.n_made == 2
-    await engine.aclose()
-
-
-async def test_a_request_that_cannot_start_for_an_unknown_reason_fails_alone(
-    make_settings: Any, caplog: pytest.LogCaptureFixture
-) -> None:
-    settings = make_settings()
-
-    class Stumbling(ModelCatalog):
-        def resolve(self, name: str | None) -> Any:
-            if name == "stumble":
-                raise ZeroDivisionError
-            return super().resolve(name)
-
-    engine = AsyncEngine(settings, Stumbling(settings))
-    running = anyio.Event()
-    results = []
-
-    async def on_delta(_: tuple[Delta, ...]) -> None:
-        running.set()
-
-    async def stream() -> None:
-        results.append(await engine.generate(ask("x", max_tokens=300, logit_bias=NEVER_END), on_delta))
-
-    with anyio.fail_after(10):
-        async with anyio.create_task_group() as group:
-            group.start_soon(stream)
-            await running.wait()
-            with pytest.raises(EngineError, match="log"):
-                await engine.generate(GenerationRequest(prompt="x", model="stumble"))
-    assert results[0].usage.completion_tokens == 300
-    assert "ZeroDivisionError" in caplog.text
     await engine.aclose()
 
 
