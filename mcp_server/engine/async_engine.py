@@ -39,13 +39,13 @@ from mcp_server.engine.types import (
     EngineStatistics,
     GenerationRequest,
     GenerationResult,
-    Model,
+    LoadedModel,
     TokenizeResult,
 )
 from mcp_server.engine.worker import Host, Worker
 from mcp_server.errors import EngineError, InvalidRequestError, QueueFullError
 
-OutcomeT = TypeVar("OutcomeT", GenerationResult, EmbeddingResult, TokenizeResult, Model)
+OutcomeT = TypeVar("OutcomeT", GenerationResult, EmbeddingResult, TokenizeResult, LoadedModel)
 
 
 @dataclass(eq=False)
@@ -120,12 +120,6 @@ class AsyncEngine:
         self._ids = itertools.count(1)
         self._is_closed = False
 
-    @property
-    def loaded_context_tokens(self) -> int | None:
-        """The context of the loaded model (tokens); None while none is loaded."""
-        loaded = self._worker.loaded if self._worker else ()  # read once: the worker replaces it
-        return loaded[0].context_tokens if loaded else None
-
     async def generate(self, request: GenerationRequest, on_delta: DeltaSink | None = None) -> GenerationResult:
         """Generate; when cancelled, the sequences leave the batch at the worker's next step.
 
@@ -152,19 +146,9 @@ class AsyncEngine:
             raise InvalidRequestError(msg, param="text")
         return await self._ask(TokenizeRequest(text, model), TokenizeResult)
 
-    async def preload(self, model: str | None = None) -> Model:
+    async def preload(self, model: str | None = None) -> LoadedModel:
         """Load a model, the default one when none is named, so that the first request need not wait for it."""
-        return await self._ask(LoadRequest(model), Model)
-
-    def models(self) -> tuple[Model, ...]:
-        """List the models of the catalog, the default first, with what is loaded filled in."""
-        loaded = {model.path: model for model in self._worker.loaded} if self._worker else {}
-        return tuple(
-            replace(model, is_loaded=True, context_tokens=loaded[model.path].context_tokens)
-            if model.path in loaded
-            else model
-            for model in self.catalog.list()
-        )
+        return await self._ask(LoadRequest(model), LoadedModel)
 
     def statistics(self) -> EngineStatistics:
         """Count work done and waiting, as of the worker's last step; the counts begin again after a crash."""

@@ -7,7 +7,7 @@ thread-safe, like the engine it steps.
 
 import logging
 from collections import deque
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from mcp_server.engine.catalog import ModelCatalog
 from mcp_server.engine.jobs import (
@@ -27,6 +27,8 @@ from mcp_server.engine.types import (
     EmbeddingResult,
     EngineStatistics,
     GenerationRequest,
+    LoadedModel,
+    LoadFailure,
     Model,
     TokenizeResult,
     Usage,
@@ -56,6 +58,7 @@ class EngineHost:
         self._line: deque[Job] = deque()
         self._embeddings: deque[Embedding] = deque()
         self._engine: LLMEngine | None = None
+        self._load_failure: LoadFailure | None = None
 
     @property
     def has_work(self) -> bool:
@@ -66,13 +69,6 @@ class EngineHost:
     def engine(self) -> LLMEngine | None:
         """The engine of the loaded model."""
         return self._engine
-
-    @property
-    def loaded(self) -> tuple[Model, ...]:
-        """The loaded models, with their context."""
-        if self._engine is None:
-            return ()
-        return (replace(self._engine.model, is_loaded=True, context_tokens=self._engine.runner.context_tokens),)
 
     def submit(self, job: Job) -> None:
         """Put a job at the end of the line."""
@@ -107,7 +103,8 @@ class EngineHost:
             n_prompt_tokens=self._counters.n_prompt_tokens,
             n_completion_tokens=self._counters.n_completion_tokens,
             n_steps=self._counters.n_steps,
-            loaded_models=tuple(model.model_id for model in self.loaded),
+            loaded_models=(_loaded(self._engine),) if self._engine else (),
+            load_failure=self._load_failure,
         )
 
     def close(self) -> None:
@@ -145,8 +142,19 @@ class EngineHost:
         if self._is_busy:
             return None
         self._unload()
-        self._engine = LLMEngine(model, self._settings, self._counters)
+        self._engine = self._load(model)
         return self._engine
+
+    def _load(self, model: Model) -> LLMEngine:
+        try:
+            engine = LLMEngine(model, self._settings, self._counters)
+        except Exception as error:
+            if model.is_default:
+                self._load_failure = LoadFailure(model, str(error))
+            raise
+        if model.is_default:
+            self._load_failure = None
+        return engine
 
     def _unload(self) -> None:
         if self._engine is not None:
@@ -169,7 +177,7 @@ class EngineHost:
                 tokens = tuple(engine.tokenize(request.text))
                 outcome = TokenizeResult(model_id, tokens, len(tokens))
             case LoadRequest():
-                outcome = self.loaded[0]
+                outcome = _loaded(engine)
         return [Finished(job.request_id, outcome)]
 
     def _embed_one(self, embedding: Embedding) -> list[Event]:
@@ -204,3 +212,7 @@ def _check_texts(request: EmbeddingRequest, engine: LLMEngine) -> None:
 
 def _is_same_file(one: Model, other: Model) -> bool:
     return (one.path, one.size_bytes, one.created_at) == (other.path, other.size_bytes, other.created_at)
+
+
+def _loaded(engine: LLMEngine) -> LoadedModel:
+    return LoadedModel(engine.model.model_id, engine.runner.context_tokens)

@@ -179,6 +179,22 @@ class PullProgress:
 
 
 @dataclass(frozen=True)
+class LoadedModel:
+    """A model in memory."""
+
+    model_id: str
+    context_tokens: int  # of one sequence, prompt and completion together
+
+
+@dataclass(frozen=True)
+class LoadFailure:
+    """Why the default model could not be loaded when a request last needed it."""
+
+    model: Model  # as its file was then
+    message: str
+
+
+@dataclass(frozen=True)
 class EngineStatistics:
     """What the engine did since it started, and does now."""
 
@@ -189,7 +205,8 @@ class EngineStatistics:
     n_prompt_tokens: int = 0
     n_completion_tokens: int = 0
     n_steps: int = 0
-    loaded_models: tuple[str, ...] = ()
+    loaded_models: tuple[LoadedModel, ...] = ()
+    load_failure: LoadFailure | None = None  # of the default model; None once it was loaded
 
 
 DeltaSink = Callable[[tuple[Delta, ...]], Awaitable[None]]
@@ -211,8 +228,12 @@ class Engine(Protocol):
         """Tokenize text as the model sees it, special tokens parsed."""
         ...
 
+    async def preload(self, model: str | None = None) -> LoadedModel:
+        """Load a model, so that the first request need not wait for it."""
+        ...
+
     def statistics(self) -> EngineStatistics:
-        """Count work done and waiting."""
+        """Count work done and waiting, and tell what is loaded."""
         ...
 
     async def aclose(self) -> None:

@@ -5,7 +5,7 @@ import logging
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,13 @@ from mcp import Client
 from mcp_types import CallToolResult, Tool
 
 from mcp_server.app import TOOLSETS, build_server
-from mcp_server.contract import ErrorCode, GenerationRequest, GenerationResult, ToolName
+from mcp_server.capabilities import Capabilities
+from mcp_server.contract import ErrorCode, GenerationRequest, GenerationResult, LoadFailure, ToolName
+from mcp_server.engine.catalog import ModelCatalog
+from mcp_server.engine.settings import EngineSettings
 from mcp_server.telemetry import JsonLines
 from tests.fakes import Reply, ScriptedEngine
-from tests.stack import ScriptedSandbox, scripted_capabilities
+from tests.stack import ScriptedCatalog, ScriptedSandbox, scripted_capabilities
 
 ERAS = ("legacy", "2026-07-28")
 HI = {"messages": [{"role": "user", "content": "hi"}]}
@@ -239,3 +242,42 @@ async def test_indexing_reports_growing_progress(era: str, tmp_path: Path) -> No
         assert result.structured_content["n_files"] == 20
     assert steps
     assert steps == sorted(set(steps))
+
+
+@both_eras
+async def test_a_loaded_model_is_listed_with_its_context(era: str, tmp_path: Path) -> None:
+    async with connected(tmp_path, era, models=("other",)) as client:
+        listed = (await client.call_tool("list_models", {})).structured_content
+    assert listed is not None
+    assert [(model["is_loaded"], model["context_tokens"]) for model in listed["models"]] == [
+        (True, 1024),
+        (False, None),
+    ]
+
+
+async def inference(capabilities: Capabilities) -> tuple[bool, str]:
+    try:
+        with anyio.fail_after(5):
+            async with Client(build_server(capabilities), cache=None) as client:
+                status = (await client.call_tool("status", {})).structured_content
+    finally:
+        capabilities.retrieval.close()
+    assert status is not None
+    return status["inference_ready"], status["inference_detail"]
+
+
+async def test_inference_is_not_ready_while_the_default_model_is_a_broken_file(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "broken.gguf").write_bytes(b"noise" * 600)
+    catalog = ModelCatalog(EngineSettings(home=tmp_path))
+    ready, detail = await inference(replace(scripted_capabilities(tmp_path), catalog=catalog))
+    assert not ready
+    assert "broken.gguf" in detail
+
+
+async def test_inference_is_not_ready_after_the_default_model_failed_to_load(tmp_path: Path) -> None:
+    model = ScriptedCatalog().resolve(None)
+    failed = ScriptedEngine(load_failure=LoadFailure(model, "no memory for it"))
+    assert await inference(scripted_capabilities(tmp_path, engine=failed)) == (False, "no memory for it")
+    since_replaced = ScriptedEngine(load_failure=LoadFailure(replace(model, created_at=1), "no memory for it"))
+    assert (await inference(scripted_capabilities(tmp_path, engine=since_replaced)))[0]
