@@ -36,6 +36,11 @@ MISFITS: tuple[tuple[str, dict[str, Any], str], ...] = (
     ("generate", {**HI, "n": 0}, "n"),
     ("generate", {**HI, "n": 65}, "n"),
     ("generate", {**HI, "sampling": {"temperature": "hot"}}, "sampling.temperature"),
+    ("generate", {**HI, "max_tokens": 5}, "max_tokens"),
+    ("generate", {**HI, "sampling": {"max_token": 5}}, "sampling.max_token"),
+    ("generate", {**HI, "sampling": '{"max_token": 5}'}, "sampling.max_token"),
+    ("generate", {"messages": [{"role": "user", "content": "x", "name": "y"}]}, "messages.0.name"),
+    ("status", {"verbose": True}, "verbose"),
     ("execute", {}, "code"),
     ("execute", {"code": "x", "timeout_s": 0}, "timeout_s"),
     ("embed", {"input": []}, "input"),
@@ -103,8 +108,15 @@ def test_every_tool_says_what_it_does_and_when_to_use_it(tools: dict[str, Tool])
 
 def test_every_parameter_is_described(tools: dict[str, Tool]) -> None:
     for name, tool in tools.items():
-        for parameter, schema in tool.input_schema.get("properties", {}).items():
-            assert schema.get("description"), f"{name}.{parameter}"
+        for kind, schema in {"": tool.input_schema, **tool.input_schema.get("$defs", {})}.items():
+            for parameter, property_ in schema.get("properties", {}).items():
+                assert property_.get("description"), f"{name} {kind}.{parameter}"
+
+
+def test_no_tool_takes_what_it_does_not_name(tools: dict[str, Tool]) -> None:
+    for name, tool in tools.items():
+        for kind, schema in {"": tool.input_schema, **tool.input_schema.get("$defs", {})}.items():
+            assert schema["additionalProperties"] is False, f"{name} {kind}"
 
 
 def test_every_tool_has_an_output_schema_with_members(tools: dict[str, Tool]) -> None:
