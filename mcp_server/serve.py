@@ -85,7 +85,7 @@ async def _serve(settings: McpSettings, transports: tuple[str, ...]) -> None:
 async def _preload(capabilities: Capabilities) -> None:
     """Load the default model early; a failure is told by the first request and by `status`, not here alone."""
     try:
-        await capabilities.engine.tokenize("")
+        await capabilities.engine.preload()
     except CinqueError as error:
         log.warning("the default model is not loaded: %s", error)
 

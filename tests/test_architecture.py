@@ -127,6 +127,7 @@ LAZY: dict[tuple[str, str], str] = {
 # Where any exception is caught and not raised again at the end of its handler, and what becomes of it.
 BOUNDARIES: dict[str, str] = {
     "mcp_server/app.py": "tool guard: logged, then a structured tool error",
+    "mcp_server/engine/engine_host.py": "start of one job: logged, then the error of its request alone",
     "mcp_server/engine/worker.py": "worker thread: logged, then the error of every request it served",
     "shim/app.py": "door: logged, then the door's own 500",
     "shim/streaming.py": "door, after the first byte: logged, then an error frame of the dialect",
