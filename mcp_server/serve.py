@@ -18,8 +18,9 @@ from mcp_server.capabilities import Capabilities, open_capabilities
 from mcp_server.engine.settings import EngineSettings
 from mcp_server.errors import CinqueError
 from mcp_server.settings import McpSettings
+from mcp_server.stdio import serve_joiners, serve_stdio
 from mcp_server.telemetry import configure_logging
-from mcp_server.transports import bind_http, serve_http, serve_joiners, serve_stdio
+from mcp_server.transports import bind_http, serve_http
 from rag.settings import RagSettings
 from sandbox.settings import SandboxSettings
 

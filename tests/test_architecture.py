@@ -56,6 +56,7 @@ RULES: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
             "mcp_server.doctor",
             "mcp_server.join",
             "mcp_server.serve",
+            "mcp_server.stdio",
             "mcp_server.transports",
         ),
         ("mcp_server.**", "rag.**", "sandbox.**"),
@@ -81,7 +82,7 @@ RULES: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
 )
 
 # Heavy or replaceable libraries, each with the only files that may import it.
-MCP = ("mcp_server/app.py", "mcp_server/transports.py", "mcp_server/serve.py", "mcp_server/tools/*.py")
+MCP = ("mcp_server/app.py", "mcp_server/stdio.py", "mcp_server/transports.py", "mcp_server/tools/*.py")
 LIBRARIES: dict[str, tuple[str, ...]] = {
     "llama_cpp": ("mcp_server/engine/llama.py",),
     "faiss": ("rag/dense.py",),
@@ -123,6 +124,7 @@ LAZY: dict[tuple[str, str], str] = {
 # Where any exception is caught and not raised again at the end of its handler, and what becomes of it.
 BOUNDARIES: dict[str, str] = {
     "mcp_server/app.py": "tool guard: logged, then a structured tool error",
+    "mcp_server/stdio.py": "one joined session among others: logged, then that session ends",
     "mcp_server/engine/worker.py": "worker thread: logged, then the error of every request it served",
     "shim/app.py": "door: logged, then the door's own 500",
     "shim/streaming.py": "door, after the first byte: logged, then an error frame of the dialect",

@@ -20,7 +20,8 @@ from mcp_server import join
 from mcp_server.app import build_server
 from mcp_server.listening import PortInUseError
 from mcp_server.settings import McpSettings
-from mcp_server.transports import bind_http, http_app, serve_joiners
+from mcp_server.stdio import serve_joiners
+from mcp_server.transports import bind_http, http_app
 from tests.stack import scripted_capabilities
 
 INITIALIZE = {
@@ -196,6 +197,42 @@ async def test_the_end_of_the_server_ends_the_program_that_joined(
             await stack.aclose()
     assert ide.statuses == [1]
     assert "has stopped" in capsys.readouterr().err
+
+
+async def test_a_program_that_leaves_amid_its_answers_ends_nobody_else(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with joinable(tmp_path):
+        leaver = await connect(tmp_path)
+        questions = [INITIALIZE, *({"jsonrpc": "2.0", "id": 2 + i, "method": "tools/list"} for i in range(200))]
+        await run_sync(leaver.sendall, b"".join(json.dumps(question).encode() + b"\n" for question in questions))
+        await run_sync(leaver.recv, 1)  # answers are on their way
+        leaver.close()
+        await anyio.wait_all_tasks_blocked()
+        await is_served(tmp_path)
+    assert "joined" not in caplog.text
+
+
+async def test_a_session_that_fails_is_told_and_ends_nobody_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_: object) -> None:
+        raise ZeroDivisionError
+
+    async with joinable(tmp_path):
+        with monkeypatch.context() as patch:
+            patch.setattr("mcp_server.stdio.SocketLines", fail)
+            with await connect(tmp_path) as failing:
+                assert await run_sync(failing.recv, 1) == b""
+        await is_served(tmp_path)
+    assert "ZeroDivisionError" in caplog.text
+
+
+async def is_served(home: Path) -> None:
+    """Join and get an answer."""
+    with await connect(home) as connection:
+        await run_sync(connection.sendall, json.dumps(INITIALIZE).encode() + b"\n")
+        assert await run_sync(connection.recv, 1) == b"{"
 
 
 async def test_only_this_user_may_join(tmp_path: Path) -> None:
