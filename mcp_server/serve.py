@@ -4,12 +4,14 @@ Standard input is the leash: where stdio is one of the transports, its end stops
 outlives the shim or IDE that started it.
 """
 
+import contextlib
 import logging
 import signal
 import socket
 from collections.abc import Sequence
 
 import anyio
+from anyio.abc import ByteStream
 from pydantic import ValidationError
 
 from mcp_server import listening
@@ -18,6 +20,7 @@ from mcp_server.capabilities import Capabilities, open_capabilities
 from mcp_server.engine.settings import EngineSettings
 from mcp_server.errors import CinqueError
 from mcp_server.settings import McpSettings
+from mcp_server.standard_streams import claimed
 from mcp_server.stdio import serve_joiners, serve_stdio
 from mcp_server.telemetry import configure_logging
 from mcp_server.transports import bind_http, serve_http
@@ -38,7 +41,9 @@ def run(transports: Sequence[str]) -> int:
         settings = McpSettings()
         configure_logging(settings.log_level)
         _check_exposure(settings, transports)
-        anyio.run(_serve, settings, tuple(transports))
+        # Claimed before anything opens: what a native library prints while it loads must not reach the client.
+        with claimed() if "stdio" in transports else contextlib.nullcontext() as standard_streams:
+            anyio.run(_serve, settings, tuple(transports), standard_streams)
     except* (ValueError, listening.PortInUseError) as failures:  # pydantic's ValidationError is a ValueError
         for failure in failures.exceptions:
             log.error("the MCP server cannot start: %s", _one_line(failure))  # noqa: TRY400 - a traceback would hide it
@@ -65,7 +70,7 @@ def _check_exposure(settings: McpSettings, transports: Sequence[str]) -> None:
         raise ValueError(msg)
 
 
-async def _serve(settings: McpSettings, transports: tuple[str, ...]) -> None:
+async def _serve(settings: McpSettings, transports: tuple[str, ...], standard_streams: ByteStream | None) -> None:
     # Bound before anything opens: a port in use must not cost the loading of a model.
     listener, url = bind_http(settings) if set(transports) & {"sse", "http"} else (None, None)
     async with open_capabilities(settings, url) as capabilities, anyio.create_task_group() as group:
@@ -78,8 +83,8 @@ async def _serve(settings: McpSettings, transports: tuple[str, ...]) -> None:
             log.info("mcp over http", extra={"url": url})
             if settings.preload:
                 group.start_soon(_preload, capabilities)
-        if "stdio" in transports:
-            await serve_stdio(server)
+        if standard_streams is not None:
+            await serve_stdio(server, standard_streams)
             group.cancel_scope.cancel()
 
 

@@ -23,9 +23,12 @@ MAX_LINE_BYTES = 1 << 30  # of one message; beyond it the session ends
 GONE = (anyio.BrokenResourceError, anyio.ClosedResourceError, ConnectionError)  # the other side, amid a message
 
 
-async def serve_stdio(server: MCPServer[Any]) -> None:
-    """Serve stdin and stdout until stdin ends."""
-    await server.run_stdio_async()
+async def serve_stdio(server: MCPServer[Any], stream: ByteStream) -> None:
+    """Serve the one client at the other end of stdin and stdout, until it closes either."""
+    try:
+        await _serve_lines(server, Lines(stream))
+    except* GONE:
+        log.info("stdout was closed before the last answer")
 
 
 async def serve_joiners(
@@ -54,14 +57,14 @@ async def _serve_joiner(server: MCPServer[Any], stream: SocketStream) -> None:
     """Serve one joined client. Whatever ends its session ends nothing else: the listener serves others too."""
     try:
         async with stream:
-            await _serve_lines(server, SocketLines(stream))
+            await _serve_lines(server, Lines(stream))
     except* GONE:
         log.debug("a joined client left before its answers")
     except* Exception:
         log.exception("the session of a joined client failed")
 
 
-async def _serve_lines(server: MCPServer[Any], lines: "SocketLines") -> None:
+async def _serve_lines(server: MCPServer[Any], lines: "Lines") -> None:
     """Serve one client, framed as on stdio: one JSON-RPC message a line."""
     file = cast("Any", lines)  # stdio_server asks of its two files only what lines have: iteration, write and flush
     async with stdio_server(stdin=file, stdout=file) as (read_stream, write_stream):
@@ -69,8 +72,8 @@ async def _serve_lines(server: MCPServer[Any], lines: "SocketLines") -> None:
         await lowlevel.run(read_stream, write_stream, lowlevel.create_initialization_options())
 
 
-class SocketLines:
-    """A socket in the shape of a text file: lines in, text out."""
+class Lines:
+    """A stream of bytes in the shape of a text file: lines in, text out."""
 
     def __init__(self, stream: ByteStream) -> None:
         self._stream = stream
@@ -85,6 +88,7 @@ class SocketLines:
             yield line.decode("utf-8", errors="replace")
 
     async def write(self, text: str) -> None:
+        """Send *text*."""
         await self._stream.send(text.encode())
 
     async def flush(self) -> None:

@@ -43,6 +43,7 @@ RULES: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     # the seam, and what stands beside it
     (("mcp_server.contract", "mcp_server.ports"), ("**.types",)),
     (("mcp_server", "mcp_server.errors", "mcp_server.telemetry", "mcp_server.listening"), ()),
+    (("mcp_server.standard_streams",), ()),
     (("mcp_server.settings",), ("sandbox.settings", "rag.settings", "mcp_server.*.settings")),
     (("mcp_server.durable",), ("**.types", "mcp_server.errors")),
     (("mcp_server.tools.**",), (OWN, "mcp_server.capabilities", "mcp_server.errors", *SEAM)),
