@@ -1,4 +1,4 @@
-"""stdin and stdout as a stream that can be cancelled, and that nothing else in the process writes to."""
+"""stdin and stdout as a stream that can be cancelled and is nobody else's, and whole processes that serve on them."""
 
 import os
 import signal
@@ -11,6 +11,7 @@ from pathlib import Path
 import anyio
 import pytest
 
+from mcp_server import join
 from mcp_server.standard_streams import FdStream
 
 ROOT = Path(__file__).parents[2]
@@ -20,6 +21,7 @@ INITIALIZE = (
 )
 SPEAKS_ON_EVERY_STDOUT = """
 import os, subprocess, sys, anyio
+from mcp_server import join
 from mcp_server.standard_streams import claimed
 with claimed() as stream:
     print("stray")
@@ -96,17 +98,35 @@ def test_nothing_else_reaches_a_claimed_stdout() -> None:
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT], ids=lambda end: end.name)
 def test_a_signal_ends_a_server_whose_stdin_stays_open(end: signal.Signals) -> None:
-    command = (sys.executable, "-m", "mcp_server", "--own", "--transport", "stdio")
-    with subprocess.Popen(command, stdin=-1, stdout=-1, stderr=-1, cwd=ROOT) as server:
+    with server("--own", "--transport", "stdio") as process:
+        process.send_signal(end)
+        assert process.wait(10) == 0
+        assert process.stderr is not None
+        assert b"Traceback" not in process.stderr.read()
+
+
+def test_a_second_stdio_server_joins_the_first_but_not_a_private_one(cinque_home: Path) -> None:
+    with server("--own", "--private"):
+        assert join.connect(cinque_home) is None
+    with server() as first, server() as second:
+        first.terminate()
+        assert first.wait(10) == 0
+        assert second.wait(10) == 1
+        assert second.stderr is not None
+        assert b"has stopped" in second.stderr.read()
+
+
+@contextmanager
+def server(*options: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a stdio server with an open stdin that has answered once."""
+    command = (sys.executable, "-m", "mcp_server", *options)
+    with subprocess.Popen(command, stdin=-1, stdout=-1, stderr=-1, cwd=ROOT) as process:
         try:
-            assert server.stdin is not None
-            assert server.stdout is not None
-            assert server.stderr is not None
-            server.stdin.write(INITIALIZE)
-            server.stdin.flush()
-            assert server.stdout.read(1) == b"{"
-            server.send_signal(end)
-            assert server.wait(10) == 0
-            assert b"Traceback" not in server.stderr.read()
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdin.write(INITIALIZE)
+            process.stdin.flush()
+            assert process.stdout.read(1) == b"{"
+            yield process
         finally:
-            server.kill()
+            process.kill()

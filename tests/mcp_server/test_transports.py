@@ -1,6 +1,7 @@
 """The HTTP transports over ASGI, and the Unix socket by which stdio servers join a running one."""
 
 import json
+import logging
 import os
 import socket
 import threading
@@ -263,13 +264,22 @@ async def test_a_socket_that_a_killed_server_left_is_replaced(tmp_path: Path) ->
         (await connect(tmp_path)).close()
 
 
-async def test_a_server_that_stops_leaves_the_socket_of_a_newer_one(tmp_path: Path) -> None:
-    async with joinable(tmp_path) as older:
+async def test_a_second_server_leaves_the_socket_alone_until_the_first_has_ended(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    path = join.socket_path(tmp_path)
+    async with joinable(tmp_path) as first:
+        owned = path.stat().st_ino
         async with joinable(tmp_path):
-            older.cancel()
-            await anyio.wait_all_tasks_blocked()
-            (await connect(tmp_path)).close()
-        assert not join.socket_path(tmp_path).exists()
+            assert "another server" in caplog.text
+            assert path.stat().st_ino == owned
+            await is_served(tmp_path)
+            first.cancel()
+            while not path.exists() or path.stat().st_ino == owned:
+                await anyio.lowlevel.checkpoint()
+            await is_served(tmp_path)
+        assert not path.exists()
 
 
 async def test_a_home_too_deep_for_a_socket_is_served_without_joiners(
