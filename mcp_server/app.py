@@ -13,6 +13,7 @@ from typing import Any
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.mcpserver.tools import Tool
+from mcp.server.mcpserver.utilities.func_metadata import ArgModelBase
 from mcp_types import CallToolResult, InputRequiredResult, TextContent
 from pydantic import ValidationError, create_model
 
@@ -88,7 +89,7 @@ def _forbid_unknown(tool: Tool) -> None:
     The SDK has no option for it; pydantic hands the configuration of the model of arguments on to plain dataclasses.
     """
     known = tool.fn_metadata.arg_model
-    strict = create_model(known.__name__, __base__=known, __cls_kwargs__={"extra": "forbid"})
+    strict: type[ArgModelBase] = create_model(known.__name__, __base__=known, __cls_kwargs__={"extra": "forbid"})
     tool.fn_metadata.arg_model = strict
     tool.parameters = strict.model_json_schema(by_alias=True)
 
