@@ -8,7 +8,7 @@ traceback and told to the caller without details.
 import inspect
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
@@ -89,8 +89,8 @@ def _forbid_unknown(tool: Tool) -> None:
     The SDK has no option for it; pydantic hands the configuration of the model of arguments on to plain dataclasses.
     """
     known = tool.fn_metadata.arg_model
-    strict: type[ArgModelBase] = create_model(known.__name__, __base__=known, __cls_kwargs__={"extra": "forbid"})
-    tool.fn_metadata.arg_model = strict
+    strict = create_model(known.__name__, __base__=known, __cls_kwargs__={"extra": "forbid"})
+    tool.fn_metadata.arg_model = cast("type[ArgModelBase]", strict)
     tool.parameters = strict.model_json_schema(by_alias=True)
 
 
