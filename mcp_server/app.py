@@ -88,7 +88,7 @@ def _forbid_unknown(tool: Tool) -> None:
     The SDK has no option for it; pydantic hands the configuration of the model of arguments on to plain dataclasses.
     """
     known = tool.fn_metadata.arg_model
-    strict = create_model(known.__name__, __base__=known, __cls_kwargs__={"extra": "forbid"})
+    strict: Any = create_model(known.__name__, __base__=known, __cls_kwargs__={"extra": "forbid"})
     tool.fn_metadata.arg_model = strict
     tool.parameters = strict.model_json_schema(by_alias=True)
 
