@@ -88,9 +88,8 @@ def _forbid_unknown(tool: Tool) -> None:
     The SDK has no option for it; pydantic hands the configuration of the model of arguments on to plain dataclasses.
     """
     known = tool.fn_metadata.arg_model
-    strict: Any = create_model(known.__name__, __base__=known, __cls_kwargs__={"extra": "forbid"})
-    tool.fn_metadata.arg_model = strict
-    tool.parameters = strict.model_json_schema(by_alias=True)
+    tool.fn_metadata.arg_model = create_model(known.__name__, __base__=known, __cls_kwargs__={"extra": "forbid"})
+    tool.parameters = tool.fn_metadata.arg_model.model_json_schema(by_alias=True)
 
 
 def _request_id(context: Context[Any, Any] | None) -> str:
