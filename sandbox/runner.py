@@ -30,6 +30,7 @@ from sandbox.verdict import Judgement, judge_program
 STDOUT_CHARS = 4000  # documented lengths: the ends of the streams, the start of the message
 STDERR_CHARS = 2000
 MESSAGE_CHARS = 500
+UNNAMED = (None, "", "main.py")  # file names that a message does not show
 
 
 class Sandbox:
@@ -74,6 +75,9 @@ class Sandbox:
     def check_syntax(self, code: str, language: str, filename: str | None = None) -> SyntaxReport:
         """Tell whether the text parses. Executes nothing of it.
 
+        The message names the file, "SyntaxError: invalid syntax (add.py, line 1)", unless the name is "main.py":
+        that is what clients call a text without a name, and the documented answer to it names no file.
+
         Raises:
             UnknownLanguageError: the language is not known.
             InvalidRequestError: the text is too large.
@@ -89,8 +93,8 @@ class Sandbox:
             error = tested.compile_error(isolation.run(job), job.limits)
         errors: tuple[str, ...] = ()
         if error is not None:
-            where = f" (line {error['line']})" if error["line"] is not None else ""
-            errors = (f"{error['type']}: {error['message']}{where}",)
+            shown = None if filename in UNNAMED else filename
+            errors = (_syntax_message(error, shown),)
         return SyntaxReport(not errors, errors, entry.name, _milliseconds(time.monotonic() - started))
 
     def languages(self) -> tuple[Language, ...]:
@@ -218,6 +222,12 @@ class _Execution:
             return None
         limits = replace(self._settings.limits(None), time_s=self._settings.lint_timeout_s)
         return lint.rate(self._isolation, self._request.code, self._entry.source_name, limits, self._cancelled)
+
+
+def _syntax_message(error: dict[str, Any], filename: str | None) -> str:
+    line = None if error["line"] is None else f"line {error['line']}"
+    where = ", ".join(part for part in (filename, line) if part is not None)
+    return f"{error['type']}: {error['message']}" + (f" ({where})" if where else "")
 
 
 def _parse_job(settings: SandboxSettings, code: str, test_code: str | None, filename: str) -> Job:

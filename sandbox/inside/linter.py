@@ -1,6 +1,7 @@
 """Rate a candidate with pylint, in a warm process that forks for every rating. Executes nothing of the candidate.
 
-The number is pylint's own, of its default configuration; no configuration file is read and no plugin is loaded.
+The number is pylint's own, of its default checks less a few that judge a file and not a program (`NOT_OF_A_SNIPPET`);
+no configuration file is read and no plugin is loaded.
 """
 
 import importlib
@@ -10,7 +11,19 @@ from typing import Any
 
 from sandbox.inside.records import Recorder
 
-OPTIONS = ["--persistent=n", "--rcfile=/dev/null", "--jobs=1", "--reports=n", "--score=y", "--from-stdin"]
+# A program arrives as a snippet in a message. With these checks on, pylint gives `print(1)` and every short right
+# function 0 of 10, as it gives the worst, and the score tells nothing.
+NOT_OF_A_SNIPPET = (
+    "missing-module-docstring",
+    "missing-class-docstring",
+    "missing-function-docstring",
+    "missing-final-newline",
+)
+OPTIONS = [
+    *("--persistent=n", "--rcfile=/dev/null", "--jobs=1", "--reports=n", "--score=y", "--from-stdin"),
+    f"--disable={','.join(NOT_OF_A_SNIPPET)}",
+    "--module-naming-style=any",  # the name of the file is ours, not the program's
+]
 _WARM_UP = (
     '"""Warm."""\n\nimport os\n\n\ndef join(left: str) -> str:\n    """Join."""\n    return os.path.join(left, "x")\n'
 )

@@ -118,6 +118,13 @@ class _Classes:
 
     def __init__(self, body: list[ast.stmt]) -> None:
         self._by_name = {node.name: node for node in body if isinstance(node, ast.ClassDef)}
+        self._aliases = {
+            alias.asname
+            for node in body
+            if isinstance(node, ast.ImportFrom)
+            for alias in node.names
+            if alias.asname and alias.name.endswith("TestCase")
+        }
 
     def lineage(self, node: ast.ClassDef) -> dict[str, ast.ClassDef]:
         """Return the class and those of its bases that the text defines, by name."""
@@ -131,19 +138,27 @@ class _Classes:
             ]
         return found
 
+    def is_case(self, node: ast.ClassDef) -> bool:
+        """Tell whether a class derives from a TestCase, as far as its text says."""
+        bases = {base for one in self.lineage(node).values() for base in _base_names(one)}
+        return bool(bases & self._aliases) or any(base.endswith("TestCase") for base in bases)
+
     def tests(self) -> list[ast.ClassDef]:
         """Return the classes that pytest takes for tests: by name, or because they derive from a TestCase."""
-        return [
-            node
-            for node in self._by_name.values()
-            if node.name.startswith("Test")
-            or any(base.endswith("TestCase") for one in self.lineage(node).values() for base in _base_names(one))
-        ]
+        return [node for node in self._by_name.values() if node.name.startswith("Test") or self.is_case(node)]
+
+    def methods(self, node: ast.ClassDef) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
+        """Return the test methods of a test class, inherited ones too; `runTest` only if there is no other."""
+        body = [part for owner in self.lineage(node).values() for part in owner.body]
+        found = [part for part in body if _is_test_function(part)]
+        if found or not self.is_case(node):
+            return found
+        return [part for part in body if isinstance(part, _FUNCTIONS) and part.name == "runTest"]
 
     def have_tests(self) -> bool:
         """Tell whether a test class has a test, its own or inherited or of a class inside it."""
-        classes = (one for node in self.tests() for one in self.lineage(node).values())
-        return any(_is_test_function(part) for one in classes for part in ast.walk(one))
+        inner = (part for node in self.tests() for part in _statements(node.body, enter_classes=True))
+        return any(self.methods(node) for node in self.tests()) or any(_is_test_function(part) for part in inner)
 
 
 def _statements(body: list[ast.stmt], *, enter_classes: bool = False) -> Iterator[ast.stmt]:
@@ -168,17 +183,31 @@ def test_functions(body: list[ast.stmt]) -> list[ast.FunctionDef | ast.AsyncFunc
 
 
 def _class_tests(node: ast.ClassDef, classes: _Classes) -> dict[str, bool]:
-    """Return the id of each test method, inherited ones too, and whether its author allows skipping."""
+    """Return the id of each test method and whether its author allows skipping."""
     return {
         f"{node.name}::{method.name}": bool((_decorator_names(node) | _decorator_names(method)) & EXCUSES)
-        for owner in classes.lineage(node).values()
-        for method in owner.body
-        if _is_test_function(method)
+        for method in classes.methods(node)
     }
 
 
+def _is_in_a_block(body: list[ast.stmt]) -> bool:
+    """Tell whether a block defines tests, or a lambda is one: only pytest looks there."""
+    blocks = [node for node in body if not isinstance(node, (*_FUNCTIONS, ast.ClassDef))]
+    inside = list(_statements(blocks))
+    return any(
+        _is_test_function(node)
+        or (
+            isinstance(node, ast.Assign)
+            and isinstance(node.value, ast.Lambda)
+            and any(isinstance(target, ast.Name) and target.id.startswith(TEST_PREFIX) for target in node.targets)
+        )
+        for node in inside
+    )
+
+
 def _needs_pytest(body: list[ast.stmt]) -> bool:
-    if _Classes(body).have_tests():
+    unguarded = [node for node in body if not _is_main_guard(node)]
+    if _Classes(list(_statements(unguarded))).have_tests() or _is_in_a_block(unguarded):
         return True
     for node in body:
         if isinstance(node, _FUNCTIONS):

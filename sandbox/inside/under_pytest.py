@@ -25,6 +25,7 @@ TEST_MODULE = "test_solution"
 TEST_FILE = f"{TEST_MODULE}.py"
 MAX_MESSAGE_CHARS = 400
 _modules: dict[str, Any] = {}
+_kept: dict[type, dict[str, Any]] = {}  # classes by which unittest tells pytest of failures, as they were
 
 
 def warm() -> None:
@@ -36,6 +37,8 @@ def warm() -> None:
     _modules["pytest"] = pytest
     _modules["main"] = pytest.main
     _modules["cases"] = (unittest.TestCase, unittest.IsolatedAsyncioTestCase)
+    for owner in (*_modules["cases"], importlib.import_module("_pytest.unittest").TestCaseFunction):
+        _kept[owner] = dict(vars(owner))
     pytest.hookimpl(wrapper=True)(_Observer.pytest_runtest_makereport)
     pytest.hookimpl(tryfirst=True)(_Observer.pytest_runtest_setup)
     pytest.hookimpl(tryfirst=True)(_Observer.pytest_pyfunc_call)
@@ -94,19 +97,22 @@ class _Observer:
             self._record("collect_skip", message=str(report.longrepr[-1])[:MAX_MESSAGE_CHARS])
 
     def pytest_runtest_setup(self, item: Any) -> None:
-        """Fail an async method that unittest would call and never run."""
+        """Fail async methods that unittest would call and never run."""
         case, isolated = _modules["cases"]
-        is_plain_case = item.cls is not None and issubclass(item.cls, case) and not issubclass(item.cls, isolated)
-        if is_plain_case and inspect.iscoroutinefunction(item.obj):
-            text = f"{item.name} is async and its class a plain TestCase, so it never runs; use IsolatedAsyncioTestCase"
-            raise vacuous.TestChecksNothing(text)
+        if item.cls is None or not issubclass(item.cls, case) or issubclass(item.cls, isolated):
+            return
+        for name in (item.name, "setUp", "tearDown"):
+            if inspect.iscoroutinefunction(getattr(item.cls, name, None)):
+                text = f"{name} is async and its class a plain TestCase, so it never runs; use IsolatedAsyncioTestCase"
+                raise vacuous.TestChecksNothing(text)
 
-    def pytest_pyfunc_call(self, pyfuncitem: Any) -> bool | None:
-        """Run an async test, for which pytest alone has no event loop."""
-        if not inspect.iscoroutinefunction(pyfuncitem.obj):
-            return None
+    def pytest_pyfunc_call(self, pyfuncitem: Any) -> bool:
+        """Call a test in pytest's place: run it if it is async, fail it if it returns something."""
         names = pyfuncitem._fixtureinfo.argnames  # noqa: SLF001 - pytest has no public name for it
-        asyncio.run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names}))
+        value = pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names})
+        if inspect.iscoroutine(value):
+            value = asyncio.run(value)
+        vacuous.returned(value, pyfuncitem.name)
         return True
 
     def pytest_runtest_makereport(self, item: Any, call: Any) -> Generator[None, Any, Any]:
@@ -161,6 +167,14 @@ def _message(excinfo: Any) -> str:
         return f"<unprintable: {type(error).__name__}>"
 
 
+def _restore_unittest() -> None:
+    """Undo what the candidate changed when it was loaded: the tests use the real assertions."""
+    for owner, kept in _kept.items():
+        for name, value in kept.items():
+            if vars(owner).get(name) is not value:
+                setattr(owner, name, value)
+
+
 def _loader(code: types.CodeType, path: str, names: dict[str, Any]) -> Callable[[], types.ModuleType]:
     """Return a function that makes the module of the tests."""
 
@@ -188,6 +202,7 @@ def run(tree: ast.Module, test_code: str, names: dict[str, Any], recorder: Recor
     own.know(code)
     _modules["load"] = _loader(code, path, names)
     observer = _Observer(recorder, own)
+    _restore_unittest()
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     os.environ.pop("PYTEST_ADDOPTS", None)  # the candidate may have set it
     arguments = ["-q", "--noconftest", "-c", "/dev/null", "--rootdir", folder, "--color=no", "--tb=short", path]

@@ -56,6 +56,31 @@ FAILING = {
         "class Base:\n    def test_x(self):\n        assert f() == 2\nclass TestIt(Base):\n    pass\ndef test_y():\n    pass\n",
         "AssertionError",
     ),
+    "case by another name": (
+        "from unittest import TestCase as TC\nclass U(TC):\n    def test_x(self):\n        self.assertEqual(f(), 2)\ndef test_y():\n    pass\n",
+        "AssertionError",
+    ),
+    "runTest": (
+        CASE + "    def runTest(self):\n        self.assertEqual(f(), 2)\ndef test_y():\n    pass\n",
+        "AssertionError",
+    ),
+    "nested class": (
+        "class TestIt:\n    class TestIn:\n        def test_x(self):\n            assert f() == 2\ndef test_y():\n    pass\n",
+        "AssertionError",
+    ),
+    "class in a block": (
+        "import unittest\nif True:\n    class T(unittest.TestCase):\n        def test_x(self):\n            self.assertEqual(f(), 2)\ndef test_y():\n    pass\n",
+        "AssertionError",
+    ),
+    "function in a block": (
+        "try:\n    import json\nexcept ImportError:\n    pass\nelse:\n    def test_x():\n        assert f() == 2\ndef test_y():\n    pass\n",
+        "AssertionError",
+    ),
+    "async setUp of a plain case": (
+        CASE + "    async def setUp(self):\n        1 / 0\n    def test_x(self):\n        self.assertEqual(f(), 1)\n",
+        "TestChecksNothing",
+    ),
+    "lambda": ("test_x = lambda: f() == 2\ndef test_y():\n    pass\n", "TestChecksNothing"),
     "plain class": ("class TestIt:\n    def test_x(self):\n        assert f() == 2\n", "AssertionError"),
     "setup_method": (
         "class TestIt:\n    def setup_method(self):\n        1 / 0\n    def test_x(self):\n        pass\n",
@@ -112,6 +137,12 @@ def test_a_failing_test_of_any_style_is_reported_as_failed(style: str, run: Runn
     result = run(ONE, tests)
     assert (result.success, result.verdict, result.error_type) == (False, "WRONG_ANSWER", kind), result
     assert result.tests_passed < max(1, result.tests_run)
+
+
+@pytest.mark.parametrize("method", ["unittest.TestCase.assertEqual", "u.TestCaseFunction.addFailure"])
+def test_a_program_that_disarms_unittest_when_it_is_loaded_has_not_passed(method: str, run: Runner) -> None:
+    code = f"import unittest, _pytest.unittest as u\n{method} = lambda *a: None\n" + ONE
+    assert not run(code, FAILING["assertEqual"][0]).success
 
 
 @pytest.mark.parametrize("style", CHECKING_NOTHING)

@@ -177,11 +177,42 @@ def test_syntax_check_reports_without_running(run: Runner) -> None:
     assert run.sandbox.check_syntax("import os; os._exit(1)", "py", "main.py").valid
 
 
+@pytest.mark.parametrize(
+    ("filename", "message"),
+    [
+        (None, "SyntaxError: invalid syntax (line 1)"),
+        ("", "SyntaxError: invalid syntax (line 1)"),
+        ("main.py", "SyntaxError: invalid syntax (line 1)"),
+        ("tools/add.py", "SyntaxError: invalid syntax (tools/add.py, line 1)"),
+    ],
+)
+def test_a_syntax_error_names_the_file_that_was_given(filename: str | None, message: str, run: Runner) -> None:
+    assert run.sandbox.check_syntax("def foo(:\n pass", "python", filename).errors == (message,)
+
+
+def test_a_syntax_error_without_a_line_still_names_the_file(run: Runner) -> None:
+    (error,) = run.sandbox.check_syntax("x = '\0'", "python", "add.py").errors
+    assert error == "SyntaxError: source code string cannot contain null bytes (add.py)"
+
+
 def test_the_lint_score_is_pylints_own(run: Runner) -> None:
-    assert run("import os\nprint( 1)\n", lint=True).lint_score == 0.0
+    assert run("import os\nprint( 1)\n", lint=True).lint_score == 5.0
     assert run('"""Doc."""\nprint(1)\n', lint=True).lint_score == 10.0
     assert run("", lint=True).lint_score is None
     assert run("def (", lint=True).lint_score is None
+
+
+@pytest.mark.parametrize(
+    ("code", "score"),
+    [
+        ("print(1)", 10.0),
+        ("def add(a, b):\n    return a + b\n", 10.0),
+        ("class A(Exception):\n    pass", 10.0),
+        ("def f(): return 1", 5.0),
+    ],
+)
+def test_a_snippet_is_not_rated_down_for_what_only_a_file_has(code: str, score: float, run: Runner) -> None:
+    assert run(code, lint=True).lint_score == score
 
 
 def test_languages_name_their_toolchain(run: Runner) -> None:
