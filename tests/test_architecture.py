@@ -93,8 +93,8 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "huggingface_hub": ("rag/weights.py", "mcp_server/engine/catalog.py"),  # one download each: weights, models
     "zenoh": ("shim/mesh/*.py",),
     "dbos": ("mcp_server/durable.py",),
-    "mcp": (*MCP, "shim/gateway.py", "shim/pipes.py", "shim/relay.py"),
-    "mcp_types": (*MCP, "shim/gateway.py", "shim/pipes.py", "shim/relay.py"),
+    "mcp": (*MCP, "shim/gateway.py", "shim/progress.py", "shim/pipes.py", "shim/relay.py"),
+    "mcp_types": (*MCP, "shim/gateway.py", "shim/progress.py", "shim/pipes.py", "shim/relay.py"),
 }
 
 # What a package is imported as where that is not its name, and what arrives only with another package.
@@ -130,7 +130,7 @@ BOUNDARIES: dict[str, str] = {
     "shim/app.py": "door: logged, then the door's own 500",
     "shim/streaming.py": "door, after the first byte: logged, then an error frame of the dialect",
     "shim/commands/__init__.py": "command line: a person's mistake is told in one line, a defect is raised again",
-    "shim/gateway.py": "carried out of a task group that would wrap it, then raised again",
+    "shim/progress.py": "carried out of a task group that would wrap it, then raised again",
     "sandbox/inside/*.py": "beside the untrusted program: whatever it raises is its result and not our failure",
 }
 
