@@ -41,25 +41,25 @@ async def serve_joiners(
     One server has the socket. Another that is started leaves it alone, and takes it over once the first has ended.
     """
     path = socket_path(settings.home)
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    is_first = True
+    has_started = False
     while True:
+        opened = other = None
         try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             with _alone(path):
                 other = await _connect(path)
                 opened = None if other else await anyio.create_unix_listener(path, mode=0o600)  # replaces a dead one
         except OSError as error:  # the path is longer than a socket's address may be, or the folder takes no sockets
             log.warning("nobody can join this server: %s", error, extra={"path": str(path)})
+        if not has_started:
             task_status.started()
-            return
-        if is_first:
-            task_status.started()
-        is_first = False
+            has_started = True
         if opened is not None:
             await _serve_listener(server, opened, path)
-        elif other is not None:
-            log.info("another server is joined here; this one is, once that has ended", extra={"path": str(path)})
-            await _wait_for_end(other)
+        if other is None:
+            return
+        log.info("another server is joined here; this one is, once that has ended", extra={"path": str(path)})
+        await _wait_for_end(other)
 
 
 @contextlib.contextmanager

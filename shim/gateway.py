@@ -14,7 +14,6 @@ from itertools import chain
 from typing import Any, TypeVar, cast
 
 import anyio
-import anyio.lowlevel
 from mcp import Client, MCPError
 from mcp_types import CONNECTION_CLOSED, CallToolResult
 from pydantic import TypeAdapter
@@ -47,25 +46,26 @@ from mcp_server.contract import (
 )
 from mcp_server.telemetry import REQUEST_ID_META, request_id
 from shim.errors import ApiError, BackendUnavailableError
+from shim.progress import Inbox, OnSteps, ProgressStep
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 PROTOCOL = "2026-07-28"
+LOST = (MCPError, anyio.ClosedResourceError, anyio.BrokenResourceError)  # an MCPError by its code only
+REPEATABLE = frozenset(
+    {
+        *(ToolName.STATUS, ToolName.LIST_MODELS, ToolName.LIST_LANGUAGES, ToolName.LIST_COLLECTIONS),
+        *(ToolName.INDEX_STATUS, ToolName.RETRIEVE, ToolName.SCORE, ToolName.CHECK_SYNTAX),
+        *(ToolName.TOKENIZE, ToolName.EMBED),
+    }
+)
+"""Tools that change nothing and cost little; a call of one that its connection did not outlive is made again, once."""
+
 MAX_DEPTH = 100  # levels of JSON in arguments; the server's parser drops a line of 200, and its call had no answer ever
 
 OnDeltas = Callable[[tuple[Delta, ...]], Awaitable[None]]
-OnProgress = Callable[["ProgressStep"], Awaitable[None]]
-OnSteps = Callable[[Sequence["ProgressStep"]], Awaitable[None]]
-
-
-@dataclass(frozen=True)
-class ProgressStep:
-    """One progress notification."""
-
-    progress: float
-    total: float | None
-    message: str
+OnProgress = Callable[[ProgressStep], Awaitable[None]]
 
 
 @dataclass(frozen=True)
@@ -88,8 +88,9 @@ class GatewayStatistics:
 class Gateway:
     """Typed calls to the MCP server; lives as long as the shim and outlives any one connection."""
 
-    def __init__(self, restart_wait_s: float = 15.0) -> None:
+    def __init__(self, restart_wait_s: float = 15.0, status_timeout_s: float = 5.0) -> None:
         self._restart_wait_s = restart_wait_s
+        self._status_timeout_s = status_timeout_s
         self._client: Client | None = None
         self._connected = anyio.Event()
         self._n_calls = self._n_failed = self._n_in_flight = 0
@@ -104,6 +105,11 @@ class Gateway:
                 yield
             finally:
                 self._disconnect(client)
+
+    def disconnect(self) -> None:
+        """Let further calls wait for the next connection: to be called at the first sign that this one is over."""
+        if self._client is not None:
+            self._disconnect(self._client)
 
     def _disconnect(self, client: Client) -> None:
         """Let further calls wait for the next connection; a second time does nothing, as they wait already."""
@@ -195,8 +201,32 @@ class Gateway:
         return await self._call(ToolName.RETRIEVE, asdict(request), RetrieveResult)
 
     async def status(self) -> ServerStatus:
-        """Ask what works at this moment."""
-        return await self._call(ToolName.STATUS, {}, ServerStatus)
+        """Ask what works at this moment.
+
+        Raises:
+            BackendUnavailableError: also when the server is up, but does not answer in time.
+        """
+        with anyio.move_on_after(self._status_timeout_s):
+            return await self._call(ToolName.STATUS, {}, ServerStatus)
+        self._n_failed += 1
+        msg = f"the MCP server did not answer within {self._status_timeout_s:g} s: it is stuck, or busy; retry later"
+        raise BackendUnavailableError(msg)
+
+    async def ping(self) -> None:
+        """Return once the server's event loop has answered; nothing that works in a thread there can delay that.
+
+        Raises:
+            BackendUnavailableError: when there is no server, or it stops meanwhile.
+        """
+        client = await self._wait_for_client()
+        try:
+            await client.list_prompts(cache_mode="bypass")
+        except LOST as error:
+            if _is_answer(error):
+                return
+            self._disconnect(client)
+            msg = "the MCP server did not answer a ping"
+            raise BackendUnavailableError(msg) from error
 
     async def diagnose(self) -> Diagnosis:
         """Ask for a full check of the installation."""
@@ -215,7 +245,7 @@ class Gateway:
         self._n_in_flight += 1
         try:
             _check_depth(arguments)
-            result = await self._call_tool(await self._wait_for_client(), tool, arguments, on_steps)
+            result = await self._ask(tool, arguments, on_steps)
             return _rebuild(result_type, _structured(tool, result))
         except Exception:
             self._n_failed += 1
@@ -232,77 +262,44 @@ class Gateway:
             raise BackendUnavailableError(msg)
         return self._client
 
-    async def _call_tool(
+    async def _ask(self, tool: ToolName, arguments: dict[str, Any], on_steps: OnSteps | None) -> CallToolResult:
+        """Call *tool*; where doing it twice does no harm, once more on the next connection when this one is lost."""
+        try:
+            return await self._ask_once(await self._wait_for_client(), tool, arguments, on_steps)
+        except _ConnectionLostError:
+            if tool not in REPEATABLE:
+                raise
+        return await self._ask_once(await self._wait_for_client(), tool, arguments, on_steps)
+
+    async def _ask_once(
         self, client: Client, tool: ToolName, arguments: dict[str, Any], on_steps: OnSteps | None
     ) -> CallToolResult:
-        meta: Any = {REQUEST_ID_META: request_id.get()}
         try:
-            if on_steps is None:
-                return await client.call_tool(tool, arguments, meta=meta)
-            inbox = _Inbox(on_steps)
-            return await inbox.run(lambda: client.call_tool(tool, arguments, progress_callback=inbox.put, meta=meta))
-        except (MCPError, anyio.ClosedResourceError, anyio.BrokenResourceError) as error:
-            if isinstance(error, MCPError) and error.code != CONNECTION_CLOSED:
+            return await _call_tool(client, tool, arguments, on_steps)
+        except LOST as error:
+            if _is_answer(error):
                 raise
             self._disconnect(client)  # the supervisor sees the end of the process a moment later
             msg = f"the MCP server stopped during this {tool} call and is restarting; retry"
-            raise BackendUnavailableError(msg) from error
+            raise _ConnectionLostError(msg) from error
 
 
-class _Inbox:
-    """Keeps progress in order, and hands whatever has arrived to an awaitable consumer while the call runs.
+class _ConnectionLostError(BackendUnavailableError):
+    """Raised when a connection ends before the answer that was awaited on it."""
 
-    The SDK spawns each progress callback as a task; they keep their order only because `put` never awaits.
-    """
 
-    def __init__(self, consume: OnSteps) -> None:
-        self._consume = consume
-        self._steps: list[ProgressStep] = []
-        self._arrived = anyio.Event()
-        self._is_over = False
+def _is_answer(error: Exception) -> bool:
+    return isinstance(error, MCPError) and error.code != CONNECTION_CLOSED
 
-    async def put(self, progress: float, total: float | None, message: str | None) -> None:
-        self._steps.append(ProgressStep(progress, total, message or ""))
-        self._arrived.set()
 
-    async def run(self, call: Callable[[], Awaitable[CallToolResult]]) -> CallToolResult:
-        """Run *call* beside the consumer; whichever fails first ends both, and its own exception is raised."""
-        outcome: list[CallToolResult] = []
-        failures: list[Exception] = []
-
-        async def run_call() -> None:
-            try:
-                outcome.append(await call())
-            except Exception as error:  # noqa: BLE001 - raised again below, outside the group that would wrap it
-                failures.append(error)
-            finally:
-                self._is_over = True
-                self._arrived.set()
-
-        async with anyio.create_task_group() as group:
-            group.start_soon(run_call)
-            try:
-                await self._drain()
-            except Exception as error:  # noqa: BLE001 - as above
-                failures.append(error)
-                group.cancel_scope.cancel()
-        if failures:
-            raise failures[0]
-        if (
-            not outcome
-        ):  # cancelled in the turn of the loop in which progress woke us: it is delivered at the next await
-            await anyio.lowlevel.checkpoint()
-        return outcome[0]
-
-    async def _drain(self) -> None:
-        while True:
-            await self._arrived.wait()
-            self._arrived = anyio.Event()
-            while self._steps:
-                arrived, self._steps = self._steps, []
-                await self._consume(arrived)
-            if self._is_over and not self._steps:
-                return
+async def _call_tool(
+    client: Client, tool: ToolName, arguments: dict[str, Any], on_steps: OnSteps | None
+) -> CallToolResult:
+    meta: Any = {REQUEST_ID_META: request_id.get()}
+    if on_steps is None:
+        return await client.call_tool(tool, arguments, meta=meta)
+    inbox = Inbox(on_steps)
+    return await inbox.run(lambda: client.call_tool(tool, arguments, progress_callback=inbox.put, meta=meta))
 
 
 def _deltas(message: str) -> tuple[Delta, ...]:

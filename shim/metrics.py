@@ -43,17 +43,23 @@ class Metrics:
     async def render(self) -> bytes:
         """Return everything in the exposition format; the child's part is left out while it is down."""
         statistics = self._gateway.statistics()
-        self._set("cinque_mcp_server_up", "Whether the MCP server is connected", statistics.is_connected)
+        self._set("cinque_mcp_server_up", "Whether the MCP server answers", value=False)
         self._set("cinque_gateway_calls", "Tool calls since the start", statistics.n_calls)
         self._set("cinque_gateway_failed_calls", "Tool calls that failed since the start", statistics.n_failed)
         self._set("cinque_gateway_calls_in_flight", "Tool calls under way", statistics.n_in_flight)
         if statistics.is_connected:
-            with anyio.move_on_after(SCRAPE_TIMEOUT_S):
-                try:
-                    self._set_server(await self._gateway.status())
-                except ApiError:
-                    self._set("cinque_mcp_server_up", "Whether the MCP server is connected", value=False)
+            self._set("cinque_mcp_server_up", "Whether the MCP server answers", await self._scrape_server())
         return generate_latest(self.registry)
+
+    async def _scrape_server(self) -> bool:
+        """Set the child's part; return whether it answered in time."""
+        with anyio.move_on_after(SCRAPE_TIMEOUT_S):
+            try:
+                self._set_server(await self._gateway.status())
+            except ApiError:
+                return False
+            return True
+        return False
 
     def _set_server(self, status: ServerStatus) -> None:
         engine, sandbox = status.engine, status.sandbox

@@ -5,7 +5,7 @@ flight. It starts and stops nothing; the SDK's own stdio client would hide the p
 """
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -19,15 +19,15 @@ log = logging.getLogger(__name__)
 
 
 @asynccontextmanager
-async def pipes(process: Process) -> AsyncIterator[Any]:
-    """Yield the (read, write) streams of *process*, whose stdin and stdout are pipes."""
+async def pipes(process: Process, on_end: Callable[[], None] = lambda: None) -> AsyncIterator[Any]:
+    """Yield the (read, write) streams of *process*, whose stdin and stdout are pipes; call *on_end* once it is gone."""
     if process.stdin is None or process.stdout is None:
         msg = "the MCP server's stdin and stdout must be pipes"
         raise ValueError(msg)
     inbound, read = anyio.create_memory_object_stream[SessionMessage | Exception](0)
     write, outbound = anyio.create_memory_object_stream[SessionMessage](0)
     async with anyio.create_task_group() as group:
-        group.start_soon(_read_lines, process.stdout, inbound)
+        group.start_soon(_read_lines, process.stdout, inbound, on_end)
         group.start_soon(_write_lines, process.stdin, outbound, inbound)
         try:
             yield read, write
@@ -37,7 +37,7 @@ async def pipes(process: Process) -> AsyncIterator[Any]:
             group.cancel_scope.cancel()
 
 
-async def _read_lines(stdout: ByteReceiveStream, inbound: Any) -> None:
+async def _read_lines(stdout: ByteReceiveStream, inbound: Any, on_end: Callable[[], None]) -> None:
     pending: list[bytes] = []
     async with inbound:
         try:
@@ -50,6 +50,8 @@ async def _read_lines(stdout: ByteReceiveStream, inbound: Any) -> None:
                     pending.append(rest)
         except (anyio.ClosedResourceError, anyio.BrokenResourceError):
             return  # the child or the session is gone; closing `inbound` tells the other side
+        finally:
+            on_end()
 
 
 async def _write_lines(stdin: ByteSendStream, outbound: Any, inbound: Any) -> None:

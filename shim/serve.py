@@ -23,7 +23,7 @@ from shim.errors import NOT_FOUND, CommandError
 from shim.gateway import Gateway
 from shim.metrics import Metrics
 from shim.settings import ShimSettings
-from shim.supervisor import Supervisor
+from shim.supervisor import Pings, Supervisor
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,9 @@ async def serve(settings: ShimSettings, command: Sequence[str], *, task_status: 
         PortInUseError: when a port cannot be bound; nothing was started.
         CommandError: when `CINQUE_PORTS` names a door that does not exist.
     """
-    gateway = Gateway(settings.restart_wait_s)
+    gateway = Gateway(settings.restart_wait_s, settings.status_timeout_s)
     metrics = Metrics(gateway)
-    supervisor = Supervisor(gateway, command)
+    supervisor = Supervisor(gateway, command, Pings(settings.ping_interval_s, settings.ping_timeout_s))
     listeners = _bind(settings)
     services = {door.name: Services(gateway, settings, listeners[door.name].getsockname()[1]) for door in DOORS}
     apps = {door.name: build_door(door, services[door.name], metrics) for door in DOORS}

@@ -40,6 +40,15 @@ class ShimSettings(BaseSettings):
     restart_wait_s: float = Field(
         default=15.0, ge=0, description="How long a call waits for the MCP server while it restarts (seconds)"
     )
+    status_timeout_s: float = Field(
+        default=5.0, gt=0, description="How long a health check waits for the MCP server's answer (seconds)"
+    )
+    ping_interval_s: float = Field(
+        default=5.0, gt=0, description="How often the MCP server is asked whether it still answers (seconds)"
+    )
+    ping_timeout_s: float = Field(
+        default=60.0, gt=0, description="Silence after which the MCP server is killed and started again (seconds)"
+    )
     retry_after_s: int = Field(default=1, ge=1, description="Retry-After of a 429 or 503 (seconds)")
     log_level: str = Field(default="INFO", pattern="^(?i:debug|info|warning|error)$", description="Log level (name)")
 

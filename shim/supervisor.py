@@ -1,8 +1,8 @@
 """The MCP server as a child process: start, watch, restart with back-off.
 
 The child's stdin is its leash: when the shim dies, even by kill -9, stdin ends and the child stops. When the child
-dies, calls in flight fail at once, and a new child is started after a delay that doubles until one stays up. It
-knows nothing of tools or doors.
+dies, calls in flight fail at once, and a new child is started after a delay that doubles until one stays up. One that
+lives but answers no ping is killed, and so restarted too. It knows nothing of tools or doors.
 """
 
 import logging
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import anyio
 from anyio.abc import Process, TaskStatus
 
+from shim.errors import BackendUnavailableError
 from shim.gateway import Gateway
 from shim.pipes import pipes
 
@@ -33,6 +34,14 @@ class ChildSettingsError(Exception):
 
 
 @dataclass(frozen=True)
+class Pings:
+    """How a child that is stuck is found out."""
+
+    interval_s: float = 5.0  # between an answer and the next ping
+    timeout_s: float = 60.0  # its event loop is never busy for that long, whatever its threads do
+
+
+@dataclass(frozen=True)
 class SupervisorStatistics:
     """The child's life so far."""
 
@@ -44,8 +53,9 @@ class SupervisorStatistics:
 class Supervisor:
     """Keeps one MCP server running, and the gateway connected to it; lives as long as the shim."""
 
-    def __init__(self, gateway: Gateway, command: Sequence[str]) -> None:
+    def __init__(self, gateway: Gateway, command: Sequence[str], pings: Pings = Pings()) -> None:
         self._gateway = gateway
+        self._pings = pings
         self._command = tuple(command)
         self._process: Process | None = None
         self._n_starts = 0
@@ -83,13 +93,40 @@ class Supervisor:
             self._process, self._started_s = process, time.monotonic()
             self._n_starts += 1
             try:
-                async with self._gateway.connected(pipes(process)):
+                async with self._gateway.connected(pipes(process, self._gateway.disconnect)):
                     log.info("mcp server is up", extra={"pid": process.pid})
                     task_status.started()
-                    await process.wait()
+                    await self._watch(process)
             finally:
                 self._process = None
         return process.returncode
+
+    async def _watch(self, process: Process) -> None:
+        """Wait until *process* has ended; kill it when it does not answer."""
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._kill_when_silent, process)
+            await process.wait()
+            group.cancel_scope.cancel()
+
+    async def _kill_when_silent(self, process: Process) -> None:
+        is_answering = True
+        while is_answering:
+            await anyio.sleep(self._pings.interval_s)
+            is_answering = await self._is_answering()
+        log.error("the MCP server does not answer; it is killed", extra={"pid": process.pid})
+        process.kill()
+
+    async def _is_answering(self) -> bool:
+        """Ping until an answer comes, or the time for it is over."""
+        with anyio.move_on_after(self._pings.timeout_s):
+            while True:
+                try:
+                    await self._gateway.ping()
+                except BackendUnavailableError:  # the connection is lost; the process should end any moment
+                    await anyio.sleep(self._pings.interval_s)
+                else:
+                    return True
+        return False
 
 
 def restart_delay_s(last_s: float, uptime_s: float) -> float:

@@ -9,7 +9,8 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColu
 from rich.table import Table
 
 from shim.commands.running import run_async
-from shim.gateway import Gateway, ProgressStep
+from shim.gateway import Gateway
+from shim.progress import ProgressStep
 from shim.supervisor import one_session
 
 Action = Callable[[Gateway, Console, argparse.Namespace], Awaitable[None]]

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
+import anyio.to_thread
 import pytest
 from mcp import Client
 from mcp.client._memory import InMemoryTransport
@@ -30,8 +32,9 @@ from mcp_server.contract import (
 from mcp_server.errors import ContextLengthError, QueueFullError
 from mcp_server.telemetry import JsonLines, request_id
 from sandbox.errors import SandboxBusyError
-from shim.errors import ApiError, BackendUnavailableError
-from shim.gateway import Gateway, ProgressStep
+from shim.errors import ApiError
+from shim.gateway import Gateway
+from shim.progress import ProgressStep
 from tests.fakes import Reply, ScriptedEngine
 from tests.stack import PASSED, ScriptedSandbox, scripted_capabilities
 
@@ -276,64 +279,3 @@ async def test_a_cancelled_call_stops_the_generation(framing: str, tmp_path: Pat
             group.cancel_scope.cancel()
         await engine.wait_until_running(0)
         assert gateway.statistics().n_in_flight == 0
-
-
-async def test_a_call_while_disconnected_waits_for_the_connection(tmp_path: Path) -> None:
-    gateway = Gateway(restart_wait_s=60)
-    capabilities = scripted_capabilities(tmp_path)
-    answers: list[str] = []
-
-    async def call() -> None:
-        answers.append((await gateway.generate(HELLO)).model)
-
-    with anyio.fail_after(5):
-        async with anyio.create_task_group() as group:
-            group.start_soon(call)
-            await anyio.wait_all_tasks_blocked()
-            assert answers == []
-            async with gateway.connected(build_server(capabilities)):
-                while gateway.statistics().n_in_flight:
-                    await anyio.lowlevel.checkpoint()
-    capabilities.retrieval.close()
-    assert answers == ["scripted"]
-
-
-async def test_a_call_that_no_connection_comes_for_is_unavailable() -> None:
-    gateway = Gateway(restart_wait_s=0)
-    with pytest.raises(BackendUnavailableError) as caught:
-        await gateway.list_models()
-    assert caught.value.is_retryable
-    assert not gateway.statistics().is_connected
-
-
-@pytest.mark.parametrize("on_deltas", [None, ignore], ids=["whole", "streamed"])
-async def test_a_connection_lost_during_a_call_is_unavailable(on_deltas: Any, tmp_path: Path) -> None:
-    engine = ScriptedEngine([Reply(("a", "b"), gate=anyio.Event(), gate_at=1)])
-    failures: list[ApiError] = []
-    gateway = Gateway(restart_wait_s=0)
-
-    async def call() -> None:
-        try:
-            await gateway.generate(HELLO, on_deltas)
-        except ApiError as error:
-            failures.append(error)
-
-    capabilities = scripted_capabilities(tmp_path, engine=engine)
-    with anyio.fail_after(5):
-        async with anyio.create_task_group() as group:  # noqa: SIM117 - the connection ends first, then the call
-            async with gateway.connected(InMemoryTransport(build_server(capabilities))):
-                group.start_soon(call)
-                await engine.wait_until_running(1)
-    capabilities.retrieval.close()
-    assert [type(failure) for failure in failures] == [BackendUnavailableError]
-    assert not gateway.statistics().is_connected
-
-
-async def test_a_gateway_connects_again(tmp_path: Path) -> None:
-    gateway = Gateway(restart_wait_s=0)
-    capabilities = scripted_capabilities(tmp_path)
-    for _ in range(2):
-        async with gateway.connected(build_server(capabilities)):
-            assert (await gateway.generate(HELLO)).model == "scripted"
-    capabilities.retrieval.close()
-    assert gateway.statistics().n_calls == 2

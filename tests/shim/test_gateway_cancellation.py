@@ -4,7 +4,7 @@ import anyio
 import pytest
 from mcp_types import CallToolResult
 
-from shim.gateway import ProgressStep, _Inbox  # the race cannot be hit on purpose from outside
+from shim.progress import Inbox, ProgressStep  # the race cannot be hit on purpose from outside
 
 
 async def endless_call() -> CallToolResult:
@@ -18,7 +18,7 @@ async def test_a_call_cancelled_as_progress_arrives_is_cancelled() -> None:
     async def consume(steps: list[ProgressStep]) -> None:
         consumed.extend(steps)
 
-    inbox = _Inbox(consume)
+    inbox = Inbox(consume)
     with anyio.fail_after(5):
         async with anyio.create_task_group() as group:
             group.start_soon(inbox.run, endless_call)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from mcp_server.contract import Delta, GenerationRequest, Message, SamplingParams
@@ -14,7 +15,7 @@ from shim import supervisor
 from shim.errors import ApiError, BackendUnavailableError
 from shim.gateway import MAX_DEPTH, Gateway
 from shim.pipes import pipes
-from shim.supervisor import ChildSettingsError, Supervisor, child_process, restart_delay_s
+from shim.supervisor import ChildSettingsError, Pings, Supervisor, child_process, restart_delay_s
 
 ROOT = Path(__file__).parents[2]
 PYTHON = (sys.executable, "-S", "-c")
@@ -78,6 +79,43 @@ def nested(depth: int) -> GenerationRequest:
     for _ in range(depth - 1):
         schema = {"properties": schema}
     return GenerationRequest(HI.messages, sampling=SamplingParams(json_schema=schema))
+
+
+async def test_a_server_that_does_not_answer_is_killed_and_started_again() -> None:
+    child = Supervisor(Gateway(restart_wait_s=0), WAITS, Pings(interval_s=0.01, timeout_s=0.05))
+    with anyio.fail_after(15):
+        async with anyio.create_task_group() as group:
+            await group.start(child.run)
+            first = child.statistics().pid
+            assert first is not None
+            while child.statistics().n_starts < 2:
+                await anyio.lowlevel.checkpoint()
+            assert not is_alive(first)
+            group.cancel_scope.cancel()
+
+
+async def test_a_server_that_answers_is_left_alone(scripted_server: tuple[str, ...]) -> None:
+    gateway = Gateway()
+    child = Supervisor(gateway, scripted_server, Pings(interval_s=0.001, timeout_s=15))
+    with anyio.fail_after(15):
+        async with anyio.create_task_group() as group:
+            await group.start(child.run)
+            for _ in range(20):
+                await gateway.status()
+            assert child.statistics().n_starts == 1
+            group.cancel_scope.cancel()
+
+
+async def test_a_call_right_after_a_kill_waits_for_the_next_server(scripted_server: tuple[str, ...]) -> None:
+    gateway = Gateway()
+    child = Supervisor(gateway, scripted_server)
+    with anyio.fail_after(15):
+        async with anyio.create_task_group() as group:
+            await group.start(child.run)
+            first = (await gateway.status()).pid
+            os.kill(first, signal.SIGKILL)
+            assert (await gateway.status()).pid != first
+            group.cancel_scope.cancel()
 
 
 def test_the_delay_before_a_restart_doubles_until_a_child_stays_up() -> None:

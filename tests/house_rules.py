@@ -1,0 +1,122 @@
+"""The house rules as tables: who may import whom, what, and where; read by `test_architecture.py`, and by people."""
+
+OWN = "OWN"  # the importer's own package: the part of its name that the pattern before `.**` matched
+SEAM = ("mcp_server.contract", "mcp_server.telemetry")
+DOOR = (
+    *(OWN, "shim.gateway", "shim.errors", "shim.access", "shim.streaming", "shim.dialects.**", "shim.doors.door"),
+    *SEAM,
+)
+DOMAIN = (OWN, "shim.storage", "shim.errors", *SEAM)
+
+# Who may import whom. `x.**` is x and all below it, `*` is one name. The first line that matches a module decides.
+RULES: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
+    # nouns know nouns only
+    (("**.types",), ("**.types",)),
+    # leaves
+    (("sandbox.**", "rag.**"), (OWN,)),
+    # cores of the MCP server
+    (
+        ("mcp_server.engine.**", "mcp_server.lens.**", "mcp_server.workspace.**", "mcp_server.routing.**"),
+        (OWN, "mcp_server.errors"),
+    ),
+    (("mcp_server.pipeline.**", "mcp_server.agent.**"), (OWN, "**.types", "mcp_server.errors")),
+    # the seam, and what stands beside it
+    (("mcp_server.contract", "mcp_server.ports"), ("**.types",)),
+    (("mcp_server", "mcp_server.errors", "mcp_server.telemetry", "mcp_server.listening"), ()),
+    (("mcp_server.standard_streams",), ()),
+    (("mcp_server.settings",), ("sandbox.settings", "rag.settings", "mcp_server.*.settings")),
+    (("mcp_server.durable",), ("**.types", "mcp_server.errors")),
+    (("mcp_server.tools.**",), (OWN, "mcp_server.capabilities", "mcp_server.errors", *SEAM)),
+    # composition root 1: the MCP server process
+    (
+        (
+            "mcp_server.__main__",
+            "mcp_server.app",
+            "mcp_server.capabilities",
+            "mcp_server.deferral",
+            "mcp_server.doctor",
+            "mcp_server.join",
+            "mcp_server.serve",
+            "mcp_server.stdio",
+            "mcp_server.transports",
+        ),
+        ("mcp_server.**", "rag.**", "sandbox.**"),
+    ),
+    # doors: never another door; some have a domain
+    (("shim.doors.door",), ("shim.gateway", "shim.errors", "shim.settings", "shim.auth", *SEAM)),
+    (("shim.doors",), ("shim.doors.**",)),
+    (("shim.doors.atlas.*.**",), (*DOOR, "shim.doors.atlas.envelope")),  # five doors of one API share an envelope
+    (("shim.doors.atlas",), ()),
+    (("shim.doors.atmosphere.**",), (*DOOR, "shim.mesh.**")),
+    (("shim.doors.atom.**",), (*DOOR, "shim.tenancy.**")),
+    (("shim.doors.atoll.**",), (*DOOR, "shim.deployment.**")),
+    (("shim.doors.*.**", "shim.console.**"), DOOR),
+    (("shim.mesh.**", "shim.tenancy.**", "shim.deployment.**"), DOMAIN),
+    (("shim.dialects.**",), (OWN, "shim.errors", *SEAM)),
+    # composition root 2: the shim process
+    (
+        ("shim.__main__", "shim.cli", "shim.serve", "shim.commands.**"),
+        ("shim.**", "mcp_server.listening", *SEAM),
+    ),
+    # the machinery that every door stands on
+    (("shim", "shim.*"), ("shim.*", "shim.dialects.**", "shim.doors.door", *SEAM)),
+)
+
+# Heavy or replaceable libraries, each with the only files that may import it.
+MCP = ("mcp_server/app.py", "mcp_server/tools/*.py", "shim/gateway.py", "shim/pipes.py")
+LIBRARIES: dict[str, tuple[str, ...]] = {
+    "llama_cpp": ("mcp_server/engine/llama.py",),
+    "faiss": ("rag/dense.py",),
+    "sentence_transformers": ("rag/embedding.py",),
+    "transformers": ("rag/embedding.py",),  # to set its verbosity
+    "torch": ("rag/embedding.py",),  # to set its number of threads; nothing computes with it here
+    "huggingface_hub": ("rag/weights.py", "mcp_server/engine/pull.py"),  # one download each: weights, models
+    "zenoh": ("shim/mesh/*.py",),
+    "dbos": ("mcp_server/durable.py",),
+    "mcp": (*MCP, "mcp_server/stdio.py", "mcp_server/transports.py"),
+    "mcp_types": (*MCP, "shim/progress.py"),
+}
+
+# What a package is imported as where that is not its name, and what arrives only with another package.
+DISTRIBUTIONS: dict[str, str] = {
+    "_pytest": "pytest",
+    "faiss": "faiss-cpu",
+    "httpx2": "huggingface-hub",
+    "llama_cpp": "llama-cpp-python",
+    "mcp_types": "mcp",
+    "torch": "sentence-transformers",
+    "transformers": "sentence-transformers",
+    "typing_extensions": "pydantic",
+}
+
+# What may be imported inside a function, by which file, and why. Nothing else may: it would hide a cycle.
+LAZY: dict[tuple[str, str], str] = {
+    ("mcp_server/__main__.py", "mcp_server.serve"): "joining a running engine must not wait for the MCP SDK (0.5 s)",
+    ("mcp_server/engine/async_engine.py", "mcp_server.engine.engine_host"): "loads llama.cpp, in the worker's thread",
+    ("mcp_server/engine/pull.py", "httpx2"): "comes with huggingface_hub",
+    ("mcp_server/engine/pull.py", "huggingface_hub"): "0.4 s; most starts download nothing",
+    ("rag/dense.py", "faiss"): "0.15 s; lexical retrieval needs no vectors",
+    ("rag/embedding.py", "sentence_transformers"): "3.8 s; nothing may wait for it before the first embedding",
+    ("rag/embedding.py", "torch"): "as sentence_transformers",
+    ("rag/embedding.py", "transformers"): "as sentence_transformers",
+    ("rag/ignore.py", "pathspec"): "0.02 s of the handshake; most starts index nothing",
+    ("rag/index.py", "rag.parts"): "loads NumPy, 0.1 s of the handshake",
+    ("rag/searching.py", "pathspec"): "as in rag/ignore.py",
+    ("rag/weights.py", "huggingface_hub"): "0.4 s; weights on disk need no hub",
+    ("sandbox/inside/linter.py", "pylint"): "only the zygote that rates code pays for it",
+    ("sandbox/inside/under_pytest.py", "_pytest"): "as pytest",
+    ("sandbox/inside/under_pytest.py", "pytest"): "only tests that need it pay for it",
+}
+
+# Where any exception is caught and not raised again at the end of its handler, and what becomes of it.
+BOUNDARIES: dict[str, str] = {
+    "mcp_server/app.py": "tool guard: logged, then a structured tool error",
+    "mcp_server/engine/engine_host.py": "start of one job: logged, then the error of its request alone",
+    "mcp_server/stdio.py": "one joined session among others: logged, then that session ends",
+    "mcp_server/engine/worker.py": "worker thread: logged, then the error of every request it served",
+    "shim/app.py": "door: logged, then the door's own 500",
+    "shim/streaming.py": "door, after the first byte: logged, then an error frame of the dialect",
+    "shim/commands/running.py": "command line: a person's mistake is told in one line, a defect is raised again",
+    "shim/progress.py": "carried out of a task group that would wrap it, then raised again",
+    "sandbox/inside/*.py": "beside the untrusted program: whatever it raises is its result and not our failure",
+}
