@@ -8,12 +8,11 @@ traceback and told to the caller without details.
 import inspect
 import logging
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.mcpserver.tools import Tool
-from mcp.server.mcpserver.utilities.func_metadata import ArgModelBase
 from mcp_types import CallToolResult, InputRequiredResult, TextContent
 from pydantic import ValidationError, create_model
 
@@ -89,9 +88,8 @@ def _forbid_unknown(tool: Tool) -> None:
     The SDK has no option for it; pydantic hands the configuration of the model of arguments on to plain dataclasses.
     """
     known = tool.fn_metadata.arg_model
-    strict = create_model(known.__name__, __base__=known, __cls_kwargs__={"extra": "forbid"})
-    tool.fn_metadata.arg_model = cast("type[ArgModelBase]", strict)
-    tool.parameters = strict.model_json_schema(by_alias=True)
+    tool.fn_metadata.arg_model = create_model(known.__name__, __base__=known, __cls_kwargs__={"extra": "forbid"})
+    tool.parameters = tool.fn_metadata.arg_model.model_json_schema(by_alias=True)
 
 
 def _request_id(context: Context[Any, Any] | None) -> str:
