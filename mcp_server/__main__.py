@@ -1,7 +1,9 @@
 """`python -m mcp_server --transport stdio|sse|http`: the MCP server as a process.
 
-A stdio server joins the engine that already runs for this CINQUE_HOME, when there is one; `--own` starts its own.
-Several `--transport` options serve several transports with one engine. stdout carries JSON-RPC only.
+A stdio server joins the engine that already runs for this CINQUE_HOME, whichever transports that one serves; the
+first one starts it, and its end is the end of those that joined. `--own` joins nobody; `--private` is joined by nobody,
+for a server that lives only as long as one command. Several `--transport` options serve several transports with one
+engine. stdout carries JSON-RPC only.
 """
 
 import argparse
@@ -23,7 +25,7 @@ def main() -> None:
     with deferred_validators():
         from mcp_server import serve  # noqa: PLC0415
 
-    raise SystemExit(serve.run(options.transport))
+    raise SystemExit(serve.run(options.transport, is_joinable=not options.private))
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -36,6 +38,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         help="stdio (default), or http / sse: both serve /mcp and /sse on one port; may be repeated",
     )
     parser.add_argument("--own", action="store_true", help="never join a running engine")
+    parser.add_argument("--private", action="store_true", help="let no other server join this one")
     options = parser.parse_args(arguments)
     options.transport = options.transport or ["stdio"]
     return options

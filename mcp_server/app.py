@@ -8,12 +8,14 @@ traceback and told to the caller without details.
 import inspect
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
+from mcp.server.mcpserver.tools import Tool
+from mcp.server.mcpserver.utilities.func_metadata import ArgModelBase
 from mcp_types import CallToolResult, InputRequiredResult, TextContent
-from pydantic import ValidationError
+from pydantic import ValidationError, create_model
 
 from mcp_server.capabilities import Capabilities
 from mcp_server.contract import ErrorCode, ToolName
@@ -31,6 +33,8 @@ TOOLSETS: tuple[Callable[[MCPServer, Capabilities], None], ...] = (
     maintenance.register,
 )
 
+UNKNOWN_ARGUMENT = {"extra_forbidden", "unexpected_keyword_argument"}  # pydantic's words, for models and dataclasses
+
 INSTRUCTIONS = """\
 Cinque runs one local language model and proves code before anyone relies on it.
 Typical work: `retrieve` the code that matters, `generate` a change, `execute` it with tests, repeat until it passes.
@@ -43,9 +47,14 @@ class GuardedServer(MCPServer[Any]):
     def add_tool(  # type: ignore[override]  # every option is passed on as it came
         self, fn: Callable[..., Any], name: str | None = None, **options: Any
     ) -> None:
-        """Add a tool, its docstring without the indentation of its source: models pay for every space."""
+        """Add a tool that refuses arguments it does not name.
+
+        Its docstring loses the indentation of its source: models pay for every space.
+        """
         options["description"] = options.get("description") or inspect.getdoc(fn)
         super().add_tool(fn, name, **options)
+        if (tool := self._tool_manager.get_tool(name or fn.__name__)) is not None:
+            _forbid_unknown(tool)
 
     async def call_tool(
         self, name: str, arguments: dict[str, Any], context: Context[Any, Any] | None = None
@@ -74,6 +83,22 @@ def build_server(capabilities: Capabilities) -> MCPServer[Any]:
     return server
 
 
+def _forbid_unknown(tool: Tool) -> None:
+    """Refuse unknown arguments, in nested dataclasses too, and say so in the schema: a typo must not be a default.
+
+    The SDK has no option for it; pydantic hands the configuration of the model of arguments on to plain dataclasses.
+    """
+    known = tool.fn_metadata.arg_model
+<<<<<<< HEAD
+    strict = create_model(known.__name__, __base__=known, __cls_kwargs__={"extra": "forbid"})
+    tool.fn_metadata.arg_model = cast("type[ArgModelBase]", strict)
+    tool.parameters = strict.model_json_schema(by_alias=True)
+=======
+    tool.fn_metadata.arg_model = create_model(known.__name__, __base__=known, __cls_kwargs__={"extra": "forbid"})
+    tool.parameters = tool.fn_metadata.arg_model.model_json_schema(by_alias=True)
+>>>>>>> fix-engine
+
+
 def _request_id(context: Context[Any, Any] | None) -> str:
     """Return the door's request id when the caller sent one."""
     try:
@@ -90,6 +115,9 @@ def _error_result(name: str, error: ToolError) -> CallToolResult:
     if isinstance(cause, ValidationError):
         first = cause.errors(include_url=False)[0]
         param = ".".join(str(part) for part in first["loc"])
+        if first["type"] in UNKNOWN_ARGUMENT:
+            message = f"{name} has no parameter {param}; its input schema names those it has"
+            return _result(ErrorCode.INVALID_REQUEST, message, param)
         return _result(ErrorCode.INVALID_REQUEST, f"{param}: {first['msg']}", param)
     if isinstance(code, str) and code in set(ErrorCode):
         return _result(ErrorCode(code), str(cause), getattr(cause, "param", None))

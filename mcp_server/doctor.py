@@ -81,6 +81,7 @@ class Doctor:
     def _model(self) -> Finding:
         try:
             model = self._catalog.resolve(None)
+            self._catalog.check(model)
         except CinqueError as error:
             return Finding("model", "missing", error.message, "no model can answer", "cinque models pull")
         if model.source == "embedded":

@@ -96,6 +96,10 @@ class Catalog(Protocol):
         """Find one by name; None means the default."""
         ...
 
+    def check(self, model: Model) -> None:
+        """Raise `ModelLoadError` where its files cannot be a whole model; cheap enough for every health check."""
+        ...
+
     def pull(
         self,
         repo_id: str,

@@ -1,22 +1,17 @@
-"""How the MCP server is reached: stdio, HTTP (`/mcp` and `/sse`), and a Unix socket for stdio servers that join.
+"""How the MCP server is reached over HTTP: streamable HTTP at `/mcp` and SSE at `/sse`, on one port.
 
-Every transport serves the same server object, so IDEs that attach over HTTP or join through the socket share one
-engine with the shim: there is never a second model in memory. Nothing but JSON-RPC is written to stdout.
+Every transport, those of `stdio.py` too, serves the same server object, so IDEs that attach share one engine with
+the shim: there is never a second model in memory.
 """
 
 import hmac
-import logging
 import os
 import socket
-from collections.abc import AsyncIterator
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import anyio
-from anyio.abc import ByteStream, SocketStream, TaskStatus
-from anyio.streams.buffered import BufferedByteReceiveStream
+from anyio.abc import TaskStatus
 from mcp.server.mcpserver import MCPServer
-from mcp.server.stdio import stdio_server
 from mcp.server.transport_security import TransportSecurityMiddleware, TransportSecuritySettings
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -26,15 +21,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mcp_server import listening
-from mcp_server.join import socket_path
 from mcp_server.settings import McpSettings
-
-log = logging.getLogger(__name__)
-
-
-async def serve_stdio(server: MCPServer[Any]) -> None:
-    """Serve stdin and stdout until stdin ends."""
-    await server.run_stdio_async()
 
 
 def bind_http(settings: McpSettings) -> tuple[socket.socket, str]:
@@ -85,61 +72,6 @@ def http_app(server: MCPServer[Any], settings: McpSettings) -> Starlette:
     return app
 
 
-async def serve_joiners(
-    server: MCPServer[Any], settings: McpSettings, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
-) -> None:
-    """Serve stdio servers that join through the Unix socket, each as a session of its own, until cancelled."""
-    path = socket_path(settings.home)
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path.unlink(missing_ok=True)  # a server that was killed leaves its socket behind
-    try:
-        opened = await anyio.create_unix_listener(path, mode=0o600)
-    except OSError as error:  # the path is longer than a socket's address may be, or the folder takes no sockets
-        log.warning("nobody can join this server: %s", error, extra={"path": str(path)})
-        task_status.started()
-        return
-    async with opened as listener:
-        owned = path.stat().st_ino
-        task_status.started()
-        try:
-            await listener.serve(lambda stream: _serve_joiner(server, stream))
-        finally:
-            _unlink_own(path, owned)
-
-
-async def _serve_joiner(server: MCPServer[Any], stream: SocketStream) -> None:
-    """Serve one joined client, framed as on stdio: one JSON-RPC message a line."""
-    async with stream:
-        lines = _SocketLines(stream)
-        # stdio_server asks of its two files only what _SocketLines has: async iteration, write and flush.
-        file = cast("Any", lines)
-        async with stdio_server(stdin=file, stdout=file) as (read_stream, write_stream):
-            lowlevel = server._lowlevel_server  # noqa: SLF001 - the SDK runs streams only through it
-            await lowlevel.run(read_stream, write_stream, lowlevel.create_initialization_options())
-
-
-class _SocketLines:
-    """A socket in the shape of a text file: lines in, text out."""
-
-    def __init__(self, stream: ByteStream) -> None:
-        self._stream = stream
-        self._buffered = BufferedByteReceiveStream(stream)
-
-    async def __aiter__(self) -> AsyncIterator[str]:
-        while True:
-            try:
-                line = await self._buffered.receive_until(b"\n", 1 << 30)
-            except (anyio.EndOfStream, anyio.IncompleteRead, anyio.BrokenResourceError):
-                return
-            yield line.decode("utf-8", errors="replace")
-
-    async def write(self, text: str) -> None:
-        await self._stream.send(text.encode())
-
-    async def flush(self) -> None:
-        """Nothing is buffered on the way out."""
-
-
 class _KnownHosts:
     """Refuses foreign Host and Origin headers before the SDK does, whose SSE app raises after such a refusal."""
 
@@ -171,9 +103,3 @@ class _BearerKey:
                 await refusal(scope, receive, send)
                 return
         await self._app(scope, receive, send)
-
-
-def _unlink_own(path: Path, inode: int) -> None:
-    """Remove our socket, unless a newer server has put its own there."""
-    if path.exists() and path.stat().st_ino == inode:
-        path.unlink()

@@ -12,8 +12,8 @@ from typing import Literal
 class Document:
     """One text file as given to the index."""
 
-    path: str
-    content: str
+    path: str = field(metadata={"description": "Path of the file in its project, with `/`"})
+    content: str = field(metadata={"description": "Whole text of the file"})
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,13 @@ from sandbox.jobs import Outcome
 from sandbox.types import Limits, ResultTrust, Verdict
 
 _SAME_KIND = {"ModuleNotFoundError": "ImportError"}  # documented classes of the API that cover a subclass
+_STATUSES = {
+    1: "some test failed",
+    2: "interrupted",
+    3: "an error inside it",
+    4: "misused",
+    5: "no tests were collected",
+}
 
 
 @dataclass(frozen=True)
@@ -123,20 +130,36 @@ def judge_tests(outcome: Outcome, limits: Limits, plan: TestPlan, trust: ResultT
     )
 
 
-def _incomplete(outcome: Outcome, reported: list[dict[str, Any]], plan: TestPlan) -> Judgement | None:
-    """Return why the reports are not those of a whole and honest run, if they are not."""
+def _not_loaded(outcome: Outcome) -> Judgement | None:
+    """Return why pytest found no tests to run, if the tests' module failed or skipped itself."""
     broken = outcome.find("collect_error")
     if broken is not None:
         return Judgement(Verdict.WRONG_ANSWER, "TestCollectionError", f"the tests do not load: {broken['message']}")
+    skip = outcome.find("collect_skip")
+    if skip is not None:
+        text = f"the tests skipped themselves while they were loaded, so nothing was checked: {skip['message']}"
+        return Judgement(Verdict.WRONG_ANSWER, "NoTestsRun", text)
+    return None
+
+
+def _incomplete(outcome: Outcome, reported: list[dict[str, Any]], plan: TestPlan) -> Judgement | None:
+    """Return why the reports are not those of a whole and honest run, if they are not."""
+    not_loaded = _not_loaded(outcome)
+    if not_loaded is not None:
+        return not_loaded
     if outcome.find("end") is None:
         text = f"the program ended (status {outcome.exit_code}) before its tests did: "
         return Judgement(
             Verdict.RUNTIME_ERROR, "TestsIncomplete", text + f"{len(reported)} of {len(plan.tests)} were reported"
         )
+    failed = any(record["outcome"] == "failed" for record in reported)
+    by_pytest = outcome.find("pytest_end")
+    if by_pytest is not None and by_pytest["status"] != 0 and not failed:
+        text = f"pytest ended with status {by_pytest['status']} though no test was reported as failed"
+        return Judgement(Verdict.WRONG_ANSWER, "TestRunFailed", f"{text}: {_STATUSES.get(by_pytest['status'], '?')}")
     problem = _mismatch(outcome, [str(record["id"]) for record in reported], plan)
     if problem is not None:
         return Judgement(Verdict.WRONG_ANSWER, "TestsTampered", problem)
-    failed = any(record["outcome"] == "failed" for record in reported)
     if outcome.exit_code != 0 and not failed:
         text = f"every test was reported but the run exited with status {outcome.exit_code}"
         return Judgement(Verdict.WRONG_ANSWER, "TestsTampered", text)
@@ -158,12 +181,18 @@ def _mismatch(outcome: Outcome, reported: list[str], plan: TestPlan) -> str | No
     return None
 
 
+def _is_tests_own_skip(record: dict[str, Any], plan: TestPlan) -> bool:
+    """Tell whether a test was skipped by itself, or by a mark that its source has."""
+    by_mark = record.get("by") == "mark" and str(record["id"]).partition("[")[0] in plan.may_skip
+    return record["outcome"] == "skipped" and (record.get("by") == "tests" or by_mark)
+
+
 def _first_failure(reported: list[dict[str, Any]], plan: TestPlan) -> Judgement | None:
     for record in reported:
         name = str(record["id"])
         if record["outcome"] == "passed":
             continue
-        if record["outcome"] == "skipped" and name.partition("[")[0] in plan.may_skip:
+        if _is_tests_own_skip(record, plan):
             continue
         kind = str(record["type"])
         message = f"{name}: {record['message']}" if record["message"] else f"{name}: {kind}"

@@ -128,8 +128,11 @@ def serving_command() -> tuple[str, ...]:
 
 
 def joining_command() -> tuple[str, ...]:
-    """Return the command of a server for one client: it joins the running engine, or else has its own."""
-    return (sys.executable, "-m", "mcp_server", "--transport", "stdio")
+    """Return the command of a server for one command: it joins the running engine, or else has its own.
+
+    An IDE that joined that one would lose its engine a moment later, when the command ends.
+    """
+    return (sys.executable, "-m", "mcp_server", "--private", "--transport", "stdio")
 
 
 @asynccontextmanager

@@ -24,7 +24,8 @@ from mcp_server.engine.types import (
     FinishReason,
     GenerationRequest,
     GenerationResult,
-    Model,
+    LoadedModel,
+    LoadFailure,
     SamplingParams,
     Timings,
     TokenizeResult,
@@ -37,6 +38,7 @@ from mcp_server.errors import InvalidRequestError, ModelNotFoundError
 SCRIPTED_MODEL = "scripted"
 SCRIPTED_CONTEXT_TOKENS = 1024
 EMBEDDING_DIMENSIONS = 8
+MAX_TOKENIZE_BYTES = 1 << 20
 ALTERNATIVE_LOGPROB = -3.0  # of every unchosen token of a scripted position
 
 _WORD = re.compile(r"\s*\S+|\s+")
@@ -62,7 +64,11 @@ class ScriptedEngine:
     """
 
     def __init__(
-        self, replies: Sequence[Reply | str | Sequence[str] | Exception] = ("OK",), *, models: Sequence[str] = ()
+        self,
+        replies: Sequence[Reply | str | Sequence[str] | Exception] = ("OK",),
+        *,
+        models: Sequence[str] = (),
+        load_failure: LoadFailure | None = None,
     ) -> None:
         self.requests: list[GenerationRequest] = []
         self.embedding_requests: list[EmbeddingRequest] = []
@@ -70,7 +76,9 @@ class ScriptedEngine:
         self.is_closed = False
         self._replies = [_as_reply(reply) for reply in replies]
         self._models = {SCRIPTED_MODEL, *models}
-        self._statistics = EngineStatistics(loaded_models=(SCRIPTED_MODEL,))
+        self._statistics = EngineStatistics(
+            loaded_models=(LoadedModel(SCRIPTED_MODEL, SCRIPTED_CONTEXT_TOKENS),), load_failure=load_failure
+        )
         self._n_played = 0
         self._changed = anyio.Event()
 
@@ -110,39 +118,20 @@ class ScriptedEngine:
 
     async def tokenize(self, text: str, model: str | None = None) -> TokenizeResult:
         """Give one stable id to each word."""
+        if len(text.encode()) > MAX_TOKENIZE_BYTES:
+            msg = f"The text has more than {MAX_TOKENIZE_BYTES} bytes. Split it."
+            raise InvalidRequestError(msg, param="text")
         self.tokenized.append(text)
         name = self._resolve(model)
         await anyio.lowlevel.checkpoint()
         tokens = tuple(_token_id(word) for word in _split(text))
         return TokenizeResult(name, tokens, len(tokens))
 
-    async def preload(self, model: str | None = None) -> Model:
+    async def preload(self, model: str | None = None) -> LoadedModel:
         """Describe the model, as if it had been loaded."""
         name = self._resolve(model)
         await anyio.lowlevel.checkpoint()
-        return replace(self.models()[0], model_id=name)
-
-    def models(self) -> tuple[Model, ...]:
-        """List the scripted models, the default first."""
-        names = (SCRIPTED_MODEL, *sorted(self._models - {SCRIPTED_MODEL}))
-        return tuple(
-            Model(
-                model_id=name,
-                path=f"{name}.gguf",
-                source="embedded" if name == SCRIPTED_MODEL else "local",
-                size_bytes=1,
-                created_at=0,
-                is_default=name == SCRIPTED_MODEL,
-                is_loaded=name == SCRIPTED_MODEL,
-                context_tokens=SCRIPTED_CONTEXT_TOKENS if name == SCRIPTED_MODEL else None,
-            )
-            for name in names
-        )
-
-    @property
-    def loaded_context_tokens(self) -> int:
-        """The context of the scripted model."""
-        return SCRIPTED_CONTEXT_TOKENS
+        return LoadedModel(name, SCRIPTED_CONTEXT_TOKENS)
 
     def statistics(self) -> EngineStatistics:
         """Count what was played."""

@@ -15,6 +15,8 @@ from mcp_server.deferral import deferred_validators
 
 with deferred_validators():
     from mcp_server.app import build_server
+    from mcp_server.standard_streams import claimed
+    from mcp_server.stdio import serve_stdio
     from mcp_server.telemetry import configure_logging
     from tests.fakes import Reply, ScriptedEngine
     from tests.stack import PASSED, ScriptedSandbox, scripted_capabilities
@@ -27,7 +29,8 @@ async def main() -> None:
     engine = ScriptedEngine([reply])
     capabilities = scripted_capabilities(Path(os.environ["CINQUE_HOME"]), engine=engine, sandbox=sandbox)
     try:
-        await build_server(capabilities).run_stdio_async()
+        with claimed() as standard_streams:
+            await serve_stdio(build_server(capabilities), standard_streams)
     finally:
         capabilities.retrieval.close()
 

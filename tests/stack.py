@@ -130,6 +130,9 @@ class ScriptedCatalog:
         msg = f"there is no model {name!r} here"
         raise ModelNotFoundError(msg, param="model")
 
+    def check(self, model: Model) -> None:
+        """Every scripted model is sound."""
+
     def pull(
         self,
         repo_id: str,

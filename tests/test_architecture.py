@@ -43,6 +43,7 @@ RULES: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     # the seam, and what stands beside it
     (("mcp_server.contract", "mcp_server.ports"), ("**.types",)),
     (("mcp_server", "mcp_server.errors", "mcp_server.telemetry", "mcp_server.listening"), ()),
+    (("mcp_server.standard_streams",), ()),
     (("mcp_server.settings",), ("sandbox.settings", "rag.settings", "mcp_server.*.settings")),
     (("mcp_server.durable",), ("**.types", "mcp_server.errors")),
     (("mcp_server.tools.**",), (OWN, "mcp_server.capabilities", "mcp_server.errors", *SEAM)),
@@ -56,6 +57,7 @@ RULES: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
             "mcp_server.doctor",
             "mcp_server.join",
             "mcp_server.serve",
+            "mcp_server.stdio",
             "mcp_server.transports",
         ),
         ("mcp_server.**", "rag.**", "sandbox.**"),
@@ -91,7 +93,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "huggingface_hub": ("rag/weights.py", "mcp_server/engine/pull.py"),  # one download each: weights, models
     "zenoh": ("shim/mesh/*.py",),
     "dbos": ("mcp_server/durable.py",),
-    "mcp": (*MCP, "mcp_server/transports.py"),
+    "mcp": (*MCP, "mcp_server/stdio.py", "mcp_server/transports.py"),
     "mcp_types": MCP,
 }
 
@@ -127,6 +129,8 @@ LAZY: dict[tuple[str, str], str] = {
 # Where any exception is caught and not raised again at the end of its handler, and what becomes of it.
 BOUNDARIES: dict[str, str] = {
     "mcp_server/app.py": "tool guard: logged, then a structured tool error",
+    "mcp_server/engine/engine_host.py": "start of one job: logged, then the error of its request alone",
+    "mcp_server/stdio.py": "one joined session among others: logged, then that session ends",
     "mcp_server/engine/worker.py": "worker thread: logged, then the error of every request it served",
     "shim/app.py": "door: logged, then the door's own 500",
     "shim/streaming.py": "door, after the first byte: logged, then an error frame of the dialect",

@@ -39,13 +39,13 @@ from mcp_server.engine.types import (
     EngineStatistics,
     GenerationRequest,
     GenerationResult,
-    Model,
+    LoadedModel,
     TokenizeResult,
 )
 from mcp_server.engine.worker import Host, Worker
-from mcp_server.errors import EngineError, QueueFullError
+from mcp_server.errors import EngineError, InvalidRequestError, QueueFullError
 
-OutcomeT = TypeVar("OutcomeT", GenerationResult, EmbeddingResult, TokenizeResult, Model)
+OutcomeT = TypeVar("OutcomeT", GenerationResult, EmbeddingResult, TokenizeResult, LoadedModel)
 
 
 @dataclass(eq=False)
@@ -120,12 +120,6 @@ class AsyncEngine:
         self._ids = itertools.count(1)
         self._is_closed = False
 
-    @property
-    def loaded_context_tokens(self) -> int | None:
-        """The context of the loaded model (tokens); None while none is loaded."""
-        loaded = self._worker.loaded if self._worker else ()  # read once: the worker replaces it
-        return loaded[0].context_tokens if loaded else None
-
     async def generate(self, request: GenerationRequest, on_delta: DeltaSink | None = None) -> GenerationResult:
         """Generate; when cancelled, the sequences leave the batch at the worker's next step.
 
@@ -140,22 +134,21 @@ class AsyncEngine:
         return await self._ask(request, EmbeddingResult)
 
     async def tokenize(self, text: str, model: str | None = None) -> TokenizeResult:
-        """Tokenize text as the model sees it, special tokens parsed, without a BOS of its own."""
+        """Tokenize text as the model sees it, special tokens parsed, without a BOS of its own.
+
+        Raises:
+            InvalidRequestError: The text is longer than `max_tokenize_bytes`.
+            CinqueError: as of `generate`.
+        """
+        n_bytes, limit = len(text.encode("utf-8", "replace")), self._settings.max_tokenize_bytes
+        if n_bytes > limit:
+            msg = f"The text has {n_bytes} bytes; at most {limit} are tokenized at once. Split it."
+            raise InvalidRequestError(msg, param="text")
         return await self._ask(TokenizeRequest(text, model), TokenizeResult)
 
-    async def preload(self, model: str | None = None) -> Model:
+    async def preload(self, model: str | None = None) -> LoadedModel:
         """Load a model, the default one when none is named, so that the first request need not wait for it."""
-        return await self._ask(LoadRequest(model), Model)
-
-    def models(self) -> tuple[Model, ...]:
-        """List the models of the catalog, the default first, with what is loaded filled in."""
-        loaded = {model.path: model for model in self._worker.loaded} if self._worker else {}
-        return tuple(
-            replace(model, is_loaded=True, context_tokens=loaded[model.path].context_tokens)
-            if model.path in loaded
-            else model
-            for model in self.catalog.list()
-        )
+        return await self._ask(LoadRequest(model), LoadedModel)
 
     def statistics(self) -> EngineStatistics:
         """Count work done and waiting, as of the worker's last step; the counts begin again after a crash."""

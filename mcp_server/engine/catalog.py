@@ -8,10 +8,11 @@ import contextlib
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from mcp_server.engine.gguf_file import SPLIT_NAME, split_parts
+from mcp_server.engine.gguf_file import SPLIT_NAME, read_header, split_parts
 from mcp_server.engine.pull import pull_file
 from mcp_server.engine.settings import EngineSettings
 from mcp_server.engine.types import Model, PullProgress
@@ -19,6 +20,7 @@ from mcp_server.errors import InvalidRequestError, ModelNotFoundError
 
 EMBEDDED_PATH = Path(__file__).parent / "embedded"
 SUFFIX = ".gguf"
+CHECKS_KEPT = 16  # models found sound, remembered
 DEFAULT_NAMES = ("", "default")
 
 
@@ -53,6 +55,14 @@ class ModelCatalog:
         available = ", ".join(model.model_id for model in models)
         msg = f"There is no model {name!r} here; available: {available or 'none'}. Pull it, or name one of these."
         raise ModelNotFoundError(msg, param="model")
+
+    def check(self, model: Model) -> None:
+        """Read the headers of the model's files; once they are found sound, not again until they change.
+
+        Raises:
+            ModelLoadError: A file is missing, damaged or truncated.
+        """
+        _check_files(model.path, model.size_bytes, model.created_at)
 
     def pull(
         self,
@@ -123,6 +133,13 @@ def _scan(folder: Path, source: Literal["embedded", "local"]) -> tuple[Model, ..
     """List the complete models of a folder; the parts of a split one count once."""
     paths = folder.glob(f"*{SUFFIX}") if folder.is_dir() else ()
     return tuple(_describe(path, source) for path in sorted(paths) if _is_whole(path))
+
+
+@lru_cache(maxsize=CHECKS_KEPT)
+def _check_files(path: str, _size_bytes: int, _created_at: int) -> None:
+    """Check the files; whoever raises is not cached, so a damaged file is looked at anew."""
+    for part in split_parts(Path(path)):
+        read_header(part)
 
 
 def _is_whole(path: Path) -> bool:

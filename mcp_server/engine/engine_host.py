@@ -5,8 +5,9 @@ ended; then the models are switched. So no model starves and none is loaded twic
 thread-safe, like the engine it steps.
 """
 
+import logging
 from collections import deque
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from mcp_server.engine.catalog import ModelCatalog
 from mcp_server.engine.jobs import (
@@ -26,20 +27,24 @@ from mcp_server.engine.types import (
     EmbeddingResult,
     EngineStatistics,
     GenerationRequest,
+    LoadedModel,
+    LoadFailure,
     Model,
     TokenizeResult,
     Usage,
 )
 from mcp_server.errors import CinqueError, EngineError, InvalidRequestError
 
+_log = logging.getLogger(__name__)
+
 
 @dataclass
 class Embedding:
-    """An embedding job, done one text a beat so that running streams go on."""
+    """An embedding job, tokenized and done one text a beat so that running streams go on."""
 
     job: Job
     request: EmbeddingRequest
-    texts: list[list[int]]  # token ids
+    n_tokens: int = 0  # of the texts done
     vectors: list[tuple[float, ...]] = field(default_factory=list)
 
 
@@ -53,6 +58,7 @@ class EngineHost:
         self._line: deque[Job] = deque()
         self._embeddings: deque[Embedding] = deque()
         self._engine: LLMEngine | None = None
+        self._load_failure: LoadFailure | None = None
 
     @property
     def has_work(self) -> bool:
@@ -63,13 +69,6 @@ class EngineHost:
     def engine(self) -> LLMEngine | None:
         """The engine of the loaded model."""
         return self._engine
-
-    @property
-    def loaded(self) -> tuple[Model, ...]:
-        """The loaded models, with their context."""
-        if self._engine is None:
-            return ()
-        return (replace(self._engine.model, is_loaded=True, context_tokens=self._engine.runner.context_tokens),)
 
     def submit(self, job: Job) -> None:
         """Put a job at the end of the line."""
@@ -104,7 +103,8 @@ class EngineHost:
             n_prompt_tokens=self._counters.n_prompt_tokens,
             n_completion_tokens=self._counters.n_completion_tokens,
             n_steps=self._counters.n_steps,
-            loaded_models=tuple(model.model_id for model in self.loaded),
+            loaded_models=(_loaded(self._engine),) if self._engine else (),
+            load_failure=self._load_failure,
         )
 
     def close(self) -> None:
@@ -128,6 +128,10 @@ class EngineHost:
                 events += self._start(job, engine)
             except CinqueError as error:
                 events.append(Failed(job.request_id, error))
+            except Exception as error:  # noqa: BLE001  # in no batch yet, so nobody beside it need suffer
+                _log.exception("a request could not be started")
+                msg = f"This request could not be started ({type(error).__name__}); the log of the server has more."
+                events.append(Failed(job.request_id, EngineError(msg)))
             self._line.popleft()
         return events
 
@@ -138,8 +142,19 @@ class EngineHost:
         if self._is_busy:
             return None
         self._unload()
-        self._engine = LLMEngine(model, self._settings, self._counters)
+        self._engine = self._load(model)
         return self._engine
+
+    def _load(self, model: Model) -> LLMEngine:
+        try:
+            engine = LLMEngine(model, self._settings, self._counters)
+        except Exception as error:
+            if model.is_default:
+                self._load_failure = LoadFailure(model, str(error))
+            raise
+        if model.is_default:
+            self._load_failure = None
+        return engine
 
     def _unload(self) -> None:
         if self._engine is not None:
@@ -155,13 +170,14 @@ class EngineHost:
                 engine.add(job, request)
                 return []
             case EmbeddingRequest():
-                self._embeddings.append(Embedding(job, request, _texts_of(request, engine)))
+                _check_texts(request, engine)
+                self._embeddings.append(Embedding(job, request))
                 return [Started(job.request_id)]
             case TokenizeRequest():
                 tokens = tuple(engine.tokenize(request.text))
                 outcome = TokenizeResult(model_id, tokens, len(tokens))
             case LoadRequest():
-                outcome = self.loaded[0]
+                outcome = _loaded(engine)
         return [Finished(job.request_id, outcome)]
 
     def _embed_one(self, embedding: Embedding) -> list[Event]:
@@ -171,27 +187,32 @@ class EngineHost:
             msg = "An embedding was left behind by an engine that is closed; this is a defect."
             raise EngineError(msg)
         try:
-            tokens = embedding.texts[len(embedding.vectors)]
+            tokens = engine.tokenize(embedding.request.input[len(embedding.vectors)])
             embedding.vectors.append(engine.embed(tokens, normalize=embedding.request.normalize))
+            embedding.n_tokens += len(tokens)
         except CinqueError as error:
             self._embeddings.popleft()
             return [Failed(request_id, error)]
-        if len(embedding.vectors) < len(embedding.texts):
+        if len(embedding.vectors) < len(embedding.request.input):
             return []
         self._embeddings.popleft()
-        n_tokens = sum(map(len, embedding.texts))
-        self._counters.n_prompt_tokens += n_tokens
+        self._counters.n_prompt_tokens += embedding.n_tokens
         vectors = tuple(embedding.vectors)
-        result = EmbeddingResult(engine.model.model_id, vectors, len(vectors[0]), Usage(n_tokens, 0))
+        result = EmbeddingResult(engine.model.model_id, vectors, len(vectors[0]), Usage(embedding.n_tokens, 0))
         return [Finished(request_id, result)]
 
 
-def _texts_of(request: EmbeddingRequest, engine: LLMEngine) -> list[list[int]]:
+def _check_texts(request: EmbeddingRequest, engine: LLMEngine) -> None:
     if not request.input or not all(request.input):
         msg = "There is nothing to embed; give at least one text, none of them empty."
         raise InvalidRequestError(msg, param="input")
-    return [engine.tokenize(text) for text in request.input]
+    for text in request.input:
+        engine.check_embeddable(text)
 
 
 def _is_same_file(one: Model, other: Model) -> bool:
     return (one.path, one.size_bytes, one.created_at) == (other.path, other.size_bytes, other.created_at)
+
+
+def _loaded(engine: LLMEngine) -> LoadedModel:
+    return LoadedModel(engine.model.model_id, engine.runner.context_tokens)

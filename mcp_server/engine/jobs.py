@@ -11,7 +11,7 @@ from mcp_server.engine.types import (
     EmbeddingResult,
     GenerationRequest,
     GenerationResult,
-    Model,
+    LoadedModel,
     TokenizeResult,
 )
 from mcp_server.errors import CinqueError
@@ -33,7 +33,7 @@ class LoadRequest:
 
 
 Request = GenerationRequest | EmbeddingRequest | TokenizeRequest | LoadRequest
-Outcome = GenerationResult | EmbeddingResult | TokenizeResult | Model
+Outcome = GenerationResult | EmbeddingResult | TokenizeResult | LoadedModel
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,10 @@ only there. Structures of this library change between releases: the version is p
 
 import ctypes
 import json
+import os
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import llama_cpp
@@ -17,11 +20,12 @@ from llama_cpp import llama_grammar
 from mcp_server.errors import EngineError
 
 PINNED_VERSION = "0.3.36"  # its structures are laid out as this package expects
-__all__ = ["forget_log", "last_errors", "native", "schema_to_grammar"]
+__all__ = ["forget_log", "last_errors", "native", "schema_to_grammar", "silenced"]
 
 LOG_LINES_KEPT = 40  # lines; enough for a failed load, which logs 3-10 warnings and errors
 LOG_LEVEL_WARN = 3  # ggml's levels: 1 debug, 2 info, 3 warn, 4 error, 5 continue the last one
 LOG_LEVEL_ERROR = 4
+STDERR = 2  # file descriptor
 MESSAGE_LINES = 3  # lines of log that an error message quotes
 
 _lines: deque[tuple[int, str]] = deque(maxlen=LOG_LINES_KEPT)
@@ -42,6 +46,26 @@ def last_errors() -> str:
     """Join the last error lines, or failing those the last warnings, into one sentence; "" when there are none."""
     errors = [line for level, line in _lines if level == LOG_LEVEL_ERROR]
     return "; ".join((errors or [line for _, line in _lines])[-MESSAGE_LINES:])
+
+
+@contextmanager
+def silenced() -> Iterator[None]:
+    """Send file descriptor 2 to nowhere meanwhile, for calls that print past the log callback.
+
+    A grammar that does not parse is printed whole with `fprintf(stderr)`, and it is what a user wrote, which no log
+    may show. The price: what another thread logs in these milliseconds is lost too, since a process has one stderr.
+    """
+    saved = os.dup(STDERR)
+    try:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        try:
+            os.dup2(nowhere, STDERR)
+            yield
+        finally:
+            os.dup2(saved, STDERR)
+            os.close(nowhere)
+    finally:
+        os.close(saved)
 
 
 def schema_to_grammar(schema: dict[str, Any]) -> str:

@@ -23,6 +23,7 @@ from mcp_server.engine.scheduler import Chunk, Scheduler
 from mcp_server.engine.sequence import Detokenizer, Sequence
 from mcp_server.engine.settings import EngineSettings
 from mcp_server.engine.types import GenerationRequest, GenerationResult, Model, Timings, Usage
+from mcp_server.engine.vocabulary import count_bytes
 from mcp_server.errors import ContextLengthError, EngineError, InvalidRequestError
 
 MAX_COMPLETIONS = 128  # of one request; each holds a native sampler from the start
@@ -106,14 +107,8 @@ class LLMEngine:
         if not 1 <= request.n <= MAX_COMPLETIONS:
             msg = f"`n` is {request.n}; it must be 1 to {MAX_COMPLETIONS}."
             raise InvalidRequestError(msg, param="n")
-        tokens = self._vocabulary.encode(self._prompt(request))
+        tokens = self._prompt_tokens(request)
         room = self.runner.context_tokens - len(tokens)
-        if room < 1:
-            msg = (
-                f"The prompt has {len(tokens)} tokens; {self.model.model_id} has a context of "
-                f"{self.runner.context_tokens}, prompt and completion together. Shorten the prompt."
-            )
-            raise ContextLengthError(msg, param="messages" if request.messages else "prompt")
         sequences = self._make_sequences(job, request, tokens, room)
         leader, *leader.forks = sequences
         self._requests[job.request_id] = ActiveRequest(job, sequences)
@@ -155,11 +150,38 @@ class LLMEngine:
         """Tokenize a text that is not a prompt of its own: no BOS is added."""
         return self._vocabulary.encode(text, is_prompt=False)
 
+    def check_embeddable(self, text: str) -> None:
+        """Refuse a text whose size alone says that it is too long to embed.
+
+        Raises:
+            ContextLengthError: It is; the message has both numbers.
+        """
+        limit = self.runner.embedding_tokens
+        if self._vocabulary.exceeds(text, limit):
+            msg = f"A text has {count_bytes(text)} bytes; at most {limit} tokens can be embedded at once. Split it."
+            raise ContextLengthError(msg, param="input")
+
     def embed(self, tokens: list[int], *, normalize: bool) -> tuple[float, ...]:
         """Embed one tokenized text."""
         vector = self.runner.embed(tokens)  # (n_embd,)
         length = float(np.linalg.norm(vector)) if normalize else 1.0
         return tuple(float(x) for x in vector / (length or 1.0))
+
+    def _prompt_tokens(self, request: GenerationRequest) -> list[int]:
+        """Tokenize the prompt, unless its size alone says that it cannot fit."""
+        prompt, limit = self._prompt(request), self.runner.context_tokens
+        if self._vocabulary.exceeds(prompt, limit):
+            size = f"{count_bytes(prompt)} bytes, more than {limit} tokens can hold"
+        else:
+            tokens = self._vocabulary.encode(prompt)
+            if len(tokens) < limit:
+                return tokens
+            size = f"{len(tokens)} tokens"
+        msg = (
+            f"The prompt has {size}; {self.model.model_id} has a context of {limit} tokens, prompt and completion "
+            "together. Shorten the prompt."
+        )
+        raise ContextLengthError(msg, param="messages" if request.messages else "prompt")
 
     def _prompt(self, request: GenerationRequest) -> str:
         if (request.prompt is None) == (not request.messages):

@@ -44,7 +44,9 @@ class ModelRunner:
         self._model: Any = load_model(path, header, settings)
         self.vocabulary = Vocabulary(self._model)
         self.chat_template: str | None = header.metadata.get(CHAT_TEMPLATE_KEY)
-        self.context_tokens = min(settings.max_context_tokens, int(native.llama_model_n_ctx_train(self._model)))
+        n_trained = int(native.llama_model_n_ctx_train(self._model))
+        self.context_tokens = min(settings.max_context_tokens, n_trained)
+        self.embedding_tokens = min(settings.embedding_tokens, n_trained)  # of one text
         try:
             self._context = make_context(self._model, self._size(), settings)
         except BaseException:
@@ -116,7 +118,7 @@ class ModelRunner:
             ContextLengthError: The text is longer than `embedding_tokens` or the model's context.
         """
         if self._embedder is None:
-            self._embedder = Embedder(self._model, self._path, self._settings)
+            self._embedder = Embedder(self._model, self._path, self.embedding_tokens, self._settings)
         return self._embedder.embed(tokens)
 
     def close(self) -> None:
@@ -138,14 +140,14 @@ class ModelRunner:
 class Embedder:
     """The context in which texts become vectors, one text at a time: so equal texts are equal to the last bit."""
 
-    def __init__(self, model: Any, path: Path, settings: EngineSettings) -> None:
+    def __init__(self, model: Any, path: Path, max_tokens: int, settings: EngineSettings) -> None:
         self._path = path
         self._n_dimensions = int(native.llama_model_n_embd(model))
-        self._max_tokens = min(settings.embedding_tokens, int(native.llama_model_n_ctx_train(model)))
+        self._max_tokens = max_tokens
         self._context: Any = make_context(
-            model, ContextSize(self._max_tokens, self._max_tokens, 1, is_for_embedding=True), settings
+            model, ContextSize(max_tokens, max_tokens, 1, is_for_embedding=True), settings
         )
-        self._batch = Batch(self._max_tokens)
+        self._batch = Batch(max_tokens)
 
     def embed(self, tokens: list[int]) -> npt.NDArray[np.float32]:
         """Give `(n_embd,)` for one text.

@@ -25,6 +25,7 @@ SEED_RANGE = 0xFFFFFFFF  # the largest 32-bit seed means "draw one" to llama.cpp
 MIN_KEEP = 1  # candidates that top-p and min-p leave, at least
 MAX_TOP_LOGPROBS = 128  # alternatives reported for one token
 PENALTY_WINDOW = 8192  # latest tokens of the output that penalties look at; 0 or less would switch them off
+MAX_KEY_SHOWN = 20  # characters of a bad token id that a message quotes
 MAX_BIAS = 100.0  # added to a logit; as large as forces or forbids a token
 
 _CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
@@ -149,7 +150,8 @@ def _shown(vocabulary: Vocabulary, token: int) -> str:
 
 def _grammar_sampler(vocabulary: Vocabulary, grammar: str, sampling: SamplingParams) -> Any:
     llama.forget_log()
-    sampler = native.llama_sampler_init_grammar(vocabulary.handle, grammar.encode("utf-8", "replace"), b"root")
+    with llama.silenced():
+        sampler = native.llama_sampler_init_grammar(vocabulary.handle, grammar.encode("utf-8", "replace"), b"root")
     if not sampler:
         param = "grammar" if sampling.grammar is not None else "json_schema"
         msg = f"The grammar cannot be used: {llama.last_errors() or 'it does not parse'}. Correct its GBNF rules."
@@ -188,11 +190,17 @@ def _choosing(sampling: SamplingParams, seed: int) -> list[Any]:
 def _biases(vocabulary: Vocabulary, sampling: SamplingParams) -> list[Any]:
     biases = []
     for key, value in sampling.logit_bias.items():
-        if not key.isdecimal() or int(key) >= vocabulary.n_tokens:
-            msg = f"`logit_bias` names token {key!r}; ids of this model are 0 to {vocabulary.n_tokens - 1}."
+        if not _is_token_id(key, vocabulary.n_tokens):
+            shown = key if len(key) <= MAX_KEY_SHOWN else f"{key[:MAX_KEY_SHOWN]}..."
+            msg = f"`logit_bias` names token {shown!r}; ids of this model are 0 to {vocabulary.n_tokens - 1}."
             raise InvalidRequestError(msg, param="logit_bias")
         if not abs(value) <= MAX_BIAS:
             msg = f"`logit_bias` adds {value} to token {key}; use a number from -{MAX_BIAS:g} to {MAX_BIAS:g}."
             raise InvalidRequestError(msg, param="logit_bias")
         biases.append(native.llama_logit_bias(int(key), value))
     return biases
+
+
+def _is_token_id(key: str, n_tokens: int) -> bool:
+    """Tell whether `key` is an id; its length is checked first, because `int` refuses thousands of digits."""
+    return key.isascii() and key.isdecimal() and len(key) <= len(str(n_tokens)) and int(key) < n_tokens

@@ -1,11 +1,12 @@
 """What goes into the next batch: one token of every decoding sequence, then a bounded chunk of prompts.
 
-So a long prompt never stalls running streams for more than one chunk. Waiting sequences get a slot in order of
-arrival. When the cells run out, retained prefixes go first, then the youngest running sequence is preempted: it loses
-its cells, not its tokens, and is computed again later. Knows nothing of logits or native code.
+So a long prompt never stalls running streams for more than one chunk. A free slot goes to the waiting request that
+holds the fewest, among equals to the first that came: many completions of one prompt do not keep others out. When the
+cells run out, retained prefixes go first, then the youngest running sequence is preempted: it loses its cells, not its
+tokens, and is computed again later. Knows nothing of logits or native code.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -62,7 +63,7 @@ class Scheduler:
             sequence.n_computed += len(chunk.tokens)
             self._kv_cache.extend(chunk.slot, chunk.tokens)
             if chunk.wants_logits and sequence.forks:
-                self.waiting.extendleft(reversed(sequence.forks))
+                self.waiting += sequence.forks
                 sequence.forks = []
 
     def finish(self, sequence: Sequence, *, keeps_tokens: bool) -> None:
@@ -89,17 +90,21 @@ class Scheduler:
         return True
 
     def _admit(self) -> None:
-        while self.waiting and not self._is_short_of_cells:
-            sequence = self.waiting[0]
+        while self.waiting and self._kv_cache.n_free and not self._is_short_of_cells:
+            sequence = self._next_waiting()
             place = self._kv_cache.allocate(sequence.tokens)
-            if place is None:
-                return
-            self.waiting.popleft()
+            assert place is not None, "a free slot was just counted"  # noqa: S101  # an invariant of ours
+            self.waiting.remove(sequence)
             sequence.slot, sequence.n_computed = place
             if not sequence.n_preempted:
                 sequence.n_cached = sequence.n_computed
             sequence.state = SequenceState.RUNNING
             self.running.append(sequence)
+
+    def _next_waiting(self) -> Sequence:
+        """Choose who is admitted next: one that was preempted, else the first of the request with the fewest slots."""
+        n_slots = Counter(sequence.request_id for sequence in self.running)
+        return min(self.waiting, key=lambda sequence: (not sequence.n_preempted, n_slots[sequence.request_id]))
 
     def _leave(self, sequence: Sequence, *, keeps_tokens: bool) -> None:
         assert sequence.slot is not None, "a running sequence has a slot"  # noqa: S101  # an invariant of ours

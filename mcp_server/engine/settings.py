@@ -58,6 +58,11 @@ class EngineSettings(BaseSettings):
     embedding_tokens: int = Field(
         default=2048, ge=16, description="Longest text to embed; a model trained for less has less (tokens)"
     )
+    max_tokenize_bytes: int = Field(
+        default=1 << 20,
+        ge=1024,
+        description="Longest text to tokenize for a caller; streams wait meanwhile, some 0.5 s a MiB (bytes of UTF-8)",
+    )
     threads: int = Field(
         default=0,
         ge=0,

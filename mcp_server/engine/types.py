@@ -1,7 +1,8 @@
 """The nouns of generation: messages in, deltas and completions out.
 
 Frozen dataclasses without behaviour; they cross the MCP seam unchanged. Nothing here knows llama.cpp, HTTP or MCP.
-The words are the field's: prompt, completion, token, logprobs, finish_reason, sequence, seed.
+The words are the field's: prompt, completion, token, logprobs, finish_reason, sequence, seed. What a caller fills in is
+described in the metadata of its fields, which the schemas of the tools repeat.
 """
 
 from collections.abc import Awaitable, Callable
@@ -16,29 +17,57 @@ FinishReason = Literal["stop", "length", "abort"]
 class Message:
     """One turn of a conversation."""
 
-    role: Role
-    content: str
+    role: Role = field(metadata={"description": "Who speaks"})
+    content: str = field(metadata={"description": "What is said"})
 
 
 @dataclass(frozen=True)
 class SamplingParams:
     """How tokens are chosen. Defaults suit code: moderate temperature, nothing penalised."""
 
-    max_tokens: int | None = None  # None: as many as fit the context
-    temperature: float = 0.7  # 0: greedy
-    top_k: int = 40  # 0: off
-    top_p: float = 0.95  # 1: off
-    min_p: float = 0.0  # 0: off
-    repetition_penalty: float = 1.0  # 1: off
-    frequency_penalty: float = 0.0
-    presence_penalty: float = 0.0
-    seed: int | None = None  # None: a fresh one each time
-    stop: tuple[str, ...] = ()  # generation ends before the first of these; it is not part of the text
-    n_logprobs: int | None = None  # None: none; 0: of the chosen token; k: and of the k likeliest
-    logit_bias: dict[str, float] = field(default_factory=dict)  # token id as text -> added to its logit
-    json_mode: bool = False  # any JSON object
-    json_schema: dict[str, Any] | None = None  # an object of this schema
-    grammar: str | None = None  # GBNF
+    max_tokens: int | None = field(
+        default=None, metadata={"description": "Length of a completion at most; null: what fits the context (tokens)"}
+    )
+    temperature: float = field(
+        default=0.7, metadata={"description": "Randomness; 0 always takes the likeliest token (0 or more)"}
+    )
+    top_k: int = field(
+        default=40, metadata={"description": "Draw from the k likeliest tokens only; 0: from all (count)"}
+    )
+    top_p: float = field(
+        default=0.95,
+        metadata={"description": "Draw from the likeliest tokens that sum to this probability; 1: from all (0-1)"},
+    )
+    min_p: float = field(
+        default=0.0, metadata={"description": "Drop tokens less likely than this share of the likeliest; 0: none (0-1)"}
+    )
+    repetition_penalty: float = field(
+        default=1.0, metadata={"description": "Divides the logits of tokens already generated; 1: off (above 0)"}
+    )
+    frequency_penalty: float = field(
+        default=0.0, metadata={"description": "Taken from a token's logit each time it was generated; 0: off"}
+    )
+    presence_penalty: float = field(
+        default=0.0, metadata={"description": "Taken from a token's logit once it was generated; 0: off"}
+    )
+    seed: int | None = field(
+        default=None, metadata={"description": "Equal seeds draw equal texts; null: a fresh one each time"}
+    )
+    stop: tuple[str, ...] = field(
+        default=(), metadata={"description": "Generation ends before the first of these texts; it is not returned"}
+    )
+    n_logprobs: int | None = field(
+        default=None,
+        metadata={"description": "null: no logprobs; 0: of the chosen token; k: of the k likeliest too (0-128)"},
+    )
+    logit_bias: dict[str, float] = field(
+        default_factory=dict, metadata={"description": "Token id as text: what is added to its logit (-100 to 100)"}
+    )
+    json_mode: bool = field(default=False, metadata={"description": "Allow only a JSON object"})
+    json_schema: dict[str, Any] | None = field(default=None, metadata={"description": "Allow only JSON of this schema"})
+    grammar: str | None = field(
+        default=None, metadata={"description": "Allow only what this GBNF grammar with a rule `root` allows"}
+    )
 
 
 @dataclass(frozen=True)
@@ -179,6 +208,22 @@ class PullProgress:
 
 
 @dataclass(frozen=True)
+class LoadedModel:
+    """A model in memory."""
+
+    model_id: str
+    context_tokens: int  # of one sequence, prompt and completion together
+
+
+@dataclass(frozen=True)
+class LoadFailure:
+    """Why the default model could not be loaded when a request last needed it."""
+
+    model: Model  # as its file was then
+    message: str
+
+
+@dataclass(frozen=True)
 class EngineStatistics:
     """What the engine did since it started, and does now."""
 
@@ -189,7 +234,8 @@ class EngineStatistics:
     n_prompt_tokens: int = 0
     n_completion_tokens: int = 0
     n_steps: int = 0
-    loaded_models: tuple[str, ...] = ()
+    loaded_models: tuple[LoadedModel, ...] = ()
+    load_failure: LoadFailure | None = None  # of the default model; None once it was loaded
 
 
 DeltaSink = Callable[[tuple[Delta, ...]], Awaitable[None]]
@@ -211,8 +257,12 @@ class Engine(Protocol):
         """Tokenize text as the model sees it, special tokens parsed."""
         ...
 
+    async def preload(self, model: str | None = None) -> LoadedModel:
+        """Load a model, so that the first request need not wait for it."""
+        ...
+
     def statistics(self) -> EngineStatistics:
-        """Count work done and waiting."""
+        """Count work done and waiting, and tell what is loaded."""
         ...
 
     async def aclose(self) -> None:

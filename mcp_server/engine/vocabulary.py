@@ -15,6 +15,11 @@ PARSE_SPECIAL = True  # `<|im_start|>` in a text is the token, not its letters
 SPECIAL_MARGIN = 8  # tokens added around a text (BOS, EOS, a leading space), at most
 
 
+def count_bytes(text: str) -> int:
+    """Count the bytes of a text as the tokenizer gets it."""
+    return len(text.encode("utf-8", "replace"))
+
+
 class Vocabulary:
     """The tokens of one model."""
 
@@ -24,6 +29,8 @@ class Vocabulary:
         self.bos_text = self._text_of(native.llama_vocab_bos(self._vocab))
         self.eos_text = self._text_of(native.llama_vocab_eos(self._vocab))
         self._adds_bos = bool(native.llama_vocab_get_add_bos(self._vocab))
+        # Walks over all tokens: 0.1-0.2 s for 150,000 of them, once a load.
+        self.longest_token_bytes = max(len(self.piece(i, with_special=True)) for i in range(self.n_tokens))
 
     @property
     def handle(self) -> Any:
@@ -41,6 +48,13 @@ class Vocabulary:
             msg = f"A text of {len(data)} bytes became more than {size} tokens; the model's tokenizer is at fault."
             raise EngineError(msg)
         return list(buffer[:n])
+
+    def exceeds(self, text: str, n_tokens: int) -> bool:
+        """Tell, without tokenising, whether a text is longer than `n_tokens` of the longest token could be.
+
+        Tokenising takes 0.5 s a megabyte, in the thread that all streams wait for. False promises nothing.
+        """
+        return count_bytes(text) > n_tokens * self.longest_token_bytes
 
     def piece(self, token: int, *, with_special: bool = False) -> bytes:
         """Give the bytes of one token; control tokens are empty unless `with_special`."""

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from mcp_server.engine.jobs import Abort, Event, Job
-from mcp_server.engine.types import EngineStatistics, Model
+from mcp_server.engine.types import EngineStatistics
 
 _log = logging.getLogger(__name__)
 
@@ -24,11 +24,6 @@ class Host(Protocol):
     @property
     def has_work(self) -> bool:
         """Tell whether a step would do anything."""
-        ...
-
-    @property
-    def loaded(self) -> tuple[Model, ...]:
-        """The loaded models."""
         ...
 
     def submit(self, job: Job) -> None:
@@ -75,7 +70,6 @@ class Worker:
         self._lock = threading.Lock()  # so that nothing is put into an inbox that nobody will read
         self._is_closed = False
         self.statistics = EngineStatistics()  # replaced after every step, never changed: safe to read anywhere
-        self.loaded: tuple[Model, ...] = ()
         self._thread = threading.Thread(target=self._run, name="cinque-engine", daemon=True)
         self._thread.start()
 
@@ -107,13 +101,13 @@ class Worker:
             failure = error
         with self._lock:
             self._is_closed = True
-        self.statistics, self.loaded = replace(self.statistics, n_running=0, n_waiting=0, loaded_models=()), ()
+        self.statistics = replace(self.statistics, n_running=0, n_waiting=0, loaded_models=())
         self._report_end(self, failure)
 
     def _step_until_stopped(self, host: Host) -> None:
         while self._apply_commands(host):
             events = host.step()
-            self.statistics, self.loaded = host.statistics(), host.loaded
+            self.statistics = host.statistics()
             if events:
                 self._deliver(self, events)
 

@@ -47,10 +47,14 @@ def register(server: MCPServer, capabilities: Capabilities) -> None:
 
 
 def _inference(capabilities: Capabilities) -> tuple[bool, str]:
-    """Say whether the default model can answer: it is loaded, or its file is there."""
+    """Say whether the default model can answer: its file is sound, and loading it has not failed."""
+    statistics = capabilities.engine.statistics()
     try:
         model = capabilities.catalog.resolve(None)
+        capabilities.catalog.check(model)
     except CinqueError as error:
         return False, error.message
-    is_loaded = model.model_id in capabilities.engine.statistics().loaded_models
+    if statistics.load_failure is not None and statistics.load_failure.model == model:
+        return False, statistics.load_failure.message
+    is_loaded = any(loaded.model_id == model.model_id for loaded in statistics.loaded_models)
     return True, f"{model.model_id} ({model.source}), {'loaded' if is_loaded else 'loads on first use'}"

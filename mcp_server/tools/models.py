@@ -10,13 +10,15 @@ from mcp_types import ToolAnnotations
 from pydantic import Field
 
 from mcp_server.capabilities import Capabilities
-from mcp_server.contract import Model, ModelList, PullProgress, ToolName
+from mcp_server.contract import LoadedModel, Model, ModelList, PullProgress, ToolName
 from mcp_server.errors import InvalidRequestError
 from mcp_server.tools.threads import MODEL_THREADS, Progress, Threads
 
 LISTS = ToolAnnotations(read_only_hint=True, idempotent_hint=True, open_world_hint=False)
 PULLS = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=True, open_world_hint=True)
 REMOVES = ToolAnnotations(read_only_hint=False, destructive_hint=True, idempotent_hint=True, open_world_hint=False)
+
+MAX_CURSOR_DIGITS = 9  # more models than any machine has
 
 
 def register(server: MCPServer, capabilities: Capabilities) -> None:
@@ -34,10 +36,10 @@ def register(server: MCPServer, capabilities: Capabilities) -> None:
         Use it to find an id for `model` elsewhere; leaving `model` out means the default.
         """
         start = _offset(cursor)
-        loaded = capabilities.engine.statistics().loaded_models
+        loaded = {model.model_id: model for model in capabilities.engine.statistics().loaded_models}
         models = await threads.run(catalog.list)
         end = start + (limit or capabilities.settings.page_size)
-        page = tuple(replace(model, is_loaded=model.model_id in loaded) for model in models[start:end])
+        page = tuple(_with_loaded(model, loaded.get(model.model_id)) for model in models[start:end])
         return ModelList(models=page, next_cursor=str(end) if end < len(models) else None)
 
     @server.tool(name=ToolName.PULL_MODEL, title="Download a model", annotations=PULLS)
@@ -72,11 +74,16 @@ def register(server: MCPServer, capabilities: Capabilities) -> None:
         return removed
 
 
+def _with_loaded(model: Model, loaded: LoadedModel | None) -> Model:
+    """Add to what the disk knows of a model what the engine knows."""
+    return model if loaded is None else replace(model, is_loaded=True, context_tokens=loaded.context_tokens)
+
+
 def _offset(cursor: str | None) -> int:
     """Read a page's start from *cursor*."""
     if cursor is None:
         return 0
-    if not cursor.isdecimal():
-        msg = f"cursor {cursor!r} is not one that list_models returned; leave it out for the first page"
+    if not cursor.isdecimal() or len(cursor) > MAX_CURSOR_DIGITS:
+        msg = f"cursor {cursor[:MAX_CURSOR_DIGITS]!r} is not one that list_models returned; leave it out at first"
         raise InvalidRequestError(msg, param="cursor")
     return int(cursor)

@@ -32,7 +32,8 @@ class _Stranger:
     """Equal to nothing but itself; what equals it equals anything."""
 
 
-def _show(value: object) -> str:
+def show(value: object) -> str:
+    """Return the value's repr, shortened, whatever its class makes of that."""
     try:
         text = repr(value)
     except Exception as error:  # noqa: BLE001 - a hostile __repr__ may raise anything
@@ -54,13 +55,13 @@ def compare(left: Any, right: Any, name: str, text: str, message: Callable[[], o
         if name == "Eq" and any(_is_candidates(side) and side == _Stranger() for side in (left, right)):
             _fail(message, f"assert {text}: the value compares equal to everything, so this proves nothing")
         return
-    _fail(message, f"assert {text}: left is {_show(left)}, right is {_show(right)}")
+    _fail(message, f"assert {text}: left is {show(left)}, right is {show(right)}")
 
 
 def truth(value: Any, text: str, message: Callable[[], object] | None = None) -> None:
     """Raise AssertionError with the value unless it is true."""
     if not value:
-        _fail(message, f"assert {text}: it is {_show(value)}")
+        _fail(message, f"assert {text}: it is {show(value)}")
 
 
 NAMES: dict[str, object] = {_COMPARE: compare, _TRUTH: truth}

@@ -14,7 +14,7 @@ import sys
 import types
 from typing import Any
 
-from sandbox.inside import asserting, program, proxy, source, suite, under_pytest
+from sandbox.inside import asserting, program, proxy, skips, source, suite, under_pytest, vacuous
 from sandbox.inside.records import Recorder
 
 MODULE = "solution"
@@ -24,7 +24,9 @@ TEST_FILE = "test_solution.py"
 def read_suite(text: str) -> tuple[ast.Module, suite.Suite]:
     """Parse the tests again, here, before the candidate can interfere."""
     tree = source.parse(text, TEST_FILE)
-    return tree, suite.read(tree)
+    found = suite.read(tree)
+    vacuous.expose(tree)
+    return tree, found
 
 
 def load_candidate(arguments: dict[str, Any], recorder: Recorder) -> types.ModuleType | None:
@@ -85,10 +87,10 @@ def run(arguments: dict[str, Any], recorder: Recorder) -> int:
         return program.FAILED
     names = visible_names(module, used_names(tree))
     if tests.needs_pytest:
-        passed = under_pytest.run(arguments["test_code"], names, recorder)
+        passed = under_pytest.run(tree, arguments["test_code"], names, recorder)
     else:
         try:
-            passed = Runner(tests, names, recorder).run(kept)
+            passed = Runner(tests, skips.Skips(tree), names, recorder).run(kept)
         except proxy.GivenUp:
             return program.FAILED  # recorded where it was raised
     for stream in (sys.stdout, sys.stderr):
@@ -100,16 +102,24 @@ def run(arguments: dict[str, Any], recorder: Recorder) -> int:
 class Runner:
     """Runs a suite that needs no pytest: statements in order, then functions by name."""
 
-    def __init__(self, tests: suite.Suite, names: dict[str, Any], recorder: Recorder) -> None:
+    def __init__(self, tests: suite.Suite, own: skips.Skips, names: dict[str, Any], recorder: Recorder) -> None:
         self._tests = tests
+        self._skips = own
         self._record = recorder.add
         self._broken: BaseException | None = None
         self._broken_line = 0
-        self._globals: dict[str, Any] = {**names, **asserting.NAMES, "__name__": "test_solution"}
+        self._globals: dict[str, Any] = {
+            **names,
+            **asserting.NAMES,
+            **vacuous.NAMES,
+            "__name__": "test_solution",
+        }
         self._globals["__builtins__"] = builtins
         self._code = [
             (unit, self._compile(unit.statement)) for unit in tests.units
         ]  # compiled before anything of the tests runs
+        for _, code in self._code:
+            own.know(code)
 
     @staticmethod
     def _compile(statement: ast.stmt) -> types.CodeType:
@@ -117,7 +127,7 @@ class Runner:
         return compile(body, TEST_FILE, "exec", dont_inherit=True)
 
     def run(self, kept_builtins: dict[str, Any]) -> bool:
-        """Run everything; return whether every test passed."""
+        """Run everything; return whether no test failed."""
         passed = True
         for unit, code in self._code:
             if unit.test_id is None:
@@ -142,26 +152,26 @@ class Runner:
             self._broken, self._broken_line = error, unit.statement.lineno
 
     def _one(self, test_id: str, code: types.CodeType | None) -> bool:
-        """Run and record one test; return whether it passed."""
+        """Run and record one test; return whether it did not fail."""
         if self._broken is not None:
-            self._failed(test_id, self._broken, f"line {self._broken_line} of the tests failed")
-            return False
+            return self._left(test_id, self._broken, f"line {self._broken_line} of the tests failed")
         try:
             if code is not None:
                 exec(code, self._globals)  # noqa: S102 - the caller's tests
             else:
                 returned = self._globals[test_id]()
                 if inspect.iscoroutine(returned):
-                    asyncio.run(returned)
+                    returned = asyncio.run(returned)
+                vacuous.returned(returned, test_id)
         except proxy.GivenUp:
             raise
         except BaseException as error:  # noqa: BLE001 - a test may fail in any way, SystemExit among them
-            self._failed(test_id, error, None)
-            return False
+            return self._left(test_id, error, None)
         self._record("test", id=test_id, outcome="passed")
         return True
 
-    def _failed(self, test_id: str, error: BaseException, note: str | None) -> None:
+    def _left(self, test_id: str, error: BaseException, note: str | None) -> bool:
+        """Record a test that an exception ended; return whether that was a skip, whoever raised it."""
         try:
             message = str(error)
         except Exception as broken:  # noqa: BLE001 - a hostile __str__ may raise anything
@@ -169,6 +179,10 @@ class Runner:
         if note is not None:
             message = f"{note}: {message}"
         kind = type(error).__name__
-        outcome = "skipped" if kind == "Skipped" else "failed"
-        self._record("test", id=test_id, outcome=outcome, type=kind, message=message)
+        if kind in skips.KINDS:
+            by = self._skips.origin(error)
+            self._record("test", id=test_id, outcome="skipped", type=kind, message=message, by=by)
+            return True
+        self._record("test", id=test_id, outcome="failed", type=kind, message=message)
         sys.stderr.write(f"FAILED {test_id}: {kind}: {message}\n"[: asserting.MAX_REPR_CHARS * 4])
+        return False

@@ -6,8 +6,9 @@ top-level loop or block that holds one) and top-level calls of a function that t
 """
 
 import ast
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypeGuard
 
 TEST_PREFIX = "test"
 RUNNERS = {("unittest", "main"), ("pytest", "main"), ("sys", "exit")}  # the harness runs the tests instead
@@ -100,25 +101,86 @@ def _has_parameters(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
     return wanted > 0 or any(default is None for default in arguments.kw_defaults)
 
 
-def _is_test_class(node: ast.ClassDef) -> bool:
-    bases = {base.attr if isinstance(base, ast.Attribute) else getattr(base, "id", "") for base in node.bases}
-    return node.name.startswith("Test") or any(base.endswith("TestCase") for base in bases)
+def _base_names(node: ast.ClassDef) -> set[str]:
+    return {base.attr if isinstance(base, ast.Attribute) else getattr(base, "id", "") for base in node.bases}
 
 
-def _class_tests(node: ast.ClassDef) -> list[tuple[str, bool]]:
-    """Return (id, author allows skipping) of each test method."""
-    excused = bool(_decorator_names(node) & EXCUSES)
-    return [
-        (f"{node.name}::{method.name}", excused or bool(_decorator_names(method) & EXCUSES))
-        for method in node.body
-        if isinstance(method, _FUNCTIONS) and method.name.startswith(TEST_PREFIX)
-    ]
+def _is_test_function(node: ast.AST) -> TypeGuard[ast.FunctionDef | ast.AsyncFunctionDef]:
+    return (
+        isinstance(node, _FUNCTIONS)
+        and node.name.startswith(TEST_PREFIX)
+        and "fixture" not in _decorator_names(node)  # `def test_client` may be what tests are given
+    )
+
+
+class _Classes:
+    """The classes at the top of a text: which are tests, and what they inherit from one another."""
+
+    def __init__(self, body: list[ast.stmt]) -> None:
+        self._by_name = {node.name: node for node in body if isinstance(node, ast.ClassDef)}
+
+    def lineage(self, node: ast.ClassDef) -> dict[str, ast.ClassDef]:
+        """Return the class and those of its bases that the text defines, by name."""
+        found: dict[str, ast.ClassDef] = {}
+        pending = [node]
+        while pending:
+            current = pending.pop()
+            found[current.name] = current
+            pending += [
+                self._by_name[name] for name in _base_names(current) if name in self._by_name and name not in found
+            ]
+        return found
+
+    def tests(self) -> list[ast.ClassDef]:
+        """Return the classes that pytest takes for tests: by name, or because they derive from a TestCase."""
+        return [
+            node
+            for node in self._by_name.values()
+            if node.name.startswith("Test")
+            or any(base.endswith("TestCase") for one in self.lineage(node).values() for base in _base_names(one))
+        ]
+
+    def have_tests(self) -> bool:
+        """Tell whether a test class has a test, its own or inherited or of a class inside it."""
+        classes = (one for node in self.tests() for one in self.lineage(node).values())
+        return any(_is_test_function(part) for one in classes for part in ast.walk(one))
+
+
+def _statements(body: list[ast.stmt], *, enter_classes: bool = False) -> Iterator[ast.stmt]:
+    """Yield the statements of a body and of the blocks in it, not those inside functions and, if not asked, classes."""
+    for node in body:
+        yield node
+        if isinstance(node, _FUNCTIONS) or (isinstance(node, ast.ClassDef) and not enter_classes):
+            continue
+        yield from _statements(
+            [part for part in ast.iter_child_nodes(node) if isinstance(part, ast.stmt)], enter_classes=enter_classes
+        )
+
+
+def test_functions(body: list[ast.stmt]) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
+    """Return the test functions and methods of a text, also those in a block at its top."""
+    top = list(_statements(body))
+    classes = _Classes(top)
+    owners = {id(one): one for node in classes.tests() for one in classes.lineage(node).values()}
+    parts = (part for one in owners.values() for part in _statements(one.body, enter_classes=True))
+    found = {id(part): part for part in (*top, *parts) if _is_test_function(part)}
+    return list(found.values())
+
+
+def _class_tests(node: ast.ClassDef, classes: _Classes) -> dict[str, bool]:
+    """Return the id of each test method, inherited ones too, and whether its author allows skipping."""
+    return {
+        f"{node.name}::{method.name}": bool((_decorator_names(node) | _decorator_names(method)) & EXCUSES)
+        for owner in classes.lineage(node).values()
+        for method in owner.body
+        if _is_test_function(method)
+    }
 
 
 def _needs_pytest(body: list[ast.stmt]) -> bool:
+    if _Classes(body).have_tests():
+        return True
     for node in body:
-        if isinstance(node, ast.ClassDef) and _is_test_class(node) and _class_tests(node):
-            return True
         if isinstance(node, _FUNCTIONS):
             is_test = node.name.startswith(TEST_PREFIX)
             if node.name in SETUP_HOOKS or "fixture" in _decorator_names(node):
@@ -149,6 +211,16 @@ def _units(body: list[ast.stmt], functions: set[str], checkers: set[str]) -> lis
     return units
 
 
+def _marks_every_test(body: list[ast.stmt]) -> bool:
+    """Tell whether the text sets `pytestmark` to something that excuses tests."""
+    return any(
+        isinstance(node, ast.Assign)
+        and any(isinstance(target, ast.Name) and target.id == "pytestmark" for target in node.targets)
+        and any(isinstance(part, ast.Attribute) and part.attr in EXCUSES for part in ast.walk(node.value))
+        for node in body
+    )
+
+
 def _read_body(body: list[ast.stmt]) -> Suite:
     needs_pytest = _needs_pytest(body)
     functions: dict[str, bool] = {}
@@ -157,13 +229,15 @@ def _read_body(body: list[ast.stmt]) -> Suite:
     for node in body:
         if isinstance(node, _FUNCTIONS):
             callable_alone = needs_pytest or not _has_parameters(node)
-            if node.name.startswith(TEST_PREFIX) and callable_alone:
+            if _is_test_function(node) and callable_alone:
                 functions[node.name] = bool(_decorator_names(node) & EXCUSES)
             else:
                 checkers.add(node.name)
-        elif isinstance(node, ast.ClassDef) and needs_pytest and _is_test_class(node):
-            classes.update(_class_tests(node))
-    may_skip = tuple(name for name, excused in {**functions, **classes}.items() if excused)
+    defined = _Classes(body)
+    for test_class in defined.tests() if needs_pytest else ():
+        classes.update(_class_tests(test_class, defined))
+    all_excused = _marks_every_test(body)
+    may_skip = tuple(name for name, excused in {**functions, **classes}.items() if excused or all_excused)
     units = _units(body, set(functions), checkers)
     return Suite(tuple(units), tuple(functions), tuple(classes), needs_pytest, may_skip)
 

@@ -5,7 +5,7 @@ import logging
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,13 @@ from mcp import Client
 from mcp_types import CallToolResult, Tool
 
 from mcp_server.app import TOOLSETS, build_server
-from mcp_server.contract import ErrorCode, GenerationRequest, GenerationResult, ToolName
+from mcp_server.capabilities import Capabilities
+from mcp_server.contract import ErrorCode, GenerationRequest, GenerationResult, LoadFailure, ToolName
+from mcp_server.engine.catalog import ModelCatalog
+from mcp_server.engine.settings import EngineSettings
 from mcp_server.telemetry import JsonLines
 from tests.fakes import Reply, ScriptedEngine
-from tests.stack import ScriptedSandbox, scripted_capabilities
+from tests.stack import ScriptedCatalog, ScriptedSandbox, scripted_capabilities
 
 ERAS = ("legacy", "2026-07-28")
 HI = {"messages": [{"role": "user", "content": "hi"}]}
@@ -33,12 +36,18 @@ MISFITS: tuple[tuple[str, dict[str, Any], str], ...] = (
     ("generate", {**HI, "n": 0}, "n"),
     ("generate", {**HI, "n": 65}, "n"),
     ("generate", {**HI, "sampling": {"temperature": "hot"}}, "sampling.temperature"),
+    ("generate", {**HI, "max_tokens": 5}, "max_tokens"),
+    ("generate", {**HI, "sampling": {"max_token": 5}}, "sampling.max_token"),
+    ("generate", {**HI, "sampling": '{"max_token": 5}'}, "sampling.max_token"),
+    ("generate", {"messages": [{"role": "user", "content": "x", "name": "y"}]}, "messages.0.name"),
+    ("status", {"verbose": True}, "verbose"),
     ("execute", {}, "code"),
     ("execute", {"code": "x", "timeout_s": 0}, "timeout_s"),
     ("embed", {"input": []}, "input"),
     ("retrieve", {"collection": "a", "query": "x", "max_results": 101}, "max_results"),
     ("list_models", {"limit": 0}, "limit"),
     ("list_models", {"cursor": "elsewhere"}, "cursor"),
+    ("list_models", {"cursor": "9" * 5000}, "cursor"),
 )
 # What a core refuses, its code and the parameter at fault.
 REFUSALS: tuple[tuple[str, dict[str, Any], str, str], ...] = (
@@ -99,8 +108,15 @@ def test_every_tool_says_what_it_does_and_when_to_use_it(tools: dict[str, Tool])
 
 def test_every_parameter_is_described(tools: dict[str, Tool]) -> None:
     for name, tool in tools.items():
-        for parameter, schema in tool.input_schema.get("properties", {}).items():
-            assert schema.get("description"), f"{name}.{parameter}"
+        for kind, schema in {"": tool.input_schema, **tool.input_schema.get("$defs", {})}.items():
+            for parameter, property_ in schema.get("properties", {}).items():
+                assert property_.get("description"), f"{name} {kind}.{parameter}"
+
+
+def test_no_tool_takes_what_it_does_not_name(tools: dict[str, Tool]) -> None:
+    for name, tool in tools.items():
+        for kind, schema in {"": tool.input_schema, **tool.input_schema.get("$defs", {})}.items():
+            assert schema["additionalProperties"] is False, f"{name} {kind}"
 
 
 def test_every_tool_has_an_output_schema_with_members(tools: dict[str, Tool]) -> None:
@@ -238,3 +254,42 @@ async def test_indexing_reports_growing_progress(era: str, tmp_path: Path) -> No
         assert result.structured_content["n_files"] == 20
     assert steps
     assert steps == sorted(set(steps))
+
+
+@both_eras
+async def test_a_loaded_model_is_listed_with_its_context(era: str, tmp_path: Path) -> None:
+    async with connected(tmp_path, era, models=("other",)) as client:
+        listed = (await client.call_tool("list_models", {})).structured_content
+    assert listed is not None
+    assert [(model["is_loaded"], model["context_tokens"]) for model in listed["models"]] == [
+        (True, 1024),
+        (False, None),
+    ]
+
+
+async def inference(capabilities: Capabilities) -> tuple[bool, str]:
+    try:
+        with anyio.fail_after(5):
+            async with Client(build_server(capabilities), cache=None) as client:
+                status = (await client.call_tool("status", {})).structured_content
+    finally:
+        capabilities.retrieval.close()
+    assert status is not None
+    return status["inference_ready"], status["inference_detail"]
+
+
+async def test_inference_is_not_ready_while_the_default_model_is_a_broken_file(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "broken.gguf").write_bytes(b"noise" * 600)
+    catalog = ModelCatalog(EngineSettings(home=tmp_path))
+    ready, detail = await inference(replace(scripted_capabilities(tmp_path), catalog=catalog))
+    assert not ready
+    assert "broken.gguf" in detail
+
+
+async def test_inference_is_not_ready_after_the_default_model_failed_to_load(tmp_path: Path) -> None:
+    model = ScriptedCatalog().resolve(None)
+    failed = ScriptedEngine(load_failure=LoadFailure(model, "no memory for it"))
+    assert await inference(scripted_capabilities(tmp_path, engine=failed)) == (False, "no memory for it")
+    since_replaced = ScriptedEngine(load_failure=LoadFailure(replace(model, created_at=1), "no memory for it"))
+    assert (await inference(scripted_capabilities(tmp_path, engine=since_replaced)))[0]

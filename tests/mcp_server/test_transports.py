@@ -1,6 +1,7 @@
 """The HTTP transports over ASGI, and the Unix socket by which stdio servers join a running one."""
 
 import json
+import logging
 import os
 import socket
 import threading
@@ -20,7 +21,8 @@ from mcp_server import join
 from mcp_server.app import build_server
 from mcp_server.listening import PortInUseError
 from mcp_server.settings import McpSettings
-from mcp_server.transports import bind_http, http_app, serve_joiners
+from mcp_server.stdio import serve_joiners
+from mcp_server.transports import bind_http, http_app
 from tests.stack import scripted_capabilities
 
 INITIALIZE = {
@@ -198,6 +200,42 @@ async def test_the_end_of_the_server_ends_the_program_that_joined(
     assert "has stopped" in capsys.readouterr().err
 
 
+async def test_a_program_that_leaves_amid_its_answers_ends_nobody_else(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with joinable(tmp_path):
+        leaver = await connect(tmp_path)
+        questions = [INITIALIZE, *({"jsonrpc": "2.0", "id": 2 + i, "method": "tools/list"} for i in range(200))]
+        await run_sync(leaver.sendall, b"".join(json.dumps(question).encode() + b"\n" for question in questions))
+        await run_sync(leaver.recv, 1)  # answers are on their way
+        leaver.close()
+        await anyio.wait_all_tasks_blocked()
+        await is_served(tmp_path)
+    assert "joined" not in caplog.text
+
+
+async def test_a_session_that_fails_is_told_and_ends_nobody_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_: object) -> None:
+        raise ZeroDivisionError
+
+    async with joinable(tmp_path):
+        with monkeypatch.context() as patch:
+            patch.setattr("mcp_server.stdio.Lines", fail)
+            with await connect(tmp_path) as failing:
+                assert await run_sync(failing.recv, 1) == b""
+        await is_served(tmp_path)
+    assert "ZeroDivisionError" in caplog.text
+
+
+async def is_served(home: Path) -> None:
+    """Join and get an answer."""
+    with await connect(home) as connection:
+        await run_sync(connection.sendall, json.dumps(INITIALIZE).encode() + b"\n")
+        assert await run_sync(connection.recv, 1) == b"{"
+
+
 async def test_only_this_user_may_join(tmp_path: Path) -> None:
     async with joinable(tmp_path):
         path = join.socket_path(tmp_path)
@@ -226,13 +264,22 @@ async def test_a_socket_that_a_killed_server_left_is_replaced(tmp_path: Path) ->
         (await connect(tmp_path)).close()
 
 
-async def test_a_server_that_stops_leaves_the_socket_of_a_newer_one(tmp_path: Path) -> None:
-    async with joinable(tmp_path) as older:
+async def test_a_second_server_leaves_the_socket_alone_until_the_first_has_ended(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    path = join.socket_path(tmp_path)
+    async with joinable(tmp_path) as first:
+        owned = path.stat().st_ino
         async with joinable(tmp_path):
-            older.cancel()
-            await anyio.wait_all_tasks_blocked()
-            (await connect(tmp_path)).close()
-        assert not join.socket_path(tmp_path).exists()
+            assert "another server" in caplog.text
+            assert path.stat().st_ino == owned
+            await is_served(tmp_path)
+            first.cancel()
+            while not path.exists() or path.stat().st_ino == owned:
+                await anyio.lowlevel.checkpoint()
+            await is_served(tmp_path)
+        assert not path.exists()
 
 
 async def test_a_home_too_deep_for_a_socket_is_served_without_joiners(

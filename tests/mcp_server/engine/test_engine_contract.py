@@ -122,6 +122,12 @@ async def test_tokenizing_counts_the_tokens_it_gives(any_engine: AnyEngine) -> N
     assert (await any_engine.tokenize("")).tokens == ()
 
 
+async def test_a_text_too_long_to_tokenize_is_refused(any_engine: AnyEngine) -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        await any_engine.tokenize("\u00fc" * (1 << 19) + "x")
+    assert caught.value.param == "text"
+
+
 async def test_a_cancelled_request_leaves_nothing_running(any_engine: AnyEngine) -> None:
     first_delta = anyio.Event()
 
@@ -138,13 +144,12 @@ async def test_a_cancelled_request_leaves_nothing_running(any_engine: AnyEngine)
     assert (any_engine.statistics().n_running, any_engine.statistics().n_waiting) == (0, 0)
 
 
-async def test_the_default_model_is_first_and_loaded_after_preload(any_engine: AnyEngine) -> None:
+async def test_a_preloaded_model_is_known_with_its_context(any_engine: AnyEngine) -> None:
     loaded = await any_engine.preload()
-    first = any_engine.models()[0]
-    assert first == loaded
-    assert first.is_default
-    assert first.is_loaded
-    assert any_engine.loaded_context_tokens == first.context_tokens == 1024
+    assert any_engine.statistics().loaded_models == (loaded,)
+    assert loaded.context_tokens == 1024
+    with pytest.raises(ModelNotFoundError):
+        await any_engine.preload("no-such-model")
 
 
 async def test_closing_twice_is_closing_once(any_engine: AnyEngine) -> None:

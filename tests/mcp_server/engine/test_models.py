@@ -157,8 +157,37 @@ async def test_another_model_waits_for_the_running_ones_and_then_takes_their_pla
                 group.start_soon(run, model)
                 await anyio.wait_all_tasks_blocked()
     assert [result.model for result in done] == [EMBEDDED.stem, "other", EMBEDDED.stem, "other"]
-    assert engine.statistics().loaded_models == ("other",)
-    assert [model.model_id for model in engine.models() if model.is_loaded] == ["other"]
-    with pytest.raises(ModelNotFoundError):
-        await engine.preload("no-such-model")
+    assert [model.model_id for model in engine.statistics().loaded_models] == ["other"]
+    await engine.aclose()
+
+
+def test_a_check_finds_what_is_damaged_and_a_mended_file_is_sound(make_settings: Any, add_model: Any) -> None:
+    catalog = ModelCatalog(make_settings())
+    path = add_model("mine.gguf")
+    catalog.check(catalog.resolve("mine"))
+    path.write_bytes(b"noise" * 600)
+    with pytest.raises(ModelLoadError, match=r"mine\.gguf"):
+        catalog.check(catalog.resolve("mine"))
+    add_model("mine.gguf")
+    catalog.check(catalog.resolve("mine"))
+
+
+@pytest.mark.anyio
+async def test_a_default_model_that_does_not_load_is_remembered_until_it_does(
+    make_settings: Any, add_model: Any
+) -> None:
+    path = add_model("mine.gguf")
+    path.write_bytes(damaged(EMBEDDED.read_bytes(), "architecture"))
+    catalog = ModelCatalog(make_settings())
+    catalog.check(catalog.resolve(None))
+    engine = AsyncEngine(make_settings(), catalog)
+    with pytest.raises(ModelLoadError) as caught:
+        await engine.preload()
+    await engine.preload(EMBEDDED.stem)
+    failure = engine.statistics().load_failure
+    assert failure is not None
+    assert (failure.model, failure.message) == (catalog.resolve(None), caught.value.message)
+    shutil.copyfile(EMBEDDED, path)
+    await engine.preload()
+    assert engine.statistics().load_failure is None
     await engine.aclose()

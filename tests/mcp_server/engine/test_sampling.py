@@ -2,6 +2,8 @@
 
 import json
 import math
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -119,6 +121,8 @@ def test_strings_exclude_raw_control_characters(runner: ModelRunner, raw: str) -
         ({"json_schema": {"type": "array", "items": {}, "minItems": 10_000_000}}, "json_schema"),
         ({"logit_bias": {"99999999": 1.0}}, "logit_bias"),
         ({"logit_bias": {"one": 1.0}}, "logit_bias"),
+        ({"logit_bias": {"9" * 5000: 1.0}}, "logit_bias"),
+        ({"logit_bias": {"\u0663": 1.0}}, "logit_bias"),
         ({"logit_bias": {"1": math.nan}}, "logit_bias"),
         ({"temperature": -1.0}, "temperature"),
         ({"temperature": math.nan}, "temperature"),
@@ -137,6 +141,30 @@ async def test_bad_sampling_is_refused_with_its_field(
     with pytest.raises(InvalidRequestError) as caught:
         await engine.generate(GenerationRequest(ASK, sampling=SamplingParams(**sampling)))
     assert caught.value.param == param
+
+
+def test_a_grammar_that_does_not_parse_is_not_printed() -> None:
+    code = """
+import anyio
+from mcp_server.engine.async_engine import AsyncEngine
+from mcp_server.engine.types import GenerationRequest, SamplingParams
+from mcp_server.errors import InvalidRequestError
+
+async def main():
+    engine = AsyncEngine()
+    try:
+        await engine.generate(GenerationRequest(prompt="x", sampling=SamplingParams(grammar="root ::= secret (")))
+    except InvalidRequestError as error:
+        print(error.message)
+    await engine.aclose()
+
+anyio.run(main)
+import os
+os.write(2, b"after")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=20)
+    assert "grammar" in done.stdout
+    assert done.stderr == "after"
 
 
 async def test_parentheses_in_literals_are_not_nesting(engine: AsyncEngine) -> None:

@@ -80,6 +80,36 @@ def test_forks_start_when_the_prompt_is_computed_and_share_its_cells() -> None:
     assert [call for call in memory.calls if call[0] == "copy"] == [("copy", 0, 1, 4), ("copy", 0, 2, 4)]
 
 
+def test_forks_share_the_slots_with_requests_that_came_later() -> None:
+    scheduler = Scheduler(KVCache(RecordedMemory(), 2), prefill_chunk_tokens=8)
+    big, fork, last_fork, small = (sequence(1, 2, request_id=i) for i in (1, 1, 1, 2))
+    big.forks = [fork, last_fork]
+    scheduler.add(big)
+    sizes(scheduler)
+    scheduler.schedule()
+    scheduler.add(small)
+    assert (scheduler.running, list(scheduler.waiting)) == ([big, fork], [last_fork, small])
+    scheduler.finish(big, keeps_tokens=False)
+    scheduler.schedule()
+    assert scheduler.running == [fork, small]
+    scheduler.finish(small, keeps_tokens=False)
+    scheduler.schedule()
+    assert scheduler.running == [fork, last_fork]
+
+
+def test_small_requests_that_keep_coming_do_not_starve_a_big_one() -> None:
+    scheduler = Scheduler(KVCache(RecordedMemory(), 1), prefill_chunk_tokens=8)
+    big, fork = (sequence(1, 2, request_id=1) for _ in range(2))
+    big.forks = [fork]
+    scheduler.add(big)
+    sizes(scheduler)
+    for request_id in (2, 3):
+        scheduler.add(sequence(1, 2, request_id=request_id))
+    scheduler.finish(big, keeps_tokens=False)
+    scheduler.schedule()
+    assert scheduler.running == [fork]
+
+
 def test_a_retained_prefix_is_reused_and_cut_where_prompts_differ() -> None:
     memory = RecordedMemory()
     cache = KVCache(memory, 1, retained_tokens=100)

@@ -1,0 +1,147 @@
+"""MCP as lines of JSON-RPC: over stdin and stdout, and over the Unix socket of the stdio servers that join this one.
+
+Every session serves the same server object, so a program that joins shares the engine. It knows nothing of HTTP.
+"""
+
+import contextlib
+import fcntl
+import logging
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import anyio
+from anyio.abc import ByteStream, SocketListener, SocketStream, TaskStatus
+from anyio.streams.buffered import BufferedByteReceiveStream
+from mcp.server.mcpserver import MCPServer
+from mcp.server.stdio import stdio_server
+
+from mcp_server.join import CONNECT_TIMEOUT_S, socket_path
+from mcp_server.settings import McpSettings
+
+log = logging.getLogger(__name__)
+
+MAX_LINE_BYTES = 1 << 30  # of one message; beyond it the session ends
+GONE = (anyio.BrokenResourceError, anyio.ClosedResourceError, ConnectionError)  # the other side, amid a message
+
+
+async def serve_stdio(server: MCPServer[Any], stream: ByteStream) -> None:
+    """Serve the one client at the other end of stdin and stdout, until it closes either."""
+    try:
+        await _serve_lines(server, Lines(stream))
+    except* GONE:
+        log.info("stdout was closed before the last answer")
+
+
+async def serve_joiners(
+    server: MCPServer[Any], settings: McpSettings, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
+) -> None:
+    """Serve stdio servers that join through the Unix socket, each as a session of its own, until cancelled.
+
+    One server has the socket. Another that is started leaves it alone, and takes it over once the first has ended.
+    """
+    path = socket_path(settings.home)
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    is_first = True
+    while True:
+        try:
+            with _alone(path):
+                other = await _connect(path)
+                opened = None if other else await anyio.create_unix_listener(path, mode=0o600)  # replaces a dead one
+        except OSError as error:  # the path is longer than a socket's address may be, or the folder takes no sockets
+            log.warning("nobody can join this server: %s", error, extra={"path": str(path)})
+            task_status.started()
+            return
+        if is_first:
+            task_status.started()
+        is_first = False
+        if opened is not None:
+            await _serve_listener(server, opened, path)
+        elif other is not None:
+            log.info("another server is joined here; this one is, once that has ended", extra={"path": str(path)})
+            await _wait_for_end(other)
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Hold the lock of *path*, so that two servers that start together do not both replace the socket."""
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # held for as long as a connect and a bind take
+        yield
+
+
+async def _connect(path: Path) -> SocketStream | None:
+    """Connect to whoever listens at *path*; None for nobody: a server that was killed leaves its socket behind."""
+    try:
+        with anyio.fail_after(CONNECT_TIMEOUT_S):
+            return await anyio.connect_unix(path)
+    except (FileNotFoundError, ConnectionRefusedError):
+        return None
+
+
+async def _serve_listener(server: MCPServer[Any], opened: SocketListener, path: Path) -> None:
+    async with opened as listener:
+        owned = _inode(path)
+        try:
+            await listener.serve(lambda stream: _serve_joiner(server, stream))
+        finally:
+            _unlink_own(path, owned)
+
+
+async def _wait_for_end(other: SocketStream) -> None:
+    """Wait until the server at the other end is gone; it never speaks first."""
+    async with other:
+        with contextlib.suppress(anyio.EndOfStream, *GONE):
+            await other.receive()
+
+
+async def _serve_joiner(server: MCPServer[Any], stream: SocketStream) -> None:
+    """Serve one joined client. Whatever ends its session ends nothing else: the listener serves others too."""
+    try:
+        async with stream:
+            await _serve_lines(server, Lines(stream))
+    except* GONE:
+        log.debug("a joined client left before its answers")
+    except* Exception:
+        log.exception("the session of a joined client failed")
+
+
+async def _serve_lines(server: MCPServer[Any], lines: "Lines") -> None:
+    """Serve one client, framed as on stdio: one JSON-RPC message a line."""
+    file = cast("Any", lines)  # stdio_server asks of its two files only what lines have: iteration, write and flush
+    async with stdio_server(stdin=file, stdout=file) as (read_stream, write_stream):
+        lowlevel = server._lowlevel_server  # noqa: SLF001 - the SDK runs streams only through it
+        await lowlevel.run(read_stream, write_stream, lowlevel.create_initialization_options())
+
+
+class Lines:
+    """A stream of bytes in the shape of a text file: lines in, text out."""
+
+    def __init__(self, stream: ByteStream) -> None:
+        self._stream = stream
+        self._buffered = BufferedByteReceiveStream(stream)
+
+    async def __aiter__(self) -> AsyncIterator[str]:
+        while True:
+            try:
+                line = await self._buffered.receive_until(b"\n", MAX_LINE_BYTES)
+            except (anyio.EndOfStream, anyio.IncompleteRead, anyio.BrokenResourceError):
+                return
+            yield line.decode("utf-8", errors="replace")
+
+    async def write(self, text: str) -> None:
+        """Send *text*."""
+        await self._stream.send(text.encode())
+
+    async def flush(self) -> None:
+        """Nothing is buffered on the way out."""
+
+
+def _unlink_own(path: Path, inode: int) -> None:
+    """Remove our socket, unless a newer server has put its own there."""
+    if path.exists() and _inode(path) == inode:
+        path.unlink()
+
+
+def _inode(path: Path) -> int:
+    return path.stat().st_ino
