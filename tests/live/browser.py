@@ -10,7 +10,6 @@ import json
 import os
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -42,18 +41,21 @@ class Page:
         self._answers = answers
         self._n_sent = 0
         self._session = ""
+        self._is_loaded = False
         self.requests: list[str] = []  # URLs, in order
         self.problems: list[str] = []  # console errors, uncaught exceptions, failed loads
 
     def open(self, url: str) -> None:
-        """Load *url*, which starts the recording anew."""
+        """Load *url* to its end, which starts the recording anew."""
         if not self._session:
             target = self._send("Target.createTarget", url="about:blank")["targetId"]
             self._session = self._send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
             for domain in ("Page", "Runtime", "Network", "Log"):
                 self._send(f"{domain}.enable")
-        self.requests, self.problems = [], []
+        self.requests, self.problems, self._is_loaded = [], [], False
         self._send("Page.navigate", url=url)
+        while not self._is_loaded:
+            self._note(self._receive())
 
     def evaluate(self, script: str) -> Any:
         """Run a script; return its value, of a promise when it settles."""
@@ -62,11 +64,9 @@ class Page:
         return answer["result"].get("value")
 
     def wait_for(self, script: str) -> Any:
-        """Run a script again and again until its value is true, and return it."""
-        deadline_s = time.monotonic() + TIMEOUT_S
-        while not (value := self.evaluate(script)):
-            assert time.monotonic() < deadline_s, f"never true: {script}; problems: {self.problems}"
-        return value
+        """Wait until the value of a script is true, and return it. The page looks for itself, 20 times a second."""
+        look = f"const look = () => {{ const value = {script}; value ? resolve(value) : setTimeout(look, 50) }}; look()"
+        return self.evaluate(f"new Promise(resolve => {{ {look} }})")
 
     def screenshot(self, path: Path) -> None:
         """Write what the page shows, as PNG."""
@@ -80,7 +80,7 @@ class Page:
         self._commands.write(json.dumps(message).encode() + b"\0")
         self._commands.flush()
         while (answer := self._receive()).get("id") != self._n_sent:
-            self._note(answer.get("method"), answer.get("params", {}))
+            self._note(answer)
         assert "error" not in answer, answer
         result: dict[str, Any] = answer["result"]
         return result
@@ -93,8 +93,11 @@ class Page:
         answer: dict[str, Any] = json.loads(data)
         return answer
 
-    def _note(self, event: str | None, parameters: dict[str, Any]) -> None:
-        if event == "Network.requestWillBeSent":
+    def _note(self, message: dict[str, Any]) -> None:
+        event, parameters = message.get("method"), message.get("params", {})
+        if event == "Page.loadEventFired":
+            self._is_loaded = True
+        elif event == "Network.requestWillBeSent":
             self.requests.append(parameters["request"]["url"])
         elif event == "Network.loadingFailed" and not parameters.get("canceled"):
             self.problems.append(parameters["errorText"])

@@ -42,16 +42,6 @@ def test_the_embedded_model_cannot_be_removed_and_that_is_one_line(shim: Shim) -
     assert line.startswith("cinque models rm: ")
 
 
-def test_a_downloaded_model_can_be_removed(shim: Shim) -> None:
-    file = shim.home / "models" / "mine.gguf"
-    file.parent.mkdir(exist_ok=True)
-    file.write_bytes(b"GGUF")
-    shown = cinque(shim.home, "models", "rm", "mine")
-    assert (shown.returncode, shown.stderr) == (0, "")
-    assert str(file) in shown.stdout.replace("\n", "")
-    assert not file.exists()
-
-
 def test_the_doctor_finds_every_part_in_order(tmp_path: Path) -> None:
     shown = cinque(tmp_path, "doctor")
     assert shown.returncode == 0, shown.stdout
@@ -87,13 +77,6 @@ def test_a_setting_that_the_mcp_server_refuses_stops_the_doors_too(tmp_path: Pat
     refusal = json.loads(log[-1])["event"]
     assert refusal.startswith("the MCP server cannot start: CINQUE_ENGINE_N_SLOTS=0: ")
     assert "\n" not in refusal
-
-
-def test_the_mcp_server_tells_that_its_port_is_in_use(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        shown = cinque(tmp_path, "serve", CINQUE_MCP_PORT=str(taken.getsockname()[1]))
-    assert (shown.returncode, shown.stdout) == (2, "")
-    assert "CINQUE_MCP_PORT" in shown.stderr
 
 
 async def test_cinque_mcp_is_a_server_for_an_ide(shim: Shim) -> None:
