@@ -19,7 +19,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 log = logging.getLogger(__name__)
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 BACKLOG = 2048  # a burst of a thousand streams must not see refused connections
 SHUTDOWN_GRACE_S = 2  # open streams end when their clients see the close; longer only delays a restart
 KEEP_ALIVE_S = 75  # longer than common client pools keep idle connections, so that the client closes first

@@ -14,6 +14,7 @@ from anyio.abc import ByteStream
 from pydantic import ValidationError
 
 from mcp_server import listening
+from mcp_server.admission import LOOPBACK
 from mcp_server.app import build_server
 from mcp_server.capabilities import Capabilities, open_capabilities
 from mcp_server.engine.settings import EngineSettings
@@ -67,7 +68,7 @@ def _one_line(failure: Exception) -> str:
 
 
 def _check_exposure(settings: McpSettings, transports: Sequence[str]) -> None:
-    if settings.host not in listening.LOOPBACK and not settings.api_key and set(transports) & {"sse", "http"}:
+    if settings.host not in LOOPBACK and not settings.api_key and set(transports) & {"sse", "http"}:
         msg = f"CINQUE_MCP_HOST={settings.host} is not loopback; set CINQUE_API_KEY, or anyone could run code here"
         raise ValueError(msg)
 

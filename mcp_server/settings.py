@@ -5,9 +5,12 @@ environment; a malformed one stops the start with the variable's name, its value
 """
 
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from mcp_server.admission import check_key
 
 
 class McpSettings(BaseSettings):
@@ -28,7 +31,8 @@ class McpSettings(BaseSettings):
         description="Key that HTTP clients send as `Authorization: Bearer`; needed to listen beyond loopback (text)",
     )
     allowed_hosts: tuple[str, ...] = Field(
-        default=(), description="Host headers accepted besides loopback names, `name:*` for any port (JSON list)"
+        default=(),
+        description="Hosts, and origins of pages there, let in besides loopback ones: `name`, `name:port` (JSON list)",
     )
     max_body_bytes: int = Field(
         default=256 * 1024 * 1024, ge=64 * 1024 * 1024, description="Largest HTTP request body (bytes)"
@@ -41,6 +45,11 @@ class McpSettings(BaseSettings):
         description="Log level of both processes (name)",
     )
     page_size: int = Field(default=100, ge=1, le=1000, description="Items a list tool returns at most (count)")
+
+    @model_validator(mode="after")
+    def _a_key_that_can_be_sent(self) -> Self:
+        check_key(self.api_key)
+        return self
 
     @property
     def run_folder(self) -> Path:

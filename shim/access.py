@@ -9,18 +9,16 @@ import re
 import time
 import uuid
 from collections.abc import Callable
-from urllib.parse import SplitResult, urlsplit
 
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from mcp_server.admission import given_key, is_key, is_known_host, is_known_origin
 from mcp_server.telemetry import request_id
-from shim.auth import bearer_key, is_key
 from shim.doors.door import Door, Services
 from shim.errors import FORBIDDEN, UNAUTHORIZED, ApiError
 from shim.metrics import Metrics
-from shim.settings import LOOPBACK, ShimSettings
 
 log = logging.getLogger("cinque.access")
 
@@ -105,33 +103,14 @@ class Guard:
     def _refusal(self, connection: HTTPConnection, path: str) -> ApiError | None:
         settings = self._services.settings
         host = connection.headers.get("host", "")
-        if not _is_known_host(host, settings):
+        # With a key, rebinding gains nothing: the page does not have it.
+        is_any_host = bool(settings.api_key) or "*" in settings.allowed_hosts
+        if not is_any_host and not is_known_host(host, settings.allowed_hosts):
             return ApiError(FORBIDDEN, f"host {host!r} is not one of this server's; add it to CINQUE_ALLOWED_HOSTS")
         origin = connection.headers.get("origin", "")
-        if origin and not _is_known_origin(origin, host, settings):
+        if origin and not is_known_origin(origin, host, settings.cors_origins):
             return ApiError(FORBIDDEN, f"pages of {origin!r} may not call this door; add it to CINQUE_CORS_ORIGINS")
         is_open = path in self._open or path.startswith("/docs/")
-        if settings.api_key and not is_open and not is_key(bearer_key(connection), settings.api_key):
+        if settings.api_key and not is_open and not is_key(given_key(connection.headers), settings.api_key):
             return ApiError(UNAUTHORIZED, "missing or wrong API key; send `Authorization: Bearer KEY`")
         return None
-
-
-def _is_known_host(host: str, settings: ShimSettings) -> bool:
-    if settings.api_key or "*" in settings.allowed_hosts:
-        return True  # with a key, rebinding gains nothing: the page does not have it
-    name = _split(f"//{host}").hostname or ""
-    return name in LOOPBACK or name in settings.allowed_hosts
-
-
-def _is_known_origin(origin: str, host: str, settings: ShimSettings) -> bool:
-    if "*" in settings.cors_origins or origin in settings.cors_origins:
-        return True
-    return _split(origin).netloc == host
-
-
-def _split(url: str) -> SplitResult:
-    """Split *url*; one that is none, as with an unpaired bracket, has no parts."""
-    try:
-        return urlsplit(url)
-    except ValueError:
-        return SplitResult("", "", "", "", "")

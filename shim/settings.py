@@ -9,7 +9,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
+from mcp_server.admission import LOOPBACK, check_key
 
 
 class ShimSettings(BaseSettings):
@@ -51,6 +51,11 @@ class ShimSettings(BaseSettings):
     )
     retry_after_s: int = Field(default=1, ge=1, description="Retry-After of a 429 or 503 (seconds)")
     log_level: str = Field(default="INFO", pattern="^(?i:debug|info|warning|error)$", description="Log level (name)")
+
+    @model_validator(mode="after")
+    def _a_key_that_can_be_sent(self) -> Self:
+        check_key(self.api_key)
+        return self
 
     @model_validator(mode="after")
     def _a_key_beyond_loopback(self) -> Self:

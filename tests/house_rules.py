@@ -23,8 +23,8 @@ RULES: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     # the seam, and what stands beside it
     (("mcp_server.contract", "mcp_server.ports"), ("**.types",)),
     (("mcp_server", "mcp_server.errors", "mcp_server.telemetry", "mcp_server.listening"), ()),
-    (("mcp_server.standard_streams",), ()),
-    (("mcp_server.settings",), ("sandbox.settings", "rag.settings", "mcp_server.*.settings")),
+    (("mcp_server.standard_streams", "mcp_server.admission"), ()),
+    (("mcp_server.settings",), ("mcp_server.admission", "sandbox.settings", "rag.settings", "mcp_server.*.settings")),
     (("mcp_server.durable",), ("**.types", "mcp_server.errors")),
     (("mcp_server.tools.**",), (OWN, "mcp_server.capabilities", "mcp_server.errors", *SEAM)),
     # composition root 1: the MCP server process
@@ -43,7 +43,7 @@ RULES: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
         ("mcp_server.**", "rag.**", "sandbox.**"),
     ),
     # doors: never another door; some have a domain
-    (("shim.doors.door",), ("shim.gateway", "shim.errors", "shim.settings", "shim.auth", *SEAM)),
+    (("shim.doors.door",), ("shim.gateway", "shim.errors", "shim.settings", "mcp_server.admission", *SEAM)),
     (("shim.doors",), ("shim.doors.**",)),
     (("shim.doors.atlas.*.**",), (*DOOR, "shim.doors.atlas.envelope")),  # five doors of one API share an envelope
     (("shim.doors.atlas",), ()),
@@ -59,7 +59,7 @@ RULES: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
         ("shim.**", "mcp_server.listening", *SEAM),
     ),
     # the machinery that every door stands on
-    (("shim", "shim.*"), ("shim.*", "shim.dialects.**", "shim.doors.door", *SEAM)),
+    (("shim", "shim.*"), ("shim.*", "shim.dialects.**", "shim.doors.door", "mcp_server.admission", *SEAM)),
 )
 
 # Heavy or replaceable libraries, each with the only files that may import it.

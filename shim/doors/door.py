@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
-from shim.auth import bearer_key
+from mcp_server.admission import given_key
 from shim.errors import ApiError
 from shim.gateway import Gateway
 from shim.settings import ShimSettings
@@ -53,7 +53,7 @@ class Call(Generic[Body]):
     @property
     def key(self) -> str:
         """The key that the caller sent; empty when none."""
-        return bearer_key(self.request)
+        return given_key(self.request.headers)
 
 
 Handler = Callable[[Call[Any]], Awaitable[BaseModel | Response]]

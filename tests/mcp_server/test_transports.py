@@ -16,6 +16,7 @@ import httpx
 import pytest
 from anyio.to_thread import run_sync
 from pydantic import ValidationError
+from pydantic_settings import BaseSettings
 
 from mcp_server import join
 from mcp_server.app import build_server
@@ -23,6 +24,7 @@ from mcp_server.listening import PortInUseError
 from mcp_server.settings import McpSettings
 from mcp_server.stdio import serve_joiners
 from mcp_server.transports import bind_http, http_app
+from shim.settings import ShimSettings
 from tests.stack import scripted_capabilities
 
 INITIALIZE = {
@@ -72,10 +74,67 @@ async def test_pages_of_foreign_sites_are_refused(path: str, headers: dict[str, 
         assert response.status_code in {403, 421}
 
 
-async def test_a_host_of_the_settings_is_let_in(tmp_path: Path) -> None:
-    async with http_client(tmp_path, allowed_hosts=("gpu.lan:*",)) as client:
-        response = await client.post("/mcp", json=INITIALIZE, headers={**HEADERS, "host": "gpu.lan:8800"})
-        assert response.status_code == 200
+@pytest.mark.parametrize("path", ["/sse", "/health"])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"host": "evil.example"},
+        {"host": ""},
+        {"host": "a@localhost"},
+        {"host": "localhost/a"},
+        {"origin": "https://evil.example"},
+        {"origin": "http://localhost/a"},
+        {"origin": "ftp://localhost:8800"},
+    ],
+    ids=str,
+)
+async def test_a_refusal_is_an_answer_and_no_traceback(path: str, headers: dict[str, str], tmp_path: Path) -> None:
+    async with http_client(tmp_path) as client:  # whose transport raises what the app raises
+        response = await client.get(path, headers=headers)
+        assert response.status_code == (403 if "origin" in headers else 421)
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:8800", "127.0.0.1", "[::1]", "[::1]:8800"])
+async def test_loopback_has_many_names(host: str, tmp_path: Path) -> None:
+    async with http_client(tmp_path) as client:
+        for origin in (f"http://{host}", "http://localhost:3000", "https://127.0.0.1"):
+            headers = {**HEADERS, "host": host, "origin": origin}
+            assert (await client.post("/mcp", json=INITIALIZE, headers=headers)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("entry", "host", "is_known"),
+    [
+        ("gpu.lan:*", "gpu.lan:8800", True),
+        ("gpu.lan:*", "gpu.lan", True),
+        ("GPU.lan", "gpu.lan:8800", True),
+        ("gpu.lan:8800", "gpu.lan:8800", True),
+        ("gpu.lan:8800", "gpu.lan:1", False),
+        ("gpu.lan", "gpu.lan.evil.example", False),
+    ],
+)
+async def test_a_host_of_the_settings_and_its_pages_are_let_in(
+    entry: str,
+    host: str,
+    is_known: bool,  # noqa: FBT001 - a parameter of the test
+    tmp_path: Path,
+) -> None:
+    async with http_client(tmp_path, allowed_hosts=(entry,)) as client:
+        for origin in ({}, {"origin": f"http://{host}"}, {"origin": f"https://{host}"}):
+            headers = {**HEADERS, "host": host, **origin}
+            response = await client.post("/mcp", json=INITIALIZE, headers=headers)
+            assert response.status_code == (200 if is_known else 421)
+
+
+@pytest.mark.parametrize("key", ["clé", "a\nb", " a", "a ", "\x7f"])
+@pytest.mark.parametrize("settings", [McpSettings, ShimSettings])
+def test_a_key_that_cannot_be_sent_is_refused_unseen(
+    settings: type[BaseSettings], key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CINQUE_API_KEY", key)
+    with pytest.raises(ValidationError, match="CINQUE_API_KEY cannot be sent") as caught:
+        settings()
+    assert caught.value.errors()[0]["loc"] == ()
 
 
 @pytest.mark.parametrize("given", ["", "Bearer wrong", "key", "Bearer key2", b"Bearer \xff"])
@@ -86,9 +145,12 @@ async def test_without_the_key_both_transports_are_a_401(given: str, tmp_path: P
             assert response.status_code == 401
 
 
-async def test_the_key_opens_the_transport(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "given", [{"authorization": "Bearer key"}, {"authorization": "bEARER  key"}, {"x-api-key": "key"}]
+)
+async def test_the_key_opens_the_transport(given: dict[str, str], tmp_path: Path) -> None:
     async with http_client(tmp_path, api_key="key") as client:
-        headers = {**HEADERS, "authorization": "Bearer key"}
+        headers = {**HEADERS, **given}
         assert (await client.post("/mcp", json=INITIALIZE, headers=headers)).status_code == 200
 
 

@@ -1,4 +1,4 @@
-"""What becomes of calls while the connection to the MCP server is missing, lost, or silent."""
+"""The gateway's connection: it comes and goes, falls silent, is lost during a call, and calls wait for the next."""
 
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
@@ -12,55 +12,17 @@ import pytest
 from mcp.client._memory import InMemoryTransport
 
 from mcp_server.app import build_server
-from mcp_server.contract import (
-    EmbeddingRequest,
-    ExecutionRequest,
-    GenerationRequest,
-    IndexRequest,
-    Message,
-    RetrieveRequest,
-    SamplingParams,
-    ToolName,
-)
+from mcp_server.contract import Delta, ExecutionRequest, GenerationRequest, Message
 from shim.errors import ApiError, BackendUnavailableError
 from shim.gateway import Gateway
 from shim.metrics import Metrics
 from tests.fakes import Reply, ScriptedEngine
-from tests.stack import connected_gateway, scripted_capabilities
+from tests.stack import scripted_capabilities
 
 HELLO = GenerationRequest(messages=(Message("user", "hi"),))
-FULL = GenerationRequest(
-    messages=(Message("system", "be brief"), Message("user", "é🙂\u2028\n\0")),
-    model="scripted",
-    n=2,
-    sampling=SamplingParams(
-        max_tokens=5,
-        temperature=0.25,
-        top_k=7,
-        top_p=0.5,
-        min_p=0.125,
-        repetition_penalty=1.5,
-        frequency_penalty=-1.0,
-        presence_penalty=1.0,
-        seed=2**40,
-        stop=("\n\n", "END"),
-        n_logprobs=2,
-        logit_bias={"7": -100.0},
-        json_mode=False,
-        json_schema={"type": "object", "properties": {"a": {"type": "integer"}}},
-        grammar='root ::= "a"',
-    ),
-)
-REQUESTS = [
-    (ToolName.GENERATE, GenerationRequest),
-    (ToolName.EXECUTE, ExecutionRequest),
-    (ToolName.INDEX, IndexRequest),
-    (ToolName.RETRIEVE, RetrieveRequest),
-    (ToolName.EMBED, EmbeddingRequest),
-]
 
 
-async def ignore(_: Any) -> None:
+async def ignore(_: tuple[Delta, ...]) -> None:
     pass
 
 
@@ -160,13 +122,16 @@ async def test_a_status_that_does_not_come_is_unavailable() -> None:
 
 
 async def test_a_ping_is_answered_while_every_thread_of_the_server_works(tmp_path: Path) -> None:
-    async with connected_gateway(scripted_capabilities(tmp_path)) as gateway:
+    gateway, capabilities = Gateway(), scripted_capabilities(tmp_path)
+    async with gateway.connected(InMemoryTransport(build_server(capabilities))):
         limiter = anyio.to_thread.current_default_thread_limiter()
         for n in range(n_threads := int(limiter.total_tokens)):
             limiter.acquire_on_behalf_of_nowait(n)
-        await gateway.ping()
+        with anyio.fail_after(5):
+            await gateway.ping()
         for n in range(n_threads):
             limiter.release_on_behalf_of(n)
+    capabilities.retrieval.close()
 
 
 async def test_without_a_server_no_ping_is_answered() -> None:

@@ -106,18 +106,6 @@ async def test_a_server_that_answers_is_left_alone(scripted_server: tuple[str, .
             group.cancel_scope.cancel()
 
 
-async def test_a_call_right_after_a_kill_waits_for_the_next_server(scripted_server: tuple[str, ...]) -> None:
-    gateway = Gateway()
-    child = Supervisor(gateway, scripted_server)
-    with anyio.fail_after(15):
-        async with anyio.create_task_group() as group:
-            await group.start(child.run)
-            first = (await gateway.status()).pid
-            os.kill(first, signal.SIGKILL)
-            assert (await gateway.status()).pid != first
-            group.cancel_scope.cancel()
-
-
 def test_the_delay_before_a_restart_doubles_until_a_child_stays_up() -> None:
     delays = [0.0]
     for _ in range(10):
@@ -179,3 +167,11 @@ async def test_a_line_that_is_not_json_is_logged_without_its_text(caplog: pytest
             await anyio.wait_all_tasks_blocked()
     assert "not JSON-RPC" in caplog.text
     assert "hello" not in caplog.text
+
+
+async def test_the_end_of_a_child_is_told_at_once() -> None:
+    ended = anyio.Event()
+    with anyio.fail_after(10):
+        async with child_process(WAITS) as process, pipes(process, ended.set):
+            process.kill()
+            await ended.wait()
