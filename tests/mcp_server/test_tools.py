@@ -27,6 +27,7 @@ from tests.stack import ScriptedCatalog, ScriptedSandbox, scripted_capabilities
 ERAS = ("legacy", "2026-07-28")
 HI = {"messages": [{"role": "user", "content": "hi"}]}
 DESTRUCTIVE = {ToolName.REMOVE_MODEL, ToolName.DELETE_COLLECTION}
+NETWORKED = {ToolName.PULL_MODEL, ToolName.EXECUTE}  # a model; a program's requirements
 WRITING = DESTRUCTIVE | {ToolName.PULL_MODEL, ToolName.INDEX}
 NUMBERS = tuple(f"{i} " for i in range(100))
 # What the schema refuses, and the parameter at fault.
@@ -131,7 +132,7 @@ def test_the_hints_tell_readers_from_writers(tools: dict[str, Tool]) -> None:
         assert hints is not None
         assert hints.read_only_hint == (name not in WRITING), name
         assert bool(hints.destructive_hint) == (name in DESTRUCTIVE), name
-        assert hints.open_world_hint == (name == ToolName.PULL_MODEL), name
+        assert hints.open_world_hint == (name in NETWORKED), name
         assert hints.idempotent_hint is not None
 
 
