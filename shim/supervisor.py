@@ -26,6 +26,7 @@ FIRST_DELAY_S = 0.05  # a crash in native code is usually one request's; be back
 MAX_DELAY_S = 10.0  # a child that cannot start needs a person; more often only fills the log
 STABLE_AFTER_S = 30.0  # a child that lived this long starts the delays anew
 SETTINGS_STATUS = 2  # exit status of a child that cannot use its settings
+REFUSED = "the MCP server refused its settings; the line above names the variable"
 STOP_GRACE_S = 5.0  # between closing stdin and SIGKILL; the child frees its model and its sandbox in it
 
 
@@ -81,8 +82,7 @@ class Supervisor:
             begun_s = time.monotonic()
             status = await self._run_once(task_status if self._n_starts == 0 else anyio.TASK_STATUS_IGNORED)
             if status == SETTINGS_STATUS:
-                msg = "the MCP server refused its settings; the line above names the variable"
-                raise ChildSettingsError(msg)
+                raise ChildSettingsError(REFUSED)
             delay_s = restart_delay_s(delay_s, time.monotonic() - begun_s)
             log.error("the MCP server ended; it is started again", extra={"status": status, "delay_s": delay_s})
             await anyio.sleep(delay_s)
@@ -174,6 +174,17 @@ def joining_command() -> tuple[str, ...]:
 
 @asynccontextmanager
 async def one_session(gateway: Gateway) -> AsyncIterator[None]:
-    """Connect *gateway* to a joining server for as long as the context lasts, without restarts."""
+    """Connect *gateway* to a joining server for as long as the context lasts, without restarts.
+
+    Raises:
+        ChildSettingsError: when the server refuses its settings.
+    """
     async with child_process(joining_command()) as process, gateway.connected(pipes(process)):
-        yield
+        try:
+            yield
+        except BackendUnavailableError:
+            with anyio.move_on_after(STOP_GRACE_S):
+                await process.wait()
+            if process.returncode == SETTINGS_STATUS:
+                raise ChildSettingsError(REFUSED) from None
+            raise

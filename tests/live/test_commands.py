@@ -69,11 +69,12 @@ def test_doors_beyond_loopback_without_a_key_are_refused_in_one_line(tmp_path: P
     assert line.startswith("cinque serve: CINQUE_HOST=0.0.0.0 is not loopback; set CINQUE_API_KEY")
 
 
-def test_a_setting_that_the_mcp_server_refuses_stops_the_doors_too(tmp_path: Path) -> None:
-    shown = cinque(tmp_path, "serve", CINQUE_ENGINE_N_SLOTS="0")
+@pytest.mark.parametrize("command", ["serve", "models list"])
+def test_a_setting_that_the_mcp_server_refuses_stops_the_command_too(command: str, tmp_path: Path) -> None:
+    shown = cinque(tmp_path, *command.split(), CINQUE_ENGINE_N_SLOTS="0")
     assert (shown.returncode, shown.stdout) == (2, "")
     *log, line = shown.stderr.splitlines()
-    assert line == "cinque serve: the MCP server refused its settings; the line above names the variable"
+    assert line == f"cinque {command}: the MCP server refused its settings; the line above names the variable"
     refusal = json.loads(log[-1])["event"]
     assert refusal.startswith("the MCP server cannot start: CINQUE_ENGINE_N_SLOTS=0: ")
     assert "\n" not in refusal
