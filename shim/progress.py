@@ -63,9 +63,8 @@ class Inbox:
                 group.cancel_scope.cancel()
         if failures:
             raise failures[0]
-        if (
-            not outcome
-        ):  # cancelled in the turn of the loop in which progress woke us: it is delivered at the next await
+        # Cancelled in the turn of the loop in which progress woke us: the cancellation is delivered at the next await.
+        if not outcome:
             await anyio.lowlevel.checkpoint()
         return outcome[0]
 
