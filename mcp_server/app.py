@@ -19,12 +19,13 @@ from pydantic import ValidationError, create_model
 from mcp_server.capabilities import Capabilities
 from mcp_server.contract import ErrorCode, ToolName
 from mcp_server.telemetry import REQUEST_ID_META, request_id
-from mcp_server.tools import execution, generation, maintenance, models, retrieval, scoring
+from mcp_server.tools import execution, generation, maintenance, models, retrieval, scoring, texts
 
 log = logging.getLogger(__name__)
 
 TOOLSETS: tuple[Callable[[MCPServer, Capabilities], None], ...] = (
     generation.register,
+    texts.register,
     scoring.register,
     execution.register,
     retrieval.register,

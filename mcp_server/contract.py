@@ -11,21 +11,45 @@ from typing import Literal
 from mcp_server.engine.types import (
     Completion,
     Delta,
+    DetokenizeResult,
     EmbeddingRequest,
     EmbeddingResult,
     EngineStatistics,
+    FinishReason,
     GenerationRequest,
     GenerationResult,
+    Infill,
+    InfillFile,
     LoadedModel,
     LoadFailure,
     Message,
     Model,
     ModelList,
+    ModelProperties,
+    ModelStatistics,
+    OutputParams,
+    Pooling,
     PullProgress,
+    RenderedPrompt,
+    RerankRequest,
+    RerankResult,
     SamplingParams,
+    SchedulingParams,
+    SlotStatistics,
+    TemplateParams,
+    Timings,
+    TokenizeRequest,
     TokenizeResult,
     TokenLogprob,
+    Tool,
+    ToolCall,
+    ToolCallDelta,
+    ToolUse,
+    TopLogprob,
+    Unloaded,
+    UpstreamStatistics,
     Usage,
+    join_deltas,
 )
 from mcp_server.lens.types import Score
 from rag.types import (
@@ -48,6 +72,7 @@ __all__ = [
     "Completion",
     "DeleteResult",
     "Delta",
+    "DetokenizeResult",
     "Diagnosis",
     "Document",
     "EmbeddingRequest",
@@ -57,12 +82,15 @@ __all__ = [
     "ExecutionRequest",
     "ExecutionResult",
     "Finding",
+    "FinishReason",
     "GenerationRequest",
     "GenerationResult",
     "IndexProgress",
     "IndexReport",
     "IndexRequest",
     "IndexStatus",
+    "Infill",
+    "InfillFile",
     "Language",
     "LanguageList",
     "LoadFailure",
@@ -70,20 +98,40 @@ __all__ = [
     "Message",
     "Model",
     "ModelList",
+    "ModelProperties",
+    "ModelStatistics",
+    "OutputParams",
+    "Pooling",
     "PullProgress",
+    "RenderedPrompt",
+    "RerankRequest",
+    "RerankResult",
     "RetrievalStatus",
     "RetrieveRequest",
     "RetrieveResult",
     "SamplingParams",
     "SandboxStatus",
+    "SchedulingParams",
     "Score",
     "ServerStatus",
+    "SlotStatistics",
     "SyntaxReport",
+    "TemplateParams",
+    "Timings",
     "TokenLogprob",
+    "TokenizeRequest",
     "TokenizeResult",
+    "Tool",
+    "ToolCall",
+    "ToolCallDelta",
     "ToolName",
+    "ToolUse",
+    "TopLogprob",
+    "Unloaded",
+    "UpstreamStatistics",
     "Usage",
     "Verdict",
+    "join_deltas",
 ]
 
 
@@ -92,7 +140,13 @@ class ToolName(StrEnum):
 
     GENERATE = "generate"
     EMBED = "embed"
+    RERANK = "rerank"
     TOKENIZE = "tokenize"
+    DETOKENIZE = "detokenize"
+    RENDER_PROMPT = "render_prompt"
+    DESCRIBE_MODEL = "describe_model"
+    LOAD_MODEL = "load_model"
+    UNLOAD_MODEL = "unload_model"
     LIST_MODELS = "list_models"
     PULL_MODEL = "pull_model"
     REMOVE_MODEL = "remove_model"
@@ -120,6 +174,9 @@ class ErrorCode(StrEnum):
     MODEL_NOT_FOUND = "model_not_found"
     COLLECTION_NOT_FOUND = "collection_not_found"
     QUEUE_FULL = "queue_full"
+    DEADLINE_EXCEEDED = "deadline_exceeded"
+    NOT_SUPPORTED = "not_supported"
+    UPSTREAM_ERROR = "upstream_error"
     MODEL_LOAD_FAILED = "model_load_failed"
     MODEL_PULL_FAILED = "model_pull_failed"
     EMBEDDING_UNAVAILABLE = "embedding_unavailable"
@@ -141,6 +198,9 @@ ERROR_MEANINGS: dict[ErrorCode, str] = {
     ErrorCode.MODEL_NOT_FOUND: "No such model on this machine; the message lists those there are.",
     ErrorCode.COLLECTION_NOT_FOUND: "No such collection; index it first.",
     ErrorCode.QUEUE_FULL: "As many requests wait as the setting allows; retry after the time in Retry-After.",
+    ErrorCode.DEADLINE_EXCEEDED: "Not done within the time that the request gave; the message has it.",
+    ErrorCode.NOT_SUPPORTED: "This model cannot do that; the message says what it lacks.",
+    ErrorCode.UPSTREAM_ERROR: "The server of a remote model failed or cannot be reached; the message has its words.",
     ErrorCode.MODEL_LOAD_FAILED: "The model file cannot be loaded; the message says why.",
     ErrorCode.MODEL_PULL_FAILED: "The download failed: offline, not found, or a wrong checksum.",
     ErrorCode.EMBEDDING_UNAVAILABLE: "The weights of the embedding model are not on this machine.",

@@ -7,6 +7,9 @@
     ├── ModelLoadError               model_load_failed       the file cannot be loaded
     ├── ModelPullError               model_pull_failed       the download failed
     ├── QueueFullError               queue_full              too many requests wait
+    ├── DeadlineError                deadline_exceeded       not done within the time that the request gave
+    ├── NotSupportedError            not_supported           this model cannot do that
+    ├── UpstreamError                upstream_error          a remote model's server failed or cannot be reached
     └── EngineError                  engine_error            native inference failed
 
 Every class carries `code`, a member of `contract.ErrorCode`; doors render codes, never classes.
@@ -58,6 +61,24 @@ class QueueFullError(CinqueError):
     """Raised when as many requests wait as the setting allows; retry later."""
 
     code = "queue_full"
+
+
+class DeadlineError(CinqueError):
+    """Raised when a request is not done within the time that it gave."""
+
+    code = "deadline_exceeded"
+
+
+class NotSupportedError(CinqueError):
+    """Raised when a model cannot do what is asked, for example fill a gap without tokens for it."""
+
+    code = "not_supported"
+
+
+class UpstreamError(CinqueError):
+    """Raised when the server of a remote model fails, cannot be reached, or is not asked because it failed lately."""
+
+    code = "upstream_error"
 
 
 class EngineError(CinqueError):

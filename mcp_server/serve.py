@@ -99,7 +99,7 @@ async def _serve(
 async def _preload(capabilities: Capabilities) -> None:
     """Load the default model early; a failure is told by the first request and by `status`, not here alone."""
     try:
-        await capabilities.engine.preload()
+        await capabilities.engine.load()
     except CinqueError as error:
         log.warning("the default model is not loaded: %s", error)
 

@@ -18,6 +18,7 @@ from mcp_server.engine.types import (
     Completion,
     Delta,
     DeltaSink,
+    DetokenizeResult,
     EmbeddingRequest,
     EmbeddingResult,
     EngineStatistics,
@@ -26,8 +27,13 @@ from mcp_server.engine.types import (
     GenerationResult,
     LoadedModel,
     LoadFailure,
+    ModelProperties,
+    RenderedPrompt,
+    RerankRequest,
+    RerankResult,
     SamplingParams,
     Timings,
+    TokenizeRequest,
     TokenizeResult,
     TokenLogprob,
     TopLogprob,
@@ -40,6 +46,34 @@ SCRIPTED_CONTEXT_TOKENS = 1024
 EMBEDDING_DIMENSIONS = 8
 MAX_TOKENIZE_BYTES = 1 << 20
 ALTERNATIVE_LOGPROB = -3.0  # of every unchosen token of a scripted position
+
+SCRIPTED_PROPERTIES = ModelProperties(
+    model_id=SCRIPTED_MODEL,
+    path="scripted.gguf",
+    architecture="scripted",
+    quantization="F32",
+    n_parameters=1,
+    size_bytes=1,
+    n_vocab=1 << 16,
+    n_embedding=EMBEDDING_DIMENSIONS,
+    n_layers=1,
+    context_tokens=SCRIPTED_CONTEXT_TOKENS,
+    trained_context_tokens=SCRIPTED_CONTEXT_TOKENS,
+    n_slots=8,
+    n_threads=1,
+    gpu_layers=0,
+    kv_layout="unified",
+    flash_attention=False,
+    chat_template="{% for message in messages %}{{ message.content }}\n{% endfor %}",
+    bos_token="",
+    eos_token="",
+    can_generate=True,
+    can_infill=True,
+    can_rerank=True,
+    can_share_prefixes=True,
+    has_native_tools=True,
+    has_reasoning=True,
+)
 
 _WORD = re.compile(r"\s*\S+|\s+")
 
@@ -79,6 +113,8 @@ class ScriptedEngine:
         self._statistics = EngineStatistics(
             loaded_models=(LoadedModel(SCRIPTED_MODEL, SCRIPTED_CONTEXT_TOKENS),), load_failure=load_failure
         )
+        self._words: dict[int, str] = {}
+        self.keep_alives: list[float | None] = []
         self._n_played = 0
         self._changed = anyio.Event()
 
@@ -116,19 +152,61 @@ class ScriptedEngine:
         n_tokens = sum(len(_split(text)) for text in request.input)
         return EmbeddingResult(model, vectors, EMBEDDING_DIMENSIONS, Usage(n_tokens, 0))
 
-    async def tokenize(self, text: str, model: str | None = None) -> TokenizeResult:
+    async def rerank(self, request: RerankRequest) -> RerankResult:
+        """Score by shared words."""
+        model = self._resolve(request.model)
+        await anyio.lowlevel.checkpoint()
+        wanted = set(_split(request.query.lower()))
+        scores = tuple(float(len(wanted & set(_split(text.lower())))) for text in request.documents)
+        n_tokens = sum(len(_split(text)) for text in (request.query, *request.documents))
+        return RerankResult(model, scores, Usage(n_tokens, 0))
+
+    async def tokenize(self, request: TokenizeRequest) -> TokenizeResult:
         """Give one stable id to each word."""
+        text = request.text
         if len(text.encode()) > MAX_TOKENIZE_BYTES:
             msg = f"The text has more than {MAX_TOKENIZE_BYTES} bytes. Split it."
             raise InvalidRequestError(msg, param="text")
         self.tokenized.append(text)
+        name = self._resolve(request.model)
+        await anyio.lowlevel.checkpoint()
+        words = _split(text)
+        self._words |= {_token_id(word): word for word in words}
+        pieces = tuple(tuple(word.encode()) for word in words) if request.return_pieces else None
+        return TokenizeResult(name, tuple(map(_token_id, words)), len(words), pieces)
+
+    async def detokenize(self, token_ids: tuple[int, ...], model: str | None = None) -> DetokenizeResult:
+        """Remember the words that were tokenized here; other ids are refused."""
         name = self._resolve(model)
         await anyio.lowlevel.checkpoint()
-        tokens = tuple(_token_id(word) for word in _split(text))
-        return TokenizeResult(name, tokens, len(tokens))
+        for token in token_ids:
+            if token not in self._words:
+                msg = f"{token} is no token of this model."
+                raise InvalidRequestError(msg, param="token_ids")
+        return DetokenizeResult(name, "".join(self._words[token] for token in token_ids))
 
-    async def preload(self, model: str | None = None) -> LoadedModel:
+    async def render(self, request: GenerationRequest) -> RenderedPrompt:
+        """Join the messages by lines."""
+        name = self._resolve(request.model)
+        await anyio.lowlevel.checkpoint()
+        prompt = _prompt_text(request)
+        return RenderedPrompt(name, prompt, len(_split(prompt)))
+
+    async def describe(self, model: str | None = None) -> ModelProperties:
         """Describe the model, as if it had been loaded."""
+        name = self._resolve(model)
+        await anyio.lowlevel.checkpoint()
+        return replace(SCRIPTED_PROPERTIES, model_id=name)
+
+    async def unload(self, model: str | None = None) -> bool:
+        """Pretend."""
+        self._resolve(model)
+        await anyio.lowlevel.checkpoint()
+        return True
+
+    async def load(self, model: str | None = None, keep_alive_s: float | None = None) -> LoadedModel:
+        """Describe the model, as if it had been loaded."""
+        self.keep_alives.append(keep_alive_s)
         name = self._resolve(model)
         await anyio.lowlevel.checkpoint()
         return LoadedModel(name, SCRIPTED_CONTEXT_TOKENS)

@@ -63,7 +63,7 @@ RULES: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
 )
 
 # Heavy or replaceable libraries, each with the only files that may import it.
-MCP = ("mcp_server/app.py", "mcp_server/tools/*.py", "shim/gateway.py", "shim/pipes.py")
+MCP = ("mcp_server/app.py", "mcp_server/tools/*.py", "shim/mcp_connection.py", "shim/pipes.py")
 LIBRARIES: dict[str, tuple[str, ...]] = {
     "llama_cpp": ("mcp_server/engine/llama.py",),
     "faiss": ("rag/dense.py",),

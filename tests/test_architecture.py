@@ -91,7 +91,7 @@ def imports(source: Source, modules: set[str]) -> Iterator[Import]:
 def own_package(module: str, pattern: str) -> str | None:
     """Return the part of *module* that *pattern* names before its `.**`, all of it without one, None if no match."""
     if pattern.startswith("**."):
-        return module if module.endswith(pattern[2:]) else None
+        return module if f"{pattern[2:]}." in f"{module}." else None
     head = pattern.removesuffix(".**")
     below = r"(?:\..+)?" if head != pattern else ""
     found = re.fullmatch(f"({re.escape(head).replace(re.escape('*'), '[^.]+')}){below}", module)

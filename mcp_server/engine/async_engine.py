@@ -20,6 +20,8 @@ import anyio.to_thread
 from mcp_server.engine.catalog import ModelCatalog
 from mcp_server.engine.jobs import (
     Abort,
+    DescribeRequest,
+    DetokenizeRequest,
     Event,
     Failed,
     Finished,
@@ -27,25 +29,34 @@ from mcp_server.engine.jobs import (
     LoadRequest,
     Outcome,
     Progress,
+    RenderRequest,
     Request,
-    TokenizeRequest,
+    UnloadRequest,
 )
 from mcp_server.engine.settings import EngineSettings
 from mcp_server.engine.types import (
     Delta,
     DeltaSink,
+    DetokenizeResult,
     EmbeddingRequest,
     EmbeddingResult,
     EngineStatistics,
     GenerationRequest,
     GenerationResult,
     LoadedModel,
+    ModelProperties,
+    RenderedPrompt,
+    RerankRequest,
+    RerankResult,
+    TokenizeRequest,
     TokenizeResult,
+    Unloaded,
+    join_deltas,
 )
 from mcp_server.engine.worker import Host, Worker
 from mcp_server.errors import EngineError, InvalidRequestError, QueueFullError
 
-OutcomeT = TypeVar("OutcomeT", GenerationResult, EmbeddingResult, TokenizeResult, LoadedModel)
+OutcomeT = TypeVar("OutcomeT", bound=Outcome)
 
 
 @dataclass(eq=False)
@@ -133,22 +144,52 @@ class AsyncEngine:
         """Embed texts, mean-pooled over the generator's own hidden states."""
         return await self._ask(request, EmbeddingResult)
 
-    async def tokenize(self, text: str, model: str | None = None) -> TokenizeResult:
-        """Tokenize text as the model sees it, special tokens parsed, without a BOS of its own.
+    async def rerank(self, request: RerankRequest) -> RerankResult:
+        """Judge how well documents answer a query.
+
+        Raises:
+            NotSupportedError: The model has no ranking head.
+            CinqueError: as of `generate`.
+        """
+        return await self._ask(request, RerankResult)
+
+    async def tokenize(self, request: TokenizeRequest) -> TokenizeResult:
+        """Tokenize text.
 
         Raises:
             InvalidRequestError: The text is longer than `max_tokenize_bytes`.
             CinqueError: as of `generate`.
         """
-        n_bytes, limit = len(text.encode("utf-8", "replace")), self._settings.max_tokenize_bytes
+        n_bytes, limit = len(request.text.encode("utf-8", "replace")), self._settings.max_tokenize_bytes
         if n_bytes > limit:
             msg = f"The text has {n_bytes} bytes; at most {limit} are tokenized at once. Split it."
             raise InvalidRequestError(msg, param="text")
-        return await self._ask(TokenizeRequest(text, model), TokenizeResult)
+        return await self._ask(request, TokenizeResult)
 
-    async def preload(self, model: str | None = None) -> LoadedModel:
+    async def detokenize(self, token_ids: tuple[int, ...], model: str | None = None) -> DetokenizeResult:
+        """Make text of token ids.
+
+        Raises:
+            InvalidRequestError: An id is not one of the model's.
+            CinqueError: as of `generate`.
+        """
+        return await self._ask(DetokenizeRequest(token_ids, model), DetokenizeResult)
+
+    async def render(self, request: GenerationRequest) -> RenderedPrompt:
+        """Give the prompt that `generate` would compute, without computing it."""
+        return await self._ask(RenderRequest(request), RenderedPrompt)
+
+    async def describe(self, model: str | None = None) -> ModelProperties:
+        """Load a model if need be, and tell what it is and can do."""
+        return await self._ask(DescribeRequest(model), ModelProperties)
+
+    async def load(self, model: str | None = None, keep_alive_s: float | None = None) -> LoadedModel:
         """Load a model, the default one when none is named, so that the first request need not wait for it."""
-        return await self._ask(LoadRequest(model), LoadedModel)
+        return await self._ask(LoadRequest(model, keep_alive_s), LoadedModel)
+
+    async def unload(self, model: str | None = None) -> bool:
+        """Free a model's memory once its requests are done; False when it was not loaded."""
+        return (await self._ask(UnloadRequest(model), Unloaded)).was_loaded
 
     def statistics(self) -> EngineStatistics:
         """Count work done and waiting, as of the worker's last step; the counts begin again after a crash."""
@@ -232,22 +273,6 @@ class AsyncEngine:
         for ticket in self._tickets.values():
             if ticket.worker is worker and not ticket.is_done:
                 ticket.receive(Failed(ticket.request_id, EngineError(msg)))
-
-
-def join_deltas(deltas: list[Delta]) -> tuple[Delta, ...]:
-    """Join what arrived together: one delta for each completion, in the order in which they first spoke."""
-    joined: dict[int, list[Delta]] = {}
-    for delta in deltas:
-        joined.setdefault(delta.index, []).append(delta)
-    return tuple(
-        Delta(
-            index,
-            text="".join(delta.text for delta in parts),
-            logprobs=tuple(logprob for delta in parts for logprob in delta.logprobs),
-            n_tokens=sum(delta.n_tokens for delta in parts),
-        )
-        for index, parts in joined.items()
-    )
 
 
 def _count_slots(request: Request) -> int:

@@ -11,14 +11,17 @@ from dataclasses import dataclass, field
 
 from mcp_server.engine.catalog import ModelCatalog
 from mcp_server.engine.jobs import (
+    DescribeRequest,
+    DetokenizeRequest,
     Event,
     Failed,
     Finished,
     Job,
     LoadRequest,
     Outcome,
+    RenderRequest,
     Started,
-    TokenizeRequest,
+    UnloadRequest,
 )
 from mcp_server.engine.llm_engine import Counters, LLMEngine
 from mcp_server.engine.settings import EngineSettings
@@ -30,7 +33,9 @@ from mcp_server.engine.types import (
     LoadedModel,
     LoadFailure,
     Model,
-    TokenizeResult,
+    RerankRequest,
+    TokenizeRequest,
+    Unloaded,
     Usage,
 )
 from mcp_server.errors import CinqueError, EngineError, InvalidRequestError
@@ -122,6 +127,10 @@ class EngineHost:
         while self._line:
             job = self._line[0]
             try:
+                if isinstance(job.request, UnloadRequest) and not self._is_loaded(job.request):
+                    events.append(Finished(job.request_id, Unloaded(was_loaded=False)))
+                    self._line.popleft()
+                    continue
                 engine = self._engine_for(self._catalog.resolve(job.request.model))
                 if engine is None:
                     break
@@ -145,6 +154,9 @@ class EngineHost:
         self._engine = self._load(model)
         return self._engine
 
+    def _is_loaded(self, request: UnloadRequest) -> bool:
+        return self._engine is not None and _is_same_file(self._engine.model, self._catalog.resolve(request.model))
+
     def _load(self, model: Model) -> LLMEngine:
         try:
             engine = LLMEngine(model, self._settings, self._counters)
@@ -163,7 +175,6 @@ class EngineHost:
 
     def _start(self, job: Job, engine: LLMEngine) -> list[Event]:
         request = job.request
-        model_id = engine.model.model_id
         outcome: Outcome
         match request:
             case GenerationRequest():
@@ -174,10 +185,20 @@ class EngineHost:
                 self._embeddings.append(Embedding(job, request))
                 return [Started(job.request_id)]
             case TokenizeRequest():
-                tokens = tuple(engine.tokenize(request.text))
-                outcome = TokenizeResult(model_id, tokens, len(tokens))
+                outcome = engine.tokenize(request)
+            case DetokenizeRequest():
+                outcome = engine.detokenize(request.token_ids)
+            case RenderRequest():
+                outcome = engine.render(request.request)
+            case DescribeRequest():
+                outcome = engine.describe()
+            case RerankRequest():
+                outcome = engine.rerank(request)
             case LoadRequest():
                 outcome = _loaded(engine)
+            case UnloadRequest():
+                self._unload()
+                outcome = Unloaded(was_loaded=True)
         return [Finished(job.request_id, outcome)]
 
     def _embed_one(self, embedding: Embedding) -> list[Event]:
@@ -187,7 +208,7 @@ class EngineHost:
             msg = "An embedding was left behind by an engine that is closed; this is a defect."
             raise EngineError(msg)
         try:
-            tokens = engine.tokenize(embedding.request.input[len(embedding.vectors)])
+            tokens = engine.encode(embedding.request.input[len(embedding.vectors)])
             embedding.vectors.append(engine.embed(tokens, normalize=embedding.request.normalize))
             embedding.n_tokens += len(tokens)
         except CinqueError as error:

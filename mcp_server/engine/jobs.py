@@ -7,33 +7,87 @@ from dataclasses import dataclass
 
 from mcp_server.engine.types import (
     Delta,
+    DetokenizeResult,
     EmbeddingRequest,
     EmbeddingResult,
     GenerationRequest,
     GenerationResult,
     LoadedModel,
+    ModelProperties,
+    RenderedPrompt,
+    RerankRequest,
+    RerankResult,
+    TokenizeRequest,
     TokenizeResult,
+    Unloaded,
 )
 from mcp_server.errors import CinqueError
 
 
 @dataclass(frozen=True)
-class TokenizeRequest:
-    """Tokenize one text."""
+class DetokenizeRequest:
+    """Make text of token ids."""
 
-    text: str
+    token_ids: tuple[int, ...]
+    model: str | None = None
+
+
+@dataclass(frozen=True)
+class RenderRequest:
+    """Give the prompt of a request without computing it."""
+
+    request: GenerationRequest
+
+    @property
+    def model(self) -> str | None:
+        """The model whose template and tokens are meant."""
+        return self.request.model
+
+
+@dataclass(frozen=True)
+class DescribeRequest:
+    """Tell what a model is and can do."""
+
     model: str | None = None
 
 
 @dataclass(frozen=True)
 class LoadRequest:
-    """Make a model the loaded one."""
+    """Load a model."""
+
+    model: str | None = None
+    keep_alive_s: float | None = None
+
+
+@dataclass(frozen=True)
+class UnloadRequest:
+    """Free a model's memory."""
 
     model: str | None = None
 
 
-Request = GenerationRequest | EmbeddingRequest | TokenizeRequest | LoadRequest
-Outcome = GenerationResult | EmbeddingResult | TokenizeResult | LoadedModel
+Request = (
+    GenerationRequest
+    | EmbeddingRequest
+    | RerankRequest
+    | TokenizeRequest
+    | DetokenizeRequest
+    | RenderRequest
+    | DescribeRequest
+    | LoadRequest
+    | UnloadRequest
+)
+Outcome = (
+    GenerationResult
+    | EmbeddingResult
+    | RerankResult
+    | TokenizeResult
+    | DetokenizeResult
+    | RenderedPrompt
+    | ModelProperties
+    | LoadedModel
+    | Unloaded
+)
 
 
 @dataclass(frozen=True)

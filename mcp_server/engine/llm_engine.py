@@ -22,9 +22,22 @@ from mcp_server.engine.sampler import Candidates, Logits, TokenSampler, check_sa
 from mcp_server.engine.scheduler import Chunk, Scheduler
 from mcp_server.engine.sequence import Detokenizer, Sequence
 from mcp_server.engine.settings import EngineSettings
-from mcp_server.engine.types import GenerationRequest, GenerationResult, Model, Timings, Usage
+from mcp_server.engine.types import (
+    DetokenizeResult,
+    GenerationRequest,
+    GenerationResult,
+    Model,
+    ModelProperties,
+    RenderedPrompt,
+    RerankRequest,
+    RerankResult,
+    Timings,
+    TokenizeRequest,
+    TokenizeResult,
+    Usage,
+)
 from mcp_server.engine.vocabulary import count_bytes
-from mcp_server.errors import ContextLengthError, EngineError, InvalidRequestError
+from mcp_server.errors import ContextLengthError, EngineError, InvalidRequestError, NotSupportedError
 
 MAX_COMPLETIONS = 128  # of one request; each holds a native sampler from the start
 SEED_BITS = 31  # of a seed drawn here; small enough to add the completion's index
@@ -146,9 +159,48 @@ class LLMEngine:
             self.abort(request_id)
         self.runner.close()
 
-    def tokenize(self, text: str) -> list[int]:
+    def encode(self, text: str) -> list[int]:
         """Tokenize a text that is not a prompt of its own: no BOS is added."""
         return self._vocabulary.encode(text, is_prompt=False)
+
+    def tokenize(self, request: TokenizeRequest) -> TokenizeResult:
+        """Tokenize a text for a caller."""
+        tokens = tuple(
+            self._vocabulary.encode(request.text, is_prompt=request.add_special, parse_special=request.parse_special)
+        )
+        pieces = tuple(tuple(self._vocabulary.piece(token, with_special=True)) for token in tokens)
+        return TokenizeResult(self.model.model_id, tokens, len(tokens), pieces if request.return_pieces else None)
+
+    def detokenize(self, token_ids: tuple[int, ...]) -> DetokenizeResult:
+        """Make text of token ids, control tokens spelt out.
+
+        Raises:
+            InvalidRequestError: An id is not one of this model's.
+        """
+        for token in token_ids:
+            if not 0 <= token < self._vocabulary.n_tokens:
+                msg = f"{token} is no token of this model; its ids are 0 to {self._vocabulary.n_tokens - 1}."
+                raise InvalidRequestError(msg, param="token_ids")
+        data = b"".join(self._vocabulary.piece(token, with_special=True) for token in token_ids)
+        return DetokenizeResult(self.model.model_id, data.decode("utf-8", "replace"))
+
+    def render(self, request: GenerationRequest) -> RenderedPrompt:
+        """Give the prompt of a request."""
+        prompt = self._prompt(request)
+        return RenderedPrompt(self.model.model_id, prompt, len(self._vocabulary.encode(prompt)))
+
+    def describe(self) -> ModelProperties:
+        """Tell what the model is and can do."""
+        return self.runner.describe(self.model)
+
+    def rerank(self, _request: RerankRequest) -> RerankResult:
+        """Judge documents.
+
+        Raises:
+            NotSupportedError: The model has no ranking head.
+        """
+        msg = f"{self.model.model_id} has no ranking head; load a reranker to rank documents."
+        raise NotSupportedError(msg, param="model")
 
     def check_embeddable(self, text: str) -> None:
         """Refuse a text whose size alone says that it is too long to embed.

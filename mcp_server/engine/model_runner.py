@@ -13,18 +13,21 @@ import numpy as np
 import numpy.typing as npt
 
 from mcp_server.engine import llama
+from mcp_server.engine.chat_template import CHATML
 from mcp_server.engine.context import Batch, ContextSize, load_model, make_context
 from mcp_server.engine.gguf_file import read_header, split_parts
 from mcp_server.engine.llama import native
 from mcp_server.engine.sampler import Logits
 from mcp_server.engine.scheduler import Chunk
 from mcp_server.engine.settings import EngineSettings
+from mcp_server.engine.types import Model, ModelProperties
 from mcp_server.engine.vocabulary import Vocabulary
 from mcp_server.errors import ContextLengthError, EngineError, ModelLoadError
 
 MAX_RETENTION_COST = 0.25  # of a step's multiplications, spent on attention over retained tokens
 NO_CELLS = 1  # llama_decode's answer when the KV cache is full; nothing was changed
 CHAT_TEMPLATE_KEY = "tokenizer.chat_template"
+FILE_TYPE_KEY = "general.file_type"
 
 
 class ModelRunner:
@@ -36,14 +39,14 @@ class ModelRunner:
         Raises:
             ModelLoadError: The file is missing, damaged, or not of an architecture that this build runs.
         """
-        header, *_ = [read_header(part) for part in split_parts(path)]
+        self._header, *_ = [read_header(part) for part in split_parts(path)]
         self._path = path
         self._settings = settings
         self._context: Any = None
         self._embedder: Embedder | None = None
-        self._model: Any = load_model(path, header, settings)
+        self._model: Any = load_model(path, self._header, settings)
         self.vocabulary = Vocabulary(self._model)
-        self.chat_template: str | None = header.metadata.get(CHAT_TEMPLATE_KEY)
+        self.chat_template: str | None = self._header.metadata.get(CHAT_TEMPLATE_KEY)
         n_trained = int(native.llama_model_n_ctx_train(self._model))
         self.context_tokens = min(settings.max_context_tokens, n_trained)
         self.embedding_tokens = min(settings.embedding_tokens, n_trained)  # of one text
@@ -55,7 +58,7 @@ class ModelRunner:
         self._memory = native.llama_get_memory(self._context)
         if not self._memory:
             self.close()
-            msg = f"{path} ({header.architecture}) keeps no context, so it cannot generate text; choose another model."
+            msg = f"{path} ({self._header.architecture}) keeps no context, so it cannot generate; choose another."
             raise ModelLoadError(msg)
         self._batch = Batch(self._size().n_batch)
 
@@ -120,6 +123,37 @@ class ModelRunner:
         if self._embedder is None:
             self._embedder = Embedder(self._model, self._path, self.embedding_tokens, self._settings)
         return self._embedder.embed(tokens)
+
+    def describe(self, model: Model) -> ModelProperties:
+        """Tell what the model is and can do, as llama.cpp and the file say."""
+        template = self.chat_template or CHATML
+        return ModelProperties(
+            model_id=model.model_id,
+            path=model.path,
+            architecture=self._header.architecture,
+            quantization=str(self._header.metadata.get(FILE_TYPE_KEY, "")),
+            n_parameters=int(native.llama_model_n_params(self._model)),
+            size_bytes=model.size_bytes,
+            n_vocab=self.vocabulary.n_tokens,
+            n_embedding=int(native.llama_model_n_embd(self._model)),
+            n_layers=int(native.llama_model_n_layer(self._model)),
+            context_tokens=self.context_tokens,
+            trained_context_tokens=int(native.llama_model_n_ctx_train(self._model)),
+            n_slots=self._settings.n_slots,
+            n_threads=int(native.llama_n_threads(self._context)),
+            gpu_layers=0,
+            kv_layout="unified",
+            flash_attention=False,
+            chat_template=template,
+            bos_token=self.vocabulary.bos_text,
+            eos_token=self.vocabulary.eos_text,
+            can_generate=True,
+            can_infill=False,
+            can_rerank=False,
+            can_share_prefixes=self.can_share_prefixes,
+            has_native_tools="tools" in template,
+            has_reasoning="<think>" in template,
+        )
 
     def close(self) -> None:
         """Free everything native; idempotent."""

@@ -11,7 +11,6 @@ from mcp_server.engine.llama import native
 from mcp_server.errors import EngineError
 
 PIECE_BYTES = 256  # first guess at the longest token; longer ones cost a second call
-PARSE_SPECIAL = True  # `<|im_start|>` in a text is the token, not its letters
 SPECIAL_MARGIN = 8  # tokens added around a text (BOS, EOS, a leading space), at most
 
 
@@ -37,13 +36,16 @@ class Vocabulary:
         """The native vocabulary, for samplers that need it."""
         return self._vocab
 
-    def encode(self, text: str, *, is_prompt: bool = True) -> list[int]:
-        """Tokenize; a prompt begins with BOS where the model wants one, exactly once."""
+    def encode(self, text: str, *, is_prompt: bool = True, parse_special: bool = True) -> list[int]:
+        """Tokenize; a prompt begins with BOS where the model wants one, exactly once.
+
+        With `parse_special`, `<|im_start|>` in the text is the token; without, its letters.
+        """
         data = text.encode("utf-8", "replace")
         add_special = is_prompt and self._adds_bos and not (self.bos_text and text.startswith(self.bos_text))
         size = len(data) + SPECIAL_MARGIN
         buffer = (native.llama_token * size)()
-        n = native.llama_tokenize(self._vocab, data, len(data), buffer, size, add_special, PARSE_SPECIAL)
+        n = native.llama_tokenize(self._vocab, data, len(data), buffer, size, add_special, parse_special)
         if n < 0:
             msg = f"A text of {len(data)} bytes became more than {size} tokens; the model's tokenizer is at fault."
             raise EngineError(msg)

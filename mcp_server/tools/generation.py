@@ -15,19 +15,23 @@ from pydantic import Field
 from mcp_server.capabilities import Capabilities
 from mcp_server.contract import (
     Delta,
-    EmbeddingRequest,
-    EmbeddingResult,
     GenerationRequest,
     GenerationResult,
+    Infill,
     Message,
+    OutputParams,
+    RenderedPrompt,
     SamplingParams,
-    TokenizeResult,
+    SchedulingParams,
+    TemplateParams,
     ToolName,
+    ToolUse,
 )
 
 ModelId = Annotated[str | None, Field(description="Model id from list_models; null for the default model")]
 
-DEFAULT = SamplingParams()
+DEFAULT, NO_TOOLS, PLAIN = SamplingParams(), ToolUse(), TemplateParams()  # frozen: safe as defaults
+AT_ONCE, TEXT = SchedulingParams(), OutputParams()
 GENERATES = ToolAnnotations(read_only_hint=True, idempotent_hint=False, open_world_hint=False)
 COMPUTES = ToolAnnotations(read_only_hint=True, idempotent_hint=True, open_world_hint=False)
 
@@ -39,50 +43,59 @@ def register(server: MCPServer, capabilities: Capabilities) -> None:
     engine = capabilities.engine
 
     @server.tool(name=ToolName.GENERATE, title="Generate text or code", annotations=GENERATES)
-    async def generate(
+    async def generate(  # noqa: PLR0913, PLR0917 - one argument a field of the request
         context: Context,
-        messages: Annotated[list[Message], Field(description="The conversation; empty when `prompt` is given")] = [],  # noqa: B006 - the SDK copies defaults
+        messages: Annotated[list[Message], Field(description="The conversation; empty for the other prompts")] = [],  # noqa: B006 - the SDK copies defaults
         prompt: Annotated[str | None, Field(description="Raw text to continue, without a chat template")] = None,
+        prompt_token_ids: Annotated[list[int], Field(description="The same as token ids")] = [],  # noqa: B006 - as above
+        infill: Annotated[Infill | None, Field(description="A gap to fill, for models made for it")] = None,
         model: ModelId = None,
         n: Annotated[int, Field(ge=1, le=64, description="Completions of the one prompt (count)")] = 1,
-        sampling: Annotated[
-            SamplingParams, Field(description="How tokens are chosen, and when to stop")
-        ] = SamplingParams(),  # noqa: B008 - frozen
+        sampling: Annotated[SamplingParams, Field(description="How tokens are chosen, and when to stop")] = DEFAULT,
+        tool_use: Annotated[ToolUse, Field(description="Functions that the model may call")] = NO_TOOLS,
+        template: Annotated[TemplateParams, Field(description="How messages become a prompt")] = PLAIN,
+        scheduling: Annotated[SchedulingParams, Field(description="Priority, deadline, reuse")] = AT_ONCE,
+        output: Annotated[OutputParams, Field(description="What comes back beside text")] = TEXT,
     ) -> GenerationResult:
-        """Generate text or code with the local language model.
+        """Generate text or code with a language model.
 
         Use it to draft an answer, a function or an edit. Nothing it returns has been run: pass code to `execute` with
-        tests before you trust it. Give either `messages` or `prompt`. Streams through progress notifications when a
-        progress token is given, and stops within one step when cancelled. The prompt must fit the model's context.
+        tests before you trust it. Give one of `messages`, `prompt`, `prompt_token_ids` and `infill`. Streams through
+        progress notifications when a progress token is given, and stops within one step when cancelled. The prompt
+        must fit the model's context.
         """
-        request = GenerationRequest(messages=tuple(messages), prompt=prompt, model=model, n=n, sampling=sampling)
+        request = GenerationRequest(
+            messages=tuple(messages),
+            prompt=prompt,
+            prompt_token_ids=tuple(prompt_token_ids),
+            infill=infill,
+            model=model,
+            n=n,
+            sampling=sampling,
+            tool_use=tool_use,
+            template=template,
+            scheduling=scheduling,
+            output=output,
+        )
         return await engine.generate(request, _Stream(context, sampling.max_tokens).send)
 
-    @server.tool(name=ToolName.EMBED, title="Embed texts", annotations=COMPUTES)
-    async def embed(
-        input: Annotated[  # noqa: A002 - the field's documented name
-            list[str], Field(min_length=1, max_length=256, description="Texts to embed, each within the context")
-        ],
+    @server.tool(name=ToolName.RENDER_PROMPT, title="Render a prompt", annotations=COMPUTES)
+    async def render_prompt(
+        messages: Annotated[list[Message], Field(description="The conversation")] = [],  # noqa: B006 - the SDK copies defaults
+        infill: Annotated[Infill | None, Field(description="A gap to fill, instead of messages")] = None,
         model: ModelId = None,
-        normalize: Annotated[bool, Field(description="Scale each vector to length 1")] = True,  # noqa: FBT002 - wire field
-    ) -> EmbeddingResult:
-        """Embed texts with the language model's own hidden states, mean-pooled.
+        tool_use: Annotated[ToolUse, Field(description="Functions that the model may call")] = NO_TOOLS,
+        template: Annotated[TemplateParams, Field(description="How messages become a prompt")] = PLAIN,
+    ) -> RenderedPrompt:
+        """Show the raw prompt that `generate` would make of a conversation, and count its tokens.
 
-        Use it to compare texts by meaning. For searching a repository use `index` and `retrieve`, which keep vectors
-        of a model made for search.
+        Use it to see what a chat template does, or to edit the prompt before passing it to `generate`.
         """
-        return await engine.embed(EmbeddingRequest(input=tuple(input), model=model, normalize=normalize))
-
-    @server.tool(name=ToolName.TOKENIZE, title="Tokenize text", annotations=COMPUTES)
-    async def tokenize(
-        text: Annotated[str, Field(description="Text to tokenize; special tokens in it are recognised")],
-        model: ModelId = None,
-    ) -> TokenizeResult:
-        """Split text into the model's tokens.
-
-        Use it to count what a prompt costs before sending it.
-        """
-        return await engine.tokenize(text, model)
+        return await engine.render(
+            GenerationRequest(
+                messages=tuple(messages), infill=infill, model=model, tool_use=tool_use, template=template
+            )
+        )
 
 
 class _Stream:

@@ -10,7 +10,7 @@ from mcp_types import ToolAnnotations
 from pydantic import Field
 
 from mcp_server.capabilities import Capabilities
-from mcp_server.contract import LoadedModel, Model, ModelList, PullProgress, ToolName
+from mcp_server.contract import LoadedModel, Model, ModelList, ModelProperties, PullProgress, ToolName, Unloaded
 from mcp_server.errors import InvalidRequestError
 from mcp_server.tools.threads import MODEL_THREADS, Progress, Threads
 
@@ -18,6 +18,9 @@ LISTS = ToolAnnotations(read_only_hint=True, idempotent_hint=True, open_world_hi
 PULLS = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=True, open_world_hint=True)
 REMOVES = ToolAnnotations(read_only_hint=False, destructive_hint=True, idempotent_hint=True, open_world_hint=False)
 
+LOADS = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=True, open_world_hint=False)
+
+ModelId = Annotated[str | None, Field(description="Model id from list_models; null for the default model")]
 MAX_CURSOR_DIGITS = 9  # more models than any machine has
 
 
@@ -62,6 +65,36 @@ def register(server: MCPServer, capabilities: Capabilities) -> None:
         return await threads.run(
             functools.partial(catalog.pull, repo_id, filename, on_progress, cancelled), cancelled=cancelled
         )
+
+    @server.tool(name=ToolName.DESCRIBE_MODEL, title="Describe a model", annotations=LISTS)
+    async def describe_model(model: ModelId = None) -> ModelProperties:
+        """Tell what a model is and can do: size, context, template, tools, infilling, ranking. Loads it if need be.
+
+        Use it before relying on an ability, such as infilling.
+        """
+        return await capabilities.engine.describe(model)
+
+    @server.tool(name=ToolName.LOAD_MODEL, title="Load a model", annotations=LOADS)
+    async def load_model(
+        model: ModelId = None,
+        keep_alive_s: Annotated[
+            float | None,
+            Field(description="Unload after as long without a request; negative: never; null: the setting (s)"),
+        ] = None,
+    ) -> LoadedModel:
+        """Load a model into memory now.
+
+        Use it before the first request, so that the request need not wait for it.
+        """
+        return await capabilities.engine.load(model, keep_alive_s)
+
+    @server.tool(name=ToolName.UNLOAD_MODEL, title="Unload a model", annotations=LOADS)
+    async def unload_model(model: ModelId = None) -> Unloaded:
+        """Free a model's memory once its requests are done.
+
+        Use it to make room for something else; the next request for the model loads it again.
+        """
+        return Unloaded(await capabilities.engine.unload(model))
 
     @server.tool(name=ToolName.REMOVE_MODEL, title="Remove a model", annotations=REMOVES)
     async def remove_model(model: Annotated[str, Field(description="Model id from list_models")]) -> Model:

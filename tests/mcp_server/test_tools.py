@@ -28,7 +28,7 @@ ERAS = ("legacy", "2026-07-28")
 HI = {"messages": [{"role": "user", "content": "hi"}]}
 DESTRUCTIVE = {ToolName.REMOVE_MODEL, ToolName.DELETE_COLLECTION}
 NETWORKED = {ToolName.PULL_MODEL, ToolName.EXECUTE}  # a model; a program's requirements
-WRITING = DESTRUCTIVE | {ToolName.PULL_MODEL, ToolName.INDEX}
+WRITING = DESTRUCTIVE | {ToolName.PULL_MODEL, ToolName.INDEX, ToolName.LOAD_MODEL, ToolName.UNLOAD_MODEL}
 NUMBERS = tuple(f"{i} " for i in range(100))
 # What the schema refuses, and the parameter at fault.
 MISFITS: tuple[tuple[str, dict[str, Any], str], ...] = (
@@ -40,11 +40,11 @@ MISFITS: tuple[tuple[str, dict[str, Any], str], ...] = (
     ("generate", {**HI, "max_tokens": 5}, "max_tokens"),
     ("generate", {**HI, "sampling": {"max_token": 5}}, "sampling.max_token"),
     ("generate", {**HI, "sampling": '{"max_token": 5}'}, "sampling.max_token"),
-    ("generate", {"messages": [{"role": "user", "content": "x", "name": "y"}]}, "messages.0.name"),
+    ("generate", {"messages": [{"role": "user", "content": "x", "nam": "y"}]}, "messages.0.nam"),
     ("status", {"verbose": True}, "verbose"),
     ("execute", {}, "code"),
     ("execute", {"code": "x", "timeout_s": 0}, "timeout_s"),
-    ("embed", {"input": []}, "input"),
+    ("embed", {"input": ["x"] * 257}, "input"),
     ("retrieve", {"collection": "a", "query": "x", "max_results": 101}, "max_results"),
     ("list_models", {"limit": 0}, "limit"),
     ("list_models", {"cursor": "elsewhere"}, "cursor"),

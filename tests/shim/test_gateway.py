@@ -26,6 +26,7 @@ from mcp_server.contract import (
     Message,
     RetrieveRequest,
     SamplingParams,
+    TokenizeRequest,
     ToolName,
     Verdict,
 )
@@ -99,7 +100,9 @@ async def test_texts_are_embedded_and_tokenized(tmp_path: Path) -> None:
     request = EmbeddingRequest(("one", "two"), model="scripted", normalize=False)
     async with connected(scripted_capabilities(tmp_path)) as gateway:
         assert await gateway.embed(request) == await ScriptedEngine().embed(request)
-        assert await gateway.tokenize("one two") == await ScriptedEngine().tokenize("one two")
+        assert await gateway.tokenize(TokenizeRequest("one two")) == await ScriptedEngine().tokenize(
+            TokenizeRequest("one two")
+        )
 
 
 async def test_every_page_of_models_is_listed(tmp_path: Path) -> None:
@@ -217,7 +220,7 @@ async def test_failures_of_other_cores_keep_their_codes(tmp_path: Path) -> None:
             (gateway.execute(ExecutionRequest("x", "cobol")), "unknown_language"),
             (gateway.index_status("absent"), "collection_not_found"),
             (gateway.index(IndexRequest("n")), "invalid_request"),
-            (gateway.tokenize("x", "absent"), "model_not_found"),
+            (gateway.tokenize(TokenizeRequest("x", "absent")), "model_not_found"),
             (gateway.embed(EmbeddingRequest(())), "invalid_request"),
         ):
             with pytest.raises(ApiError) as caught:

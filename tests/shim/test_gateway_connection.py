@@ -12,7 +12,7 @@ import pytest
 from mcp.client._memory import InMemoryTransport
 
 from mcp_server.app import build_server
-from mcp_server.contract import Delta, ExecutionRequest, GenerationRequest, Message
+from mcp_server.contract import Delta, ExecutionRequest, GenerationRequest, Message, TokenizeRequest
 from shim.errors import ApiError, BackendUnavailableError
 from shim.gateway import Gateway
 from shim.metrics import Metrics
@@ -84,7 +84,7 @@ async def test_a_call_that_changes_nothing_is_made_again_when_its_connection_is_
     with anyio.fail_after(5):
         async with anyio.create_task_group() as group:
             async with gateway.connected(silent_transport()):
-                group.start_soon(gateway.tokenize, "one")
+                group.start_soon(gateway.tokenize, TokenizeRequest("one"))
                 group.start_soon(raises_unavailable, gateway.execute(ExecutionRequest("x")))
                 await anyio.wait_all_tasks_blocked()
                 assert gateway.statistics().n_in_flight == 2

@@ -10,10 +10,11 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from mcp_server.contract import Delta, GenerationRequest, Message, SamplingParams
+from mcp_server.contract import Delta, GenerationRequest, Message, SamplingParams, TokenizeRequest
 from shim import supervisor
 from shim.errors import ApiError, BackendUnavailableError
-from shim.gateway import MAX_DEPTH, Gateway
+from shim.gateway import Gateway
+from shim.mcp_connection import MAX_DEPTH
 from shim.pipes import pipes
 from shim.supervisor import ChildSettingsError, Pings, Supervisor, child_process, restart_delay_s
 
@@ -67,7 +68,7 @@ async def test_large_and_deep_arguments_cross_the_pipes_or_are_refused(scripted_
     gateway = Gateway()
     with anyio.fail_after(15):
         async with child_process(scripted_server) as process, gateway.connected(pipes(process)):
-            assert (await gateway.tokenize("word 🙂\u2028" * 10_000)).n_tokens == 20_001
+            assert (await gateway.tokenize(TokenizeRequest("word 🙂\u2028" * 10_000))).n_tokens == 20_001
             assert (await gateway.generate(nested(MAX_DEPTH - 2))).completions
             with pytest.raises(ApiError, match="nests deeper than"):
                 await gateway.generate(nested(MAX_DEPTH - 1))

@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from mcp_server.engine.async_engine import AsyncEngine
-from mcp_server.engine.types import Delta, EmbeddingRequest, GenerationRequest, Message, SamplingParams
+from mcp_server.engine.types import Delta, EmbeddingRequest, GenerationRequest, Message, SamplingParams, TokenizeRequest
 from mcp_server.errors import CinqueError, InvalidRequestError, ModelNotFoundError
 from tests.fakes import ScriptedEngine
 
@@ -117,14 +117,14 @@ async def test_nothing_to_embed_is_refused(any_engine: AnyEngine, texts: tuple[s
 
 
 async def test_tokenizing_counts_the_tokens_it_gives(any_engine: AnyEngine) -> None:
-    result = await any_engine.tokenize("def add(a, b):")
+    result = await any_engine.tokenize(TokenizeRequest("def add(a, b):"))
     assert result.n_tokens == len(result.tokens) > 1
-    assert (await any_engine.tokenize("")).tokens == ()
+    assert (await any_engine.tokenize(TokenizeRequest(""))).tokens == ()
 
 
 async def test_a_text_too_long_to_tokenize_is_refused(any_engine: AnyEngine) -> None:
     with pytest.raises(InvalidRequestError) as caught:
-        await any_engine.tokenize("\u00fc" * (1 << 19) + "x")
+        await any_engine.tokenize(TokenizeRequest("\u00fc" * (1 << 19) + "x"))
     assert caught.value.param == "text"
 
 
@@ -140,16 +140,16 @@ async def test_a_cancelled_request_leaves_nothing_running(any_engine: AnyEngine)
             group.start_soon(any_engine.generate, GenerationRequest(ASK, n=2), on_delta)
             await first_delta.wait()
             group.cancel_scope.cancel()
-        await any_engine.tokenize("the answer comes after the abort")
+        await any_engine.tokenize(TokenizeRequest("the answer comes after the abort"))
     assert (any_engine.statistics().n_running, any_engine.statistics().n_waiting) == (0, 0)
 
 
 async def test_a_preloaded_model_is_known_with_its_context(any_engine: AnyEngine) -> None:
-    loaded = await any_engine.preload()
+    loaded = await any_engine.load()
     assert any_engine.statistics().loaded_models == (loaded,)
     assert loaded.context_tokens == 1024
     with pytest.raises(ModelNotFoundError):
-        await any_engine.preload("no-such-model")
+        await any_engine.load("no-such-model")
 
 
 async def test_closing_twice_is_closing_once(any_engine: AnyEngine) -> None:

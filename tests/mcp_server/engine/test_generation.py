@@ -20,6 +20,7 @@ from mcp_server.engine.types import (
     GenerationResult,
     Message,
     SamplingParams,
+    TokenizeRequest,
 )
 from mcp_server.errors import ContextLengthError, EngineError, QueueFullError
 
@@ -148,7 +149,7 @@ async def test_a_prompt_longer_than_the_context_is_refused_with_both_numbers(eng
     with pytest.raises(ContextLengthError) as caught:
         await engine.generate(GenerationRequest(prompt="word " * 1500))
     assert "1024" in caught.value.message
-    assert str((await engine.tokenize("word " * 1500)).n_tokens) in caught.value.message
+    assert str((await engine.tokenize(TokenizeRequest("word " * 1500))).n_tokens) in caught.value.message
 
 
 async def test_max_tokens_is_capped_to_what_fits_the_context(make_settings: Any) -> None:
@@ -158,7 +159,7 @@ async def test_max_tokens_is_capped_to_what_fits_the_context(make_settings: Any)
     assert result.usage.prompt_tokens + result.usage.completion_tokens == 64
     assert result.completions[0].finish_reason == "length"
     longest = GenerationRequest(prompt="a" + " b" * 62)
-    assert (await engine.tokenize(longest.prompt or "")).n_tokens == 63
+    assert (await engine.tokenize(TokenizeRequest(longest.prompt or ""))).n_tokens == 63
     assert (await engine.generate(longest)).usage.completion_tokens <= 1
     await engine.aclose()
 
@@ -221,7 +222,7 @@ async def test_an_aborted_request_frees_its_slot_and_its_cells(make_settings: An
             )
             await started.wait()
             group.cancel_scope.cancel()
-        await engine.tokenize("after the abort")
+        await engine.tokenize(TokenizeRequest("after the abort"))
     statistics = engine.statistics()
     assert (statistics.n_running, statistics.n_waiting, statistics.n_aborted) == (0, 0, 1)
     assert list(watched.cells()) == [(0, 0), (0, 0)]
@@ -256,7 +257,7 @@ async def test_a_storm_of_submits_and_aborts_leaves_nothing_behind(
                 group.start_soon(one, draw.choice([0, 0, 3, 10, 1000]), draw.choice([1, 1, 2, 5]), draw.randint(1, 25))
                 for _ in range(draw.randint(0, 8)):
                     await anyio.lowlevel.checkpoint()
-        await engine.tokenize("after the storm")
+        await engine.tokenize(TokenizeRequest("after the storm"))
     statistics = engine.statistics()
     assert (statistics.n_running, statistics.n_waiting, statistics.n_requests) == (0, 0, 150)
     assert statistics.n_aborted > 0
@@ -320,7 +321,7 @@ async def test_a_closed_engine_fails_who_waits_and_refuses_more(engine: AsyncEng
             await started.wait()
             await engine.aclose()
         with pytest.raises(EngineError, match="closed"):
-            await engine.tokenize("x")
+            await engine.tokenize(TokenizeRequest("x"))
     assert len(failures) == 1
 
 

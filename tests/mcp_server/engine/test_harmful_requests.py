@@ -7,7 +7,7 @@ import pytest
 
 from mcp_server.engine.async_engine import AsyncEngine
 from mcp_server.engine.catalog import ModelCatalog
-from mcp_server.engine.types import Delta, EmbeddingRequest, GenerationRequest, Message, SamplingParams
+from mcp_server.engine.types import Delta, EmbeddingRequest, GenerationRequest, Message, SamplingParams, TokenizeRequest
 from mcp_server.engine.vocabulary import Vocabulary
 from mcp_server.errors import ContextLengthError, EngineError
 
@@ -71,7 +71,7 @@ async def test_what_the_size_of_a_prompt_refuses_could_not_fit(engine: AsyncEngi
     text = " " * 30_000  # the longest tokens of most vocabularies are runs of spaces
     with pytest.raises(ContextLengthError):
         await engine.generate(GenerationRequest(prompt=text))
-    assert (await engine.tokenize(text)).n_tokens >= 1024
+    assert (await engine.tokenize(TokenizeRequest(text))).n_tokens >= 1024
 
 
 async def test_a_request_that_cannot_start_for_an_unknown_reason_fails_alone(

@@ -182,12 +182,12 @@ async def test_a_default_model_that_does_not_load_is_remembered_until_it_does(
     catalog.check(catalog.resolve(None))
     engine = AsyncEngine(make_settings(), catalog)
     with pytest.raises(ModelLoadError) as caught:
-        await engine.preload()
-    await engine.preload(EMBEDDED.stem)
+        await engine.load()
+    await engine.load(EMBEDDED.stem)
     failure = engine.statistics().load_failure
     assert failure is not None
     assert (failure.model, failure.message) == (catalog.resolve(None), caught.value.message)
     shutil.copyfile(EMBEDDED, path)
-    await engine.preload()
+    await engine.load()
     assert engine.statistics().load_failure is None
     await engine.aclose()

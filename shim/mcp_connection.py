@@ -1,0 +1,204 @@
+"""One MCP connection after another, as if it were one: what every typed call of the gateway goes through.
+
+It counts calls, waits for a server that is being restarted, repeats what may be repeated, and turns tool errors into
+`ApiError`. It knows no tool by its meaning, nothing of HTTP, and not how the server process is kept alive: the
+supervisor attaches a connection and takes it away when the process ends.
+"""
+
+import logging
+from collections.abc import AsyncIterator, Hashable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, TypeVar, cast
+
+import anyio
+from mcp import Client, MCPError
+from mcp_types import CONNECTION_CLOSED, CallToolResult
+from pydantic import TypeAdapter
+
+from mcp_server.contract import ErrorCode, ToolName
+from mcp_server.telemetry import REQUEST_ID_META, request_id
+from shim.errors import ApiError, BackendUnavailableError
+from shim.progress import Inbox, OnSteps
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+PROTOCOL = "2026-07-28"
+LOST = (MCPError, anyio.ClosedResourceError, anyio.BrokenResourceError)  # an MCPError by its code only
+REPEATABLE = frozenset(
+    {
+        *(ToolName.STATUS, ToolName.LIST_MODELS, ToolName.LIST_LANGUAGES, ToolName.LIST_COLLECTIONS),
+        *(ToolName.INDEX_STATUS, ToolName.RETRIEVE, ToolName.SCORE, ToolName.CHECK_SYNTAX),
+        *(ToolName.TOKENIZE, ToolName.DETOKENIZE, ToolName.EMBED, ToolName.RERANK),
+        *(ToolName.RENDER_PROMPT, ToolName.DESCRIBE_MODEL),
+    }
+)
+"""Tools that change nothing and cost little; a call of one that its connection did not outlive is made again, once."""
+
+MAX_DEPTH = 100  # levels of JSON in arguments; the server's parser drops a line of 200, and its call had no answer ever
+
+
+@dataclass(frozen=True)
+class GatewayStatistics:
+    """Calls since the start."""
+
+    n_calls: int
+    n_failed: int
+    n_in_flight: int
+    is_connected: bool
+
+
+class McpConnection:
+    """Calls to whatever server is connected; lives as long as the shim and outlives any one connection."""
+
+    def __init__(self, restart_wait_s: float = 15.0, status_timeout_s: float = 5.0) -> None:
+        self._restart_wait_s = restart_wait_s
+        self._status_timeout_s = status_timeout_s
+        self._client: Client | None = None
+        self._connected = anyio.Event()
+        self._n_calls = self._n_failed = self._n_in_flight = 0
+
+    @asynccontextmanager
+    async def connected(self, server: Any) -> AsyncIterator[None]:
+        """Use *server* for every call made inside the context: a transport of the MCP SDK, or a server object."""
+        async with Client(server, mode=PROTOCOL, cache=None) as client:
+            self._client = client
+            self._connected.set()
+            try:
+                yield
+            finally:
+                self._disconnect(client)
+
+    def disconnect(self) -> None:
+        """Let further calls wait for the next connection: to be called at the first sign that this one is over."""
+        if self._client is not None:
+            self._disconnect(self._client)
+
+    def _disconnect(self, client: Client) -> None:
+        """Let further calls wait for the next connection; a second time does nothing, as they wait already."""
+        if self._client is client:
+            self._client, self._connected = None, anyio.Event()
+
+    def statistics(self) -> GatewayStatistics:
+        """Count calls."""
+        return GatewayStatistics(self._n_calls, self._n_failed, self._n_in_flight, self._client is not None)
+
+    async def ping(self) -> None:
+        """Return once the server's event loop has answered; nothing that works in a thread there can delay that.
+
+        Raises:
+            BackendUnavailableError: when there is no server, or it stops meanwhile.
+        """
+        client = await self._wait_for_client()
+        try:
+            await client.list_prompts(cache_mode="bypass")
+        except LOST as error:
+            if _is_answer(error):
+                return
+            self._disconnect(client)
+            msg = "the MCP server did not answer a ping"
+            raise BackendUnavailableError(msg) from error
+
+    async def call(
+        self, tool: ToolName, arguments: dict[str, Any], result_type: type[T], on_steps: OnSteps | None = None
+    ) -> T:
+        """Call *tool* and rebuild its result.
+
+        Raises:
+            ApiError: with the tool's own code, message and param; `invalid_request` for arguments that nest too deep.
+            BackendUnavailableError: when the server died, or is not back in time.
+        """
+        self._n_calls += 1
+        self._n_in_flight += 1
+        try:
+            _check_depth(arguments)
+            result = await self._ask(tool, arguments, on_steps)
+            return rebuild(result_type, _structured(tool, result))
+        except Exception:
+            self._n_failed += 1
+            raise
+        finally:
+            self._n_in_flight -= 1
+
+    async def _wait_for_client(self) -> Client:
+        with anyio.move_on_after(self._restart_wait_s):
+            while self._client is None:
+                await self._connected.wait()
+        if self._client is None:
+            msg = f"the MCP server is not up after {self._restart_wait_s:g} s; its log says why; retry later"
+            raise BackendUnavailableError(msg)
+        return self._client
+
+    async def _ask(self, tool: ToolName, arguments: dict[str, Any], on_steps: OnSteps | None) -> CallToolResult:
+        """Call *tool*; where doing it twice does no harm, once more on the next connection when this one is lost."""
+        try:
+            return await self._ask_once(await self._wait_for_client(), tool, arguments, on_steps)
+        except _ConnectionLostError:
+            if tool not in REPEATABLE:
+                raise
+        return await self._ask_once(await self._wait_for_client(), tool, arguments, on_steps)
+
+    async def _ask_once(
+        self, client: Client, tool: ToolName, arguments: dict[str, Any], on_steps: OnSteps | None
+    ) -> CallToolResult:
+        try:
+            return await _call_tool(client, tool, arguments, on_steps)
+        except LOST as error:
+            if _is_answer(error):
+                raise
+            self._disconnect(client)  # the supervisor sees the end of the process a moment later
+            msg = f"the MCP server stopped during this {tool} call and is restarting; retry"
+            raise _ConnectionLostError(msg) from error
+
+
+class _ConnectionLostError(BackendUnavailableError):
+    """Raised when a connection ends before the answer that was awaited on it."""
+
+
+def _is_answer(error: Exception) -> bool:
+    return isinstance(error, MCPError) and error.code != CONNECTION_CLOSED
+
+
+async def _call_tool(
+    client: Client, tool: ToolName, arguments: dict[str, Any], on_steps: OnSteps | None
+) -> CallToolResult:
+    meta: Any = {REQUEST_ID_META: request_id.get()}
+    if on_steps is None:
+        return await client.call_tool(tool, arguments, meta=meta)
+    inbox = Inbox(on_steps)
+    return await inbox.run(lambda: client.call_tool(tool, arguments, progress_callback=inbox.put, meta=meta))
+
+
+def _check_depth(arguments: dict[str, Any]) -> None:
+    level: list[Any] = [arguments]
+    for _ in range(MAX_DEPTH):
+        values = (value for outer in level for value in (outer.values() if isinstance(outer, dict) else outer))
+        level = [value for value in values if isinstance(value, dict | list | tuple)]
+    if level:
+        msg = f"the request nests deeper than {MAX_DEPTH} levels of JSON; send a flatter one"
+        raise ApiError(ErrorCode.INVALID_REQUEST, msg)
+
+
+def _structured(tool: ToolName, result: CallToolResult) -> Any:
+    """Return what the tool answered, or raise what it failed with."""
+    structured = result.structured_content or {}
+    if not result.is_error:
+        return structured
+    code = structured.get("code", ErrorCode.INTERNAL_ERROR)
+    message = structured.get("message", f"{tool} failed without saying why")
+    raise ApiError(code, message, param=structured.get("param"))
+
+
+def rebuild(kind: type[T], data: Any) -> T:
+    """Make a contract type from what crossed the wire."""
+    rebuilt: T = _adapter(cast("Hashable", kind)).validate_python(data)
+    return rebuilt
+
+
+@cache
+def _adapter(kind: Hashable) -> TypeAdapter[Any]:
+    """Return the validator of one type, built once."""
+    adapter: TypeAdapter[Any] = TypeAdapter(cast("Any", kind))
+    return adapter
