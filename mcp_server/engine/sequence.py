@@ -116,6 +116,27 @@ class Sequence:
     n_preempted: int = 0
     finish_reason: FinishReason | None = None
     n_unreported: int = 0  # tokens sampled since the last delta
+    priority: int = 0  # higher ones run first and are preempted last
+    uses_cache: bool = True  # its prompt may be reused and may reuse others
+    leader: "Sequence | None" = None  # the completion of the same prompt that computes it
+    returns_token_ids: bool = False
+    echo_text: str = ""  # the prompt, shown before what is generated
+    prompt_logprobs: list[TokenLogprob] | None = None  # filled as the prompt is computed, if asked for
+    max_decode_s: float | None = None
+    decode_started_at: float | None = None  # time.perf_counter() of the first token
+    has_spoken: bool = False  # its first delta is out
+
+    @property
+    def wants_prompt_rows(self) -> bool:
+        """Tell whether logits of prompt tokens are still wanted."""
+        return self.prompt_logprobs is not None and len(self.prompt_logprobs) < self.n_prompt
+
+    def note_time(self, now: float) -> None:
+        """End the sequence if it has decoded for long enough; called after each of its tokens."""
+        if self.decode_started_at is None:
+            self.decode_started_at = now
+        elif self.max_decode_s is not None and now - self.decode_started_at >= self.max_decode_s:
+            self.max_tokens = self.n_output + 1
 
     @property
     def n_uncomputed(self) -> int:
@@ -149,10 +170,16 @@ class Sequence:
         """Give the finished completion."""
         assert self.finish_reason is not None, "a sequence is complete only when it has ended"  # noqa: S101  # invariant
         logprobs = None if self.n_logprobs is None else tuple(self.detokenizer.logprobs)
-        return Completion(self.index, self.detokenizer.text, self.finish_reason, logprobs)
+        text = self.echo_text + self.detokenizer.text
+        token_ids = tuple(self.tokens[self.n_prompt :]) if self.returns_token_ids else None
+        return Completion(self.index, text, self.finish_reason, logprobs, token_ids=token_ids)
 
     def _delta(self, text: str, logprobs: tuple[TokenLogprob, ...]) -> Delta | None:
-        if not text and not logprobs:
+        has_more = self.returns_token_ids and self.n_unreported and self.finish_reason
+        if not text and not logprobs and not has_more:
             return None
+        if self.echo_text and not self.has_spoken:
+            text, self.has_spoken = self.echo_text + text, True
         n_tokens, self.n_unreported = self.n_unreported, 0
-        return Delta(self.index, text, logprobs, n_tokens)
+        token_ids = tuple(self.tokens[len(self.tokens) - n_tokens :]) if self.returns_token_ids else ()
+        return Delta(self.index, text, logprobs, n_tokens, token_ids=token_ids)
