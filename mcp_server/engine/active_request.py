@@ -3,7 +3,6 @@
 Knows nothing of batches or native code; the engine fills in what happened.
 """
 
-import time
 from dataclasses import dataclass
 
 from mcp_server.engine.jobs import Job
@@ -19,7 +18,7 @@ class ActiveRequest:
     job: Job
     request: GenerationRequest
     sequences: list[Sequence]
-    started_at: float | None = None  # first batch; time.perf_counter(), as the next
+    started_at: float | None = None  # first batch; on the engine's clock, as the next
     first_token_at: float | None = None
 
     @property
@@ -29,7 +28,7 @@ class ActiveRequest:
 
     @property
     def deadline_at(self) -> float | None:
-        """When it fails unless it is done; time.perf_counter()."""
+        """When it fails unless it is done."""
         deadline_ms = self.request.scheduling.deadline_ms
         return None if deadline_ms is None else self.job.submitted_at + deadline_ms / 1000
 
@@ -42,12 +41,11 @@ class ActiveRequest:
         msg = f"The request was not done within {self.request.scheduling.deadline_ms:g} ms: it ended {where}."
         return DeadlineError(f"{msg} Give it more time or ask for fewer tokens.", param="deadline_ms")
 
-    def timings(self) -> Timings:
-        """Tell where its time went; it ends now."""
+    def timings(self, ended_at: float) -> Timings:
+        """Tell where its time went."""
         submitted_at = self.job.submitted_at
         started_at = self.started_at or submitted_at
         first_token_at = self.first_token_at or started_at
-        ended_at = time.perf_counter()
         marks = (started_at - submitted_at, first_token_at - started_at, ended_at - first_token_at)
         return Timings(*(seconds * 1000 for seconds in marks))
 

@@ -7,6 +7,7 @@ thread makes it, steps it and closes it.
 
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from mcp_server.engine.active_request import ActiveRequest, check_scheduling
 from mcp_server.engine.chat_template import ChatTemplate
+from mcp_server.engine.echo import begin_prompt_logprobs, note_prompt_logprobs
 from mcp_server.engine.grammar import grammar_of
 from mcp_server.engine.jobs import Event, Failed, Finished, Job, Progress, Started
 from mcp_server.engine.kv_cache import CacheLimits, KVCache
@@ -35,13 +37,13 @@ from mcp_server.engine.types import (
     RerankResult,
     TokenizeRequest,
     TokenizeResult,
-    TokenLogprob,
     Usage,
 )
 from mcp_server.engine.vocabulary import count_bytes
 from mcp_server.errors import ContextLengthError, EngineError, InvalidRequestError, NotSupportedError
 
 MAX_COMPLETIONS = 128  # of one request; each holds a native sampler from the start
+STATISTICS_AGE_S = 0.05  # s; counting after every step would cost 8 microseconds a token
 SEED_BITS = 31  # of a seed drawn here; small enough to add the completion's index
 
 
@@ -59,14 +61,21 @@ class Counters:
 class LLMEngine:
     """A loaded model and the requests in its batch."""
 
-    def __init__(self, model: Model, settings: EngineSettings, counters: Counters) -> None:
-        """Load the model.
+    def __init__(
+        self,
+        model: Model,
+        settings: EngineSettings,
+        counters: Counters,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        """Load the model; `clock` gives the time (s) that jobs were submitted in.
 
         Raises:
             ModelLoadError: It cannot be loaded.
         """
         self.model = model
         self._counters = counters
+        self._clock = clock
         self.runner = ModelRunner(Path(model.path), settings)
         self._vocabulary = self.runner.vocabulary
         try:
@@ -87,6 +96,8 @@ class LLMEngine:
             BatchLimits(settings.prefill_chunk_tokens, settings.idle_prefill_tokens, self.runner.n_outputs),
         )
         self._tally = Tally()
+        self._statistics: ModelStatistics | None = None  # as of `_counted_at`
+        self._counted_at = 0.0
         self._deadlines: dict[int, float] = {}  # request id -> when it fails, of those that have one
         self._candidates = Candidates(self._vocabulary.n_tokens)
         self._requests: dict[int, ActiveRequest] = {}
@@ -143,26 +154,31 @@ class LLMEngine:
         Raises:
             EngineError: Native inference failed; nothing of this engine can be trusted afterwards.
         """
-        began_at = time.perf_counter()
+        began_at = self._clock()
         events: list[Event] = self._expire(began_at) if self._deadlines else []
         chunks, rows = self._run_next_batch(events)
         self._scheduler.commit(chunks)
         self._counters.n_steps += bool(chunks)
-        now = time.perf_counter()
+        now = self._clock()
         n_sampled = 0
         for chunk, its_rows in zip(chunks, rows, strict=True):
             sequence = chunk.sequence
             if sequence.wants_prompt_rows:
-                self._note_prompt_logprobs(sequence, chunk.start, its_rows)
+                note_prompt_logprobs(sequence, chunk.start, its_rows, self._vocabulary, self.runner.logits)
             if its_rows and not sequence.n_uncomputed:
                 n_sampled += self._advance(sequence, its_rows[-1], now, events)
-        self._tally.note_step(chunks, n_sampled, time.perf_counter() - began_at)
+        self._tally.note_step(chunks, n_sampled, self._clock() - began_at)
         return events
 
     def statistics(self) -> ModelStatistics:
-        """Tell what was done since the model was loaded, and what runs now."""
-        n_cells = self.runner.kv_plan.n_cells
-        return self._tally.statistics(self.model.model_id, self._scheduler, self.kv_cache, self._requests, n_cells)
+        """Tell what was done since the model was loaded, and what runs now; at most 50 ms old while requests run."""
+        now, n_cells = self._clock(), self.runner.kv_plan.n_cells
+        if self._statistics is None or self.is_idle or now - self._counted_at > STATISTICS_AGE_S:
+            self._counted_at = now
+            self._statistics = self._tally.statistics(
+                self.model.model_id, self._scheduler, self.kv_cache, self._requests, n_cells
+            )
+        return self._statistics
 
     def close(self) -> None:
         """Abort everything and free the model; idempotent."""
@@ -188,10 +204,7 @@ class LLMEngine:
         Raises:
             InvalidRequestError: An id is not one of this model's.
         """
-        for token in token_ids:
-            if not 0 <= token < self._vocabulary.n_tokens:
-                msg = f"{token} is no token of this model; its ids are 0 to {self._vocabulary.n_tokens - 1}."
-                raise InvalidRequestError(msg, param="token_ids")
+        self._vocabulary.check(token_ids, "token_ids")
         data = b"".join(self._vocabulary.piece(token, with_special=True) for token in token_ids)
         return DetokenizeResult(self.model.model_id, data.decode("utf-8", "replace"))
 
@@ -254,10 +267,7 @@ class LLMEngine:
         if request.messages or request.prompt is not None or request.infill is not None:
             msg = "Give exactly one of `messages`, `prompt`, `prompt_token_ids` and `infill`."
             raise InvalidRequestError(msg, param="prompt_token_ids")
-        for token in request.prompt_token_ids:
-            if not 0 <= token < self._vocabulary.n_tokens:
-                msg = f"{token} is no token of this model; its ids are 0 to {self._vocabulary.n_tokens - 1}."
-                raise InvalidRequestError(msg, param="prompt_token_ids")
+        self._vocabulary.check(request.prompt_token_ids, "prompt_token_ids")
         return list(request.prompt_token_ids)
 
     def _echo_text(self, request: GenerationRequest, tokens: list[int]) -> str:
@@ -281,9 +291,7 @@ class LLMEngine:
         grammar = grammar_of(sampling)
         seed = secrets.randbits(SEED_BITS) if sampling.seed is None else sampling.seed
         echo_text = self._echo_text(request, tokens)
-        asks_prompt = request.output.echo and sampling.n_logprobs is not None
-        data = self._vocabulary.piece(tokens[0], with_special=True)
-        first = TokenLogprob(data.decode("utf-8", "replace"), tokens[0], None, tuple(data))
+        logprobs = begin_prompt_logprobs(request, self._vocabulary, tokens[0])
         return [
             Sequence(
                 request_id=job.request_id,
@@ -298,7 +306,7 @@ class LLMEngine:
                 uses_cache=request.scheduling.cache_prompt,
                 returns_token_ids=request.output.return_token_ids,
                 echo_text=echo_text,
-                prompt_logprobs=[first] if asks_prompt and index == 0 else None,
+                prompt_logprobs=logprobs if index == 0 else None,
                 max_decode_s=None if sampling.max_decode_ms is None else sampling.max_decode_ms / 1000,
             )
             for index in range(request.n)
@@ -321,7 +329,7 @@ class LLMEngine:
         for chunk in chunks:
             request = self._requests[chunk.sequence.request_id]
             if request.started_at is None:
-                request.started_at = time.perf_counter()
+                request.started_at = self._clock()
                 self._tally.note_start(chunk.sequence)
                 events.append(Started(request.job.request_id))
         return events
@@ -334,15 +342,6 @@ class LLMEngine:
             events.append(Failed(request_id, self._requests[request_id].deadline_error()))
             self.abort(request_id)
         return events
-
-    def _note_prompt_logprobs(self, sequence: Sequence, start: int, rows: range) -> None:
-        """Note what the model thought of the prompt's next tokens, once each also after a preemption."""
-        logprobs = sequence.prompt_logprobs
-        assert logprobs is not None, "only a sequence that wants them has rows for them"  # noqa: S101  # invariant
-        for position, row in enumerate(rows, start + 1):
-            if position == len(logprobs) < sequence.n_prompt:
-                token, n_top = sequence.tokens[position], sequence.n_logprobs or 0
-                logprobs.append(token_logprob(self._vocabulary, self.runner.logits(row), token, n_top))
 
     def _advance(self, sequence: Sequence, row: int, now: float, events: list[Event]) -> int:
         """Sample the next token of a sequence, and end what it ends; count the tokens added."""
@@ -384,7 +383,7 @@ class LLMEngine:
             model=self.model.model_id,
             completions=completions,
             usage=usage,
-            timings=request.timings(),
+            timings=request.timings(self._clock()),
             prompt_token_ids=tuple(leader.tokens[: leader.n_prompt]) if leader.returns_token_ids else None,
             prompt_logprobs=None if prompt_logprobs is None else tuple(prompt_logprobs),
         )

@@ -8,6 +8,7 @@ Native failures become our errors: NULL at load is `ModelLoadError`, a refused b
 which no cells are free is not a failure but the answer None.
 """
 
+import ctypes
 import itertools
 from collections.abc import Sequence as Items
 from dataclasses import dataclass, field
@@ -79,6 +80,7 @@ class ModelRunner:
             msg = f"{path} ({self._header.architecture}) keeps no context, so it cannot generate; choose another."
             raise ModelLoadError(msg)
         self._batch = Batch(size.n_batch)
+        self._row_type = ctypes.c_uint8 * (np.dtype(np.float32).itemsize * self.vocabulary.n_tokens)
         self._fills_holes = not size.is_unified and self.can_share_prefixes
 
     @property
@@ -130,7 +132,9 @@ class ModelRunner:
 
     def logits(self, row: int) -> Logits:
         """View one row of logits `(n_vocab,)` in native memory, valid until the next `run`."""
-        return np.ctypeslib.as_array(native.llama_get_logits_ith(self._context, row), (self.vocabulary.n_tokens,))
+        pointer = native.llama_get_logits_ith(self._context, row)
+        data: memoryview[int] = memoryview(self._row_type.from_address(ctypes.addressof(pointer.contents)))
+        return np.frombuffer(data, np.float32)
 
     def _fillers(self, parts: Items["Chunk | Filler"]) -> list["Filler"]:
         """Make tokens for idle slots between busy ones, unless they would lengthen everybody's attention."""

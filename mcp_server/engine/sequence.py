@@ -123,7 +123,7 @@ class Sequence:
     echo_text: str = ""  # the prompt, shown before what is generated
     prompt_logprobs: list[TokenLogprob] | None = None  # filled as the prompt is computed, if asked for
     max_decode_s: float | None = None
-    decode_started_at: float | None = None  # time.perf_counter() of the first token
+    decode_started_at: float | None = None  # when its first token was sampled
     has_spoken: bool = False  # its first delta is out
 
     @property

@@ -5,10 +5,11 @@ token may be part of a character; `sequence.Detokenizer` makes text of them. Val
 """
 
 import ctypes
+from collections.abc import Iterable
 from typing import Any
 
 from mcp_server.engine.llama import native
-from mcp_server.errors import EngineError
+from mcp_server.errors import EngineError, InvalidRequestError
 
 PIECE_BYTES = 256  # first guess at the longest token; longer ones cost a second call
 SPECIAL_MARGIN = 8  # tokens added around a text (BOS, EOS, a leading space), at most
@@ -68,6 +69,17 @@ class Vocabulary:
         if piece is None:
             piece = self._pieces[token] = self._read(token, with_special=False)
         return piece
+
+    def check(self, token_ids: Iterable[int], param: str) -> None:
+        """Refuse ids that are none.
+
+        Raises:
+            InvalidRequestError: An id is not one of this model's; the error names `param`.
+        """
+        for token in token_ids:
+            if not 0 <= token < self.n_tokens:
+                msg = f"{token} is no token of this model; its ids are 0 to {self.n_tokens - 1}."
+                raise InvalidRequestError(msg, param=param)
 
     def is_end(self, token: int) -> bool:
         """Tell whether this token ends a generation."""

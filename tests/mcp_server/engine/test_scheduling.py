@@ -41,8 +41,12 @@ class NoSampler:
         pass
 
 
-def sequence(*tokens: int, request_id: int = 0) -> Sequence:
-    return Sequence(request_id, 0, list(tokens), len(tokens), 10, NoSampler(), Detokenizer())
+def sequence(*tokens: int, request_id: int = 0, **changes: Any) -> Sequence:
+    return Sequence(request_id, 0, list(tokens), len(tokens), 10, NoSampler(), Detokenizer(), **changes)
+
+
+def scheduler_of(n_slots: int, **limits: int) -> Scheduler:
+    return Scheduler(KVCache(RecordedMemory(), n_slots), BatchLimits(**({"prefill_tokens": 8} | limits)))
 
 
 def sizes(scheduler: Scheduler) -> list[tuple[int, int, bool]]:
@@ -178,3 +182,90 @@ def test_without_room_the_youngest_is_preempted_and_nobody_is_admitted_until_one
     scheduler.finish(old, keeps_tokens=False)
     assert sizes(scheduler) == [(0, 3, True), (0, 2, True)]
     assert scheduler.running == [young, waiting]
+
+
+def test_higher_priorities_leave_the_queue_first_and_equals_in_the_order_they_came() -> None:
+    scheduler = scheduler_of(1)
+    low, first, second = (sequence(1, 2, request_id=i, priority=p) for i, p in enumerate((-1, 5, 5)))
+    for item in (low, first, second):
+        scheduler.add(item)
+    order = []
+    for _ in range(3):
+        scheduler.schedule()
+        order += scheduler.running
+        scheduler.finish(scheduler.running[0], keeps_tokens=False)
+    assert order == [first, second, low]
+
+
+def test_without_room_the_lowest_priority_is_preempted_first() -> None:
+    scheduler = scheduler_of(3)
+    items = [sequence(1, i, priority=p) for i, p in enumerate((1, 0, 1))]
+    for item in items:
+        scheduler.add(item)
+    sizes(scheduler)
+    assert scheduler.make_room()
+    assert scheduler.running == [items[0], items[2]]
+    assert scheduler.make_room()
+    assert scheduler.running == [items[0]]
+
+
+def test_a_prompt_like_one_being_computed_waits_for_it_and_shares_its_cells() -> None:
+    scheduler = scheduler_of(3, prefill_tokens=64)
+    prefix = range(100, 210)
+    first, alike, other = sequence(*prefix, 1), sequence(*prefix, 2), sequence(*range(17))
+    for item in (first, alike, other):
+        scheduler.add(item)
+    assert sizes(scheduler) == [(0, 64, False)]
+    assert sizes(scheduler) == [(64, 47, True), (0, 17, True)], "the other one passes"
+    assert list(scheduler.waiting) == [alike]
+    first.tokens.append(9)
+    other.tokens.append(9)
+    assert sizes(scheduler) == [(111, 1, True), (17, 1, True), (110, 1, True)]
+    assert alike.n_cached == 110
+
+
+def test_prompts_that_do_not_share_are_computed_side_by_side() -> None:
+    scheduler = scheduler_of(2, prefill_tokens=256)
+    for last in (1, 2):
+        scheduler.add(sequence(*range(100), last, uses_cache=False))
+    assert sizes(scheduler) == [(0, 101, True), (0, 101, True)]
+
+
+def test_prompts_go_faster_while_nothing_decodes() -> None:
+    scheduler = scheduler_of(2, prefill_tokens=4, idle_prefill_tokens=10)
+    short = sequence(1, 2)
+    scheduler.add(sequence(*range(10, 34)))
+    assert sizes(scheduler) == [(0, 10, False)]
+    scheduler.add(short)
+    assert sizes(scheduler) == [(10, 10, False)]
+    assert sizes(scheduler) == [(20, 4, True), (0, 2, True)]
+    short.tokens.append(9)
+    scheduler.add(sequence(*range(50, 70)))
+    assert sizes(scheduler) == [(2, 1, True)]
+
+
+def test_a_prompt_asked_about_in_full_is_computed_in_pieces_that_fit_the_rows() -> None:
+    scheduler = scheduler_of(2, n_outputs=5)
+    asked = sequence(*range(10), prompt_logprobs=[])
+    scheduler.add(asked)
+    seen = []
+    while asked.n_uncomputed:
+        (chunk,) = scheduler.schedule()
+        seen.append((chunk.start, len(chunk.tokens), chunk.n_outputs))
+        scheduler.commit([chunk])
+    assert seen == [(0, 5, 5), (5, 5, 5)]
+
+
+def test_a_memory_that_cannot_be_cut_is_saved_before_the_last_token_of_a_prompt() -> None:
+    memory = RecordedMemory(can_cut=False)
+    limits = CacheLimits(retained_tokens=None, saved_bytes=1000, can_cut=False)
+    scheduler = Scheduler(KVCache(memory, 2, limits), BatchLimits(prefill_tokens=64))
+    scheduler.add(sequence(*range(40)))
+    assert sizes(scheduler) == [(0, 39, False)]
+    assert ("save", 0) in memory.calls
+    assert sizes(scheduler) == [(39, 1, True)]
+    again = sequence(*range(40))
+    scheduler.add(again)
+    scheduler.running[0].tokens.append(9)
+    assert sizes(scheduler) == [(40, 1, True), (39, 1, True)]
+    assert again.n_cached == 39
