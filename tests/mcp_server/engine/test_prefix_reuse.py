@@ -78,11 +78,11 @@ def make_bench(make_settings: Any) -> Iterator[MakeBench]:
 
 
 def ask(number: int, n_tokens: int = 60, **sampling: Any) -> GenerationRequest:
-    params = SamplingParams(
-        **({"temperature": 0, "max_tokens": 12, "logit_bias": NEVER_END, "n_logprobs": 2} | sampling)
-    )
+    params: dict[str, Any] = {"temperature": 0, "max_tokens": 12, "logit_bias": NEVER_END, "n_logprobs": 2} | sampling
     tokens = tuple(10 + (7 * i + 31 * number) % 900 for i in range(n_tokens))
-    return GenerationRequest(prompt_token_ids=tokens, sampling=params, output=OutputParams(return_token_ids=True))
+    return GenerationRequest(
+        prompt_token_ids=tokens, sampling=SamplingParams(**params), output=OutputParams(return_token_ids=True)
+    )
 
 
 def assert_same_up_to_ties(one: GenerationResult, other: GenerationResult) -> None:
@@ -229,7 +229,8 @@ def test_echo_shows_the_prompt_and_what_the_model_thought_of_it(make_bench: Make
     assert longer.completions[0].logprobs is not None
     best = longer.completions[0].logprobs[0].top[0]
     prompt_best = result.prompt_logprobs[79].top[0]
-    assert (best.token_id, prompt_best.logprob) == (prompt_best.token_id, pytest.approx(best.logprob, abs=1e-2))
+    assert best.token_id == prompt_best.token_id
+    assert best.logprob == pytest.approx(prompt_best.logprob, abs=1e-2)
 
 
 @pytest.mark.parametrize("n_steps", [0, 1, 6], ids=["queue", "prefill", "decode"])
