@@ -8,7 +8,7 @@ expressed: who needs them validates the finished text. Reference: llama.cpp `gra
 import itertools
 import json
 import re
-from typing import Any, NamedTuple
+from typing import Any
 
 from mcp_server.engine.llama import schema_to_grammar
 from mcp_server.engine.types import SamplingParams
@@ -28,22 +28,6 @@ _MAXIMA = ("maxLength", "maxItems")
 _MINIMA = ("minLength", "minItems")
 _LITERALS = re.compile(r'"(?:\\.|[^"\\])*"|\[(?:\\.|[^\]\\])*\]|#[^\n]*', re.DOTALL)
 _QUANTIFIER = re.compile(r"\{\s*(\d*)\s*,?\s*(\d*)\s*\}")
-
-
-class Grammar(NamedTuple):
-    """What may be generated: from the start, or from where a trigger matches the text so far."""
-
-    text: str  # GBNF with a rule `root`
-    triggers: tuple[str, ...] = ()  # regular expressions; the grammar begins at the first group, else at the match
-
-
-def schema_grammar(schema: dict[str, Any]) -> str:
-    """Give the GBNF of JSON of a schema.
-
-    Raises:
-        InvalidRequestError: The schema cannot be used.
-    """
-    return _check_size(_convert(schema), "json_schema")
 
 
 def grammar_of(sampling: SamplingParams) -> str | None:

@@ -44,6 +44,7 @@ class Sequence:
     sampler: Sampler
     detokenizer: Detokenizer
     n_logprobs: int | None = None
+    shown_tokens: frozenset[int] = frozenset()  # control tokens whose letters the detokenizer reads
     forks: list["Sequence"] = field(default_factory=list)  # wait until this one's prompt is computed
     state: SequenceState = SequenceState.WAITING
     slot: int | None = None  # while running
@@ -52,6 +53,27 @@ class Sequence:
     n_preempted: int = 0
     finish_reason: FinishReason | None = None
     n_unreported: int = 0  # tokens sampled since the last delta
+    priority: int = 0  # higher ones run first and are preempted last
+    uses_cache: bool = True  # its prompt may be reused and may reuse others
+    leader: "Sequence | None" = None  # the completion of the same prompt that computes it
+    returns_token_ids: bool = False
+    echo_text: str = ""  # the prompt, shown before what is generated
+    prompt_logprobs: list[TokenLogprob] | None = None  # filled as the prompt is computed, if asked for
+    max_decode_s: float | None = None
+    decode_started_at: float | None = None  # time.perf_counter() of the first token
+    has_spoken: bool = False  # its first delta is out
+
+    @property
+    def wants_prompt_rows(self) -> bool:
+        """Tell whether logits of prompt tokens are still wanted."""
+        return self.prompt_logprobs is not None and len(self.prompt_logprobs) < self.n_prompt
+
+    def note_time(self, now: float) -> None:
+        """End the sequence if it has decoded for long enough; called after each of its tokens."""
+        if self.decode_started_at is None:
+            self.decode_started_at = now
+        elif self.max_decode_s is not None and now - self.decode_started_at >= self.max_decode_s:
+            self.max_tokens = self.n_output + 1
 
     @property
     def n_uncomputed(self) -> int:
@@ -86,18 +108,29 @@ class Sequence:
         output = self.detokenizer
         return Completion(
             index=self.index,
-            text=output.text,
+            text=self.echo_text + output.text,
             finish_reason=self.finish_reason,
             logprobs=None if self.n_logprobs is None else tuple(output.logprobs),
             reasoning=output.reasoning,
             tool_calls=tuple(output.tool_calls),
+            token_ids=tuple(self.tokens[self.n_prompt :]) if self.returns_token_ids else None,
             stop_text=output.stop_text,
         )
 
     def _delta(self, released: Released) -> Delta | None:
-        if not released.has_any:
+        has_more = self.returns_token_ids and self.n_unreported and self.finish_reason
+        if not released.has_any and not has_more:
             return None
+        text = released.text
+        if self.echo_text and not self.has_spoken:
+            text, self.has_spoken = self.echo_text + text, True
         n_tokens, self.n_unreported = self.n_unreported, 0
         return Delta(
-            self.index, released.text, released.logprobs, n_tokens, released.reasoning, released.tool_calls
+            index=self.index,
+            text=text,
+            logprobs=released.logprobs,
+            n_tokens=n_tokens,
+            reasoning=released.reasoning,
+            tool_calls=released.tool_calls,
+            token_ids=tuple(self.tokens[len(self.tokens) - n_tokens :]) if self.returns_token_ids else (),
         )

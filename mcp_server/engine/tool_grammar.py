@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mcp_server.engine.gbnf import Gbnf, choice, joined, literal
+from mcp_server.engine.grammar_parts import Gbnf, choice, joined, literal
 from mcp_server.engine.grammar import Grammar
 from mcp_server.engine.reasoning import ReasoningTags
 from mcp_server.engine.tool_formats.format import ParameterTags, ToolFormat, Writing
