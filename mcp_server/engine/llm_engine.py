@@ -18,7 +18,8 @@ from mcp_server.engine.grammar import grammar_of
 from mcp_server.engine.jobs import Event, Finished, Job, Progress, Started
 from mcp_server.engine.kv_cache import KVCache
 from mcp_server.engine.model_runner import ModelRunner
-from mcp_server.engine.sampler import Candidates, Logits, TokenSampler, check_sampling, token_logprob
+from mcp_server.engine.sampler import TokenSampler
+from mcp_server.engine.sampling_checks import check_sampling
 from mcp_server.engine.scheduler import Chunk, Scheduler
 from mcp_server.engine.sequence import Detokenizer, Sequence
 from mcp_server.engine.settings import EngineSettings
@@ -96,7 +97,6 @@ class LLMEngine:
             can_share=self.runner.can_share_prefixes,
         )
         self._scheduler = Scheduler(self.kv_cache, prefill_chunk_tokens=settings.prefill_chunk_tokens)
-        self._candidates = Candidates(self._vocabulary.n_tokens)
         self._requests: dict[int, ActiveRequest] = {}
 
     @property
@@ -149,8 +149,8 @@ class LLMEngine:
         self._scheduler.commit(chunks)
         self._counters.n_steps += bool(chunks)
         sampled = (chunk.sequence for chunk in chunks if chunk.wants_logits)
-        for sequence, logits in zip(sampled, rows, strict=True):
-            events += self._advance(sequence, logits)
+        for sequence, row in zip(sampled, rows, strict=True):
+            events += self._advance(sequence, row)
         return events
 
     def close(self) -> None:
@@ -257,14 +257,14 @@ class LLMEngine:
                 tokens=list(tokens),
                 n_prompt=len(tokens),
                 max_tokens=min(sampling.max_tokens or room, room),
-                sampler=TokenSampler(self._vocabulary, sampling, seed=seed + index, grammar=grammar),
+                sampler=TokenSampler(self._vocabulary, sampling, seed=seed + index, grammar=grammar, prompt=tokens),
                 detokenizer=Detokenizer(sampling.stop),
                 n_logprobs=sampling.n_logprobs,
             )
             for index in range(request.n)
         ]
 
-    def _run_next_batch(self, events: list[Event]) -> tuple[list[Chunk], list[Logits]]:
+    def _run_next_batch(self, events: list[Event]) -> tuple[list[Chunk], list[int]]:
         """Compute the next batch that fits; note in `events` whose first it is."""
         while True:
             chunks = self._scheduler.schedule()
@@ -285,16 +285,15 @@ class LLMEngine:
                 events.append(Started(request.job.request_id))
         return events
 
-    def _advance(self, sequence: Sequence, logits: Logits) -> list[Event]:
+    def _advance(self, sequence: Sequence, row: int) -> list[Event]:
         """Sample the next token of a sequence, and end what it ends."""
         request = self._requests[sequence.request_id]
         request.first_token_at = request.first_token_at or time.perf_counter()
-        token = sequence.sampler.sample(self._candidates, logits)
+        token = sequence.sampler.sample(self.runner.context, row)
         if token is None or self._vocabulary.is_end(token):
             delta = sequence.end("stop")
         else:
-            n_top = sequence.n_logprobs
-            logprob = None if n_top is None else token_logprob(self._vocabulary, logits, token, n_top)
+            logprob = sequence.sampler.report(self.runner.context, row, token)
             delta = sequence.append(token, self._vocabulary.piece(token), logprob)
         events: list[Event] = [Progress(sequence.request_id, delta)] if delta else []
         if sequence.finish_reason:

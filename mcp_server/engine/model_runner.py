@@ -13,11 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from mcp_server.engine import llama
+from mcp_server.engine.candidates import Logits
 from mcp_server.engine.chat_template import CHATML
 from mcp_server.engine.context import Batch, ContextSize, load_model, make_context
 from mcp_server.engine.gguf_file import read_header, split_parts
 from mcp_server.engine.llama import native
-from mcp_server.engine.sampler import Logits
+from mcp_server.engine.sampler import logits_of
 from mcp_server.engine.scheduler import Chunk
 from mcp_server.engine.settings import EngineSettings
 from mcp_server.engine.types import Model, ModelProperties
@@ -80,10 +81,15 @@ class ModelRunner:
         budget = native.llama_model_n_params(self._model) * MAX_RETENTION_COST
         return n_tokens if n_tokens * n_multiplications <= budget else 0
 
-    def run(self, chunks: Items[Chunk]) -> list[Logits] | None:
-        """Compute one batch; give the logits `(n_vocab,)` of each chunk that wants them, in order.
+    @property
+    def context(self) -> Any:
+        """The native context, from whose rows of logits samplers draw."""
+        return self._context
 
-        The rows are views into native memory, valid until the next call. None: no cells are free, nothing changed.
+    def run(self, chunks: Items[Chunk]) -> list[int] | None:
+        """Compute one batch; give the row of logits of each chunk that wants one, in order.
+
+        The rows are valid until the next call. None: no cells are free, nothing changed.
 
         Raises:
             EngineError: The native code refused the batch or failed.
@@ -97,8 +103,11 @@ class ModelRunner:
         if status == NO_CELLS:
             return None
         _check_status(status, self._path)
-        shape = (self.vocabulary.n_tokens,)
-        return [np.ctypeslib.as_array(native.llama_get_logits_ith(self._context, row), shape) for row in rows]
+        return rows
+
+    def logits(self, row: int) -> Logits:
+        """View a row of the last batch: `(n_vocab,)`, valid until the next one."""
+        return logits_of(self._context, row, self.vocabulary.n_tokens)
 
     def remove(self, slot: int, start: int) -> bool:
         """Drop the cells of a slot from a position on; False when the memory can only drop all of them."""

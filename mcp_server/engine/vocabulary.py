@@ -5,6 +5,7 @@ token may be part of a character; `sequence.Detokenizer` makes text of them. Val
 """
 
 import ctypes
+from functools import cached_property
 from typing import Any
 
 from mcp_server.engine.llama import native
@@ -29,7 +30,8 @@ class Vocabulary:
         self.eos_text = self._text_of(native.llama_vocab_eos(self._vocab))
         self._adds_bos = bool(native.llama_vocab_get_add_bos(self._vocab))
         # Walks over all tokens: 0.1-0.2 s for 150,000 of them, once a load.
-        self.longest_token_bytes = max(len(self.piece(i, with_special=True)) for i in range(self.n_tokens))
+        self.pieces = [self._read_piece(i, with_special=True) for i in range(self.n_tokens)]  # control tokens spelt out
+        self.longest_token_bytes = max(map(len, self.pieces))
 
     @property
     def handle(self) -> Any:
@@ -60,6 +62,14 @@ class Vocabulary:
 
     def piece(self, token: int, *, with_special: bool = False) -> bytes:
         """Give the bytes of one token; control tokens are empty unless `with_special`."""
+        return self.pieces[token] if with_special else self._read_piece(token, with_special=False)
+
+    @cached_property
+    def end_tokens(self) -> tuple[int, ...]:
+        """All tokens that end a generation, in order; walks over the vocabulary at the first call."""
+        return tuple(token for token in range(self.n_tokens) if self.is_end(token))
+
+    def _read_piece(self, token: int, *, with_special: bool) -> bytes:
         size = PIECE_BYTES
         buffer = ctypes.create_string_buffer(size)
         n = native.llama_token_to_piece(self._vocab, token, buffer, size, 0, with_special)
