@@ -18,7 +18,6 @@ from mcp_server.engine.template_environment import RENDER_ERRORS, make_environme
 from mcp_server.engine.template_traits import (
     PLAIN_STYLE,
     TemplateTraits,
-    TurnStyle,
     probe_traits,
     template_turns,
 )

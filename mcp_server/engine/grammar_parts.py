@@ -50,7 +50,7 @@ class Gbnf:
         Raises:
             InvalidRequestError: The schema cannot be used.
         """
-        return self.embed(schema_grammar(schema))
+        return self.embed(schema_grammar(schema, param="tools").text)
 
     def until(self, end: str) -> str:
         """Add any text up to and with the first `end`; give the name of its rule.

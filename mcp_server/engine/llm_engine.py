@@ -17,9 +17,11 @@ from mcp_server.engine.chat_template import ChatTemplate
 from mcp_server.engine.detokenizer import Detokenizer
 from mcp_server.engine.jobs import Event, Failed, Finished, Job, Progress, Started
 from mcp_server.engine.kv_cache import CacheLimits, KVCache
+from mcp_server.engine.logprobs import token_logprob
 from mcp_server.engine.model_runner import ModelRunner
 from mcp_server.engine.prompts import Prompt, PromptMaker
-from mcp_server.engine.sampler import Candidates, TokenSampler, check_sampling, token_logprob
+from mcp_server.engine.sampler import TokenSampler
+from mcp_server.engine.sampling_checks import check_sampling
 from mcp_server.engine.scheduler import BatchLimits, Chunk, Scheduler
 from mcp_server.engine.sequence import Sequence
 from mcp_server.engine.settings import EngineSettings
@@ -90,7 +92,6 @@ class LLMEngine:
         )
         self._tally = Tally()
         self._deadlines: dict[int, float] = {}  # request id -> when it fails, of those that have one
-        self._candidates = Candidates(self._vocabulary.n_tokens)
         self._requests: dict[int, ActiveRequest] = {}
 
     @property
@@ -245,7 +246,9 @@ class LLMEngine:
                 tokens=list(tokens),
                 n_prompt=len(tokens),
                 max_tokens=min(sampling.max_tokens or room, room),
-                sampler=TokenSampler(self._vocabulary, sampling, seed=seed + index, grammar=plan.grammar),
+                sampler=TokenSampler(
+                    self._vocabulary, sampling, seed=seed + index, grammar=plan.grammar, prompt=tokens
+                ),
                 detokenizer=Detokenizer(sampling.stop, plan.layout),
                 shown_tokens=self._prompts.shown_tokens(plan),
                 n_logprobs=sampling.n_logprobs,
@@ -306,12 +309,11 @@ class LLMEngine:
             self._tally.note_first_token(request, now)
         sequence.note_time(now)
         n_before = len(sequence.tokens)
-        token = sequence.sampler.sample(self._candidates, self.runner.logits(row))
+        token = sequence.sampler.sample(self.runner.native_context, row)
         if token is None or self._vocabulary.is_end(token):
             delta = sequence.end("stop")
         else:
-            n_top = sequence.n_logprobs
-            logprob = None if n_top is None else token_logprob(self._vocabulary, self.runner.logits(row), token, n_top)
+            logprob = sequence.sampler.report(self.runner.native_context, row, token)
             piece = self._vocabulary.piece(token, with_special=token in sequence.shown_tokens)
             delta = sequence.append(token, piece, logprob)
         if delta:

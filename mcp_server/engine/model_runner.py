@@ -18,13 +18,14 @@ import numpy as np
 import numpy.typing as npt
 
 from mcp_server.engine import llama
+from mcp_server.engine.candidates import Logits
 from mcp_server.engine.chat_template import CHATML
 from mcp_server.engine.context import Batch, ContextSize, count_threads, load_model, make_context, uses_flash_attention
 from mcp_server.engine.gguf_file import read_header, split_parts
 from mcp_server.engine.kv_layout import plan_kv
 from mcp_server.engine.llama import native
 from mcp_server.engine.native_memory import NativeMemory
-from mcp_server.engine.sampler import Logits
+from mcp_server.engine.sampler import logits_of
 from mcp_server.engine.scheduler import Chunk
 from mcp_server.engine.settings import EngineSettings
 from mcp_server.engine.types import Model, ModelProperties
@@ -130,7 +131,7 @@ class ModelRunner:
 
     def logits(self, row: int) -> Logits:
         """View one row of logits `(n_vocab,)` in native memory, valid until the next `run`."""
-        return np.ctypeslib.as_array(native.llama_get_logits_ith(self._context, row), (self.vocabulary.n_tokens,))
+        return logits_of(self._context, row, self.vocabulary.n_tokens)
 
     def _fillers(self, parts: Items["Chunk | Filler"]) -> list["Filler"]:
         """Make tokens for idle slots between busy ones, unless they would lengthen everybody's attention."""

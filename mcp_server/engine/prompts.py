@@ -199,7 +199,10 @@ def read_special_tokens(vocabulary: Vocabulary) -> SpecialTokens:
         attributes = native.llama_vocab_get_attr(vocabulary.handle, token)
         if attributes & wanted:
             text = vocabulary.piece(token, with_special=True).decode("utf-8", "replace")
-            strips = (bool(attributes & native.LLAMA_TOKEN_ATTR_LSTRIP), bool(attributes & native.LLAMA_TOKEN_ATTR_RSTRIP))
+            strips = (
+                bool(attributes & native.LLAMA_TOKEN_ATTR_LSTRIP),
+                bool(attributes & native.LLAMA_TOKEN_ATTR_RSTRIP),
+            )
             tokens.append(SpecialToken(token, text, bool(attributes & control), *strips))
     return SpecialTokens(tokens)
 

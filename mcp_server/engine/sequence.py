@@ -15,8 +15,12 @@ from mcp_server.engine.types import Completion, Delta, FinishReason, TokenLogpro
 class Sampler(Protocol):
     """What chooses tokens for one sequence; holds native memory until closed."""
 
-    def sample(self, candidates: Any, logits: Any) -> int | None:
-        """Choose the next token; None when none is possible."""
+    def sample(self, context: Any, row: int) -> int | None:
+        """Choose the next token from a row of the last batch; None when none is possible."""
+        ...
+
+    def report(self, context: Any, row: int, token: int) -> TokenLogprob | None:
+        """Give the log-probabilities of the token just sampled, if they are asked for."""
         ...
 
     def close(self) -> None:

@@ -164,9 +164,7 @@ def _after_opening(called: str, offered: str) -> str:
     return called[max(common.rfind(mark) for mark in ">]\n") + 1 :]
 
 
-def _try(
-    render: Render, turns: list[dict[str, Any]], tools: list[Any] | None = None, *, is_open: bool = True
-) -> str:
+def _try(render: Render, turns: list[dict[str, Any]], tools: list[Any] | None = None, *, is_open: bool = True) -> str:
     """Render, or give "" where the template refuses."""
     try:
         return render(turns, tools, {"add_generation_prompt": is_open})

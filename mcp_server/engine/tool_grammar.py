@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mcp_server.engine.grammar_parts import Gbnf, choice, joined, literal
 from mcp_server.engine.grammar import Grammar
+from mcp_server.engine.grammar_parts import Gbnf, choice, joined, literal
 from mcp_server.engine.reasoning import ReasoningTags
 from mcp_server.engine.tool_formats.format import ParameterTags, ToolFormat, Writing
 from mcp_server.engine.types import Tool
@@ -29,9 +29,7 @@ class Thought:
     is_open: bool  # the prompt opened the block
 
 
-def forced_calls(
-    writing: Writing, tools: Sequence[Tool], *, parallel: bool, thought: Thought | None = None
-) -> Grammar:
+def forced_calls(writing: Writing, tools: Sequence[Tool], *, parallel: bool, thought: Thought | None = None) -> Grammar:
     """Give the grammar of one call, or of several, with reasoning before it if the model has any."""
     grammar = Gbnf()
     return Grammar(grammar.text(joined(_thought(grammar, thought), _calls(grammar, writing, tools, parallel=parallel))))

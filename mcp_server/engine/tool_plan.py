@@ -118,8 +118,7 @@ def plan_output(request: GenerationRequest, tongue: ModelTongue, *, starts_insid
 
 def plan_text(request: GenerationRequest) -> OutputPlan:
     """Plan the output of a raw prompt: it is text."""
-    grammar = grammar_of(request.sampling)
-    return OutputPlan(OutputLayout(), None if grammar is None else Grammar(grammar))
+    return OutputPlan(OutputLayout(), grammar_of(request.sampling))
 
 
 def _grammar(
@@ -129,16 +128,14 @@ def _grammar(
     answer = grammar_of(request.sampling)
     use = request.tool_use
     if not tools:
-        if answer is None:
-            return None
-        return Grammar(answer) if thought is None else answer_after_thought(answer, thought)
+        return answer if answer is None or thought is None else answer_after_thought(answer.text, thought)
     writing = tongue.own.writing or HERMES.writing or PLAIN.writing
     if writing is None:
         return None
     if use.choice == "required" or use.name is not None:
         return forced_calls(writing, tools, parallel=use.parallel, thought=thought)
     if answer is not None:
-        return calls_or_answer(writing, tools, answer, parallel=use.parallel, thought=thought)
+        return calls_or_answer(writing, tools, answer.text, parallel=use.parallel, thought=thought)
     return possible_calls(tongue.own, tools, parallel=use.parallel, thought=thought)
 
 
@@ -155,7 +152,9 @@ def _own_format(template: ChatTemplate, words: Sequence[str]) -> ToolFormat:
         if [(call.name, call.arguments) for call in calls] == [(PROBE_NAME, PROBE_ARGUMENTS)]:
             return one
     told = (template.source, *words)
-    marked = (one for one in FORMATS if not one.only_at_start and any(mark in text for mark in one.marks for text in told))
+    marked = (
+        one for one in FORMATS if not one.only_at_start and any(mark in text for mark in one.marks for text in told)
+    )
     return next(marked, HERMES)
 
 

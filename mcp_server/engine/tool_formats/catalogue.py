@@ -110,9 +110,7 @@ def _invoking(name: str, prefix: str, section: str) -> ToolFormat:
 
 def _argument_pairs(name: str, suffix: str = "", after_name: str = "") -> ToolFormat:
     """Make a format with `<tool_call>f<arg_key>k</arg_key><arg_value>v</arg_value></tool_call>`."""
-    tags = ParameterTags(
-        f"<arg_key{suffix}>{{key}}</arg_key{suffix}>\n<arg_value{suffix}>", f"</arg_value{suffix}>\n"
-    )
+    tags = ParameterTags(f"<arg_key{suffix}>{{key}}</arg_key{suffix}>\n<arg_value{suffix}>", f"</arg_value{suffix}>\n")
     writing = Writing(
         "tagged",
         section_open=f"<tool_calls{suffix}>\n" if suffix else "",

@@ -11,7 +11,9 @@ from mcp_server.engine.tool_formats.scanning import Status, WrittenCall
 
 GEMMA_QUOTE = '<|"|>'
 _GEMMA_HEAD = re.compile(r"call:(?P<name>[^{\s]+)$")
-_GEMMA_ITEM = re.compile(r"\s*(?:<\|\"\|>(?P<text>.*?)<\|\"\|>|(?P<mark>[{}\[\]:,])|(?P<word>[^{}\[\]:,<\s]+))", re.DOTALL)
+_GEMMA_ITEM = re.compile(
+    r"\s*(?:<\|\"\|>(?P<text>.*?)<\|\"\|>|(?P<mark>[{}\[\]:,])|(?P<word>[^{}\[\]:,<\s]+))", re.DOTALL
+)
 _WORDS: dict[str, Any] = {"true": True, "false": False, "null": None}
 
 
