@@ -6,7 +6,8 @@ and without the prefix cache, which keeps no logits. Knows nothing of queues.
 
 from collections.abc import Callable
 
-from mcp_server.engine.sampler import Logits, token_logprob
+from mcp_server.engine.candidates import Logits
+from mcp_server.engine.logprobs import token_logprob
 from mcp_server.engine.sequence import Sequence
 from mcp_server.engine.types import GenerationRequest, TokenLogprob
 from mcp_server.engine.vocabulary import Vocabulary

@@ -15,14 +15,16 @@ import numpy as np
 
 from mcp_server.engine.active_request import ActiveRequest, check_scheduling
 from mcp_server.engine.chat_template import ChatTemplate
+from mcp_server.engine.detokenizer import Detokenizer
 from mcp_server.engine.echo import begin_prompt_logprobs, note_prompt_logprobs
-from mcp_server.engine.grammar import grammar_of
 from mcp_server.engine.jobs import Event, Failed, Finished, Job, Progress, Started
 from mcp_server.engine.kv_cache import CacheLimits, KVCache
 from mcp_server.engine.model_runner import ModelRunner
-from mcp_server.engine.sampler import Candidates, TokenSampler, check_sampling, token_logprob
+from mcp_server.engine.prompts import Prompt, PromptMaker
+from mcp_server.engine.sampler import TokenSampler
+from mcp_server.engine.sampling_checks import check_sampling
 from mcp_server.engine.scheduler import BatchLimits, Chunk, Scheduler
-from mcp_server.engine.sequence import Detokenizer, Sequence
+from mcp_server.engine.sequence import Sequence
 from mcp_server.engine.settings import EngineSettings
 from mcp_server.engine.tally import Tally
 from mcp_server.engine.types import (
@@ -79,12 +81,13 @@ class LLMEngine:
         self.runner = ModelRunner(Path(model.path), settings)
         self._vocabulary = self.runner.vocabulary
         try:
-            self._template = ChatTemplate(
+            template = ChatTemplate(
                 self.runner.chat_template, bos_token=self._vocabulary.bos_text, eos_token=self._vocabulary.eos_text
             )
         except BaseException:
             self.runner.close()
             raise
+        self._prompts = PromptMaker(self._vocabulary, template, self.runner.context_tokens, model.model_id)
         limits = CacheLimits(
             self.runner.retained_tokens,
             settings.prefix_cache_bytes if settings.prefix_cache_tokens else 0,
@@ -99,7 +102,6 @@ class LLMEngine:
         self._statistics: ModelStatistics | None = None  # as of `_counted_at`
         self._counted_at = 0.0
         self._deadlines: dict[int, float] = {}  # request id -> when it fails, of those that have one
-        self._candidates = Candidates(self._vocabulary.n_tokens)
         self._requests: dict[int, ActiveRequest] = {}
 
     @property
@@ -124,9 +126,7 @@ class LLMEngine:
         if not 1 <= request.n <= MAX_COMPLETIONS:
             msg = f"`n` is {request.n}; it must be 1 to {MAX_COMPLETIONS}."
             raise InvalidRequestError(msg, param="n")
-        tokens = self._prompt_tokens(request)
-        room = self.runner.context_tokens - len(tokens)
-        sequences = self._make_sequences(job, request, tokens, room)
+        sequences = self._make_sequences(job, request, self._prompts.make(request))
         leader, *leader.forks = sequences
         for fork in leader.forks:
             fork.leader = leader
@@ -210,12 +210,12 @@ class LLMEngine:
 
     def render(self, request: GenerationRequest) -> RenderedPrompt:
         """Give the prompt of a request."""
-        prompt = self._prompt(request)
-        return RenderedPrompt(self.model.model_id, prompt, len(self._vocabulary.encode(prompt)))
+        prompt = self._prompts.make(request)
+        return RenderedPrompt(self.model.model_id, prompt.text, len(prompt.token_ids))
 
     def describe(self) -> ModelProperties:
         """Tell what the model is and can do."""
-        return self.runner.describe(self.model)
+        return self._prompts.described(self.runner.describe(self.model))
 
     def rerank(self, _request: RerankRequest) -> RerankResult:
         """Judge documents.
@@ -243,54 +243,11 @@ class LLMEngine:
         length = float(np.linalg.norm(vector)) if normalize else 1.0
         return tuple(float(x) for x in vector / (length or 1.0))
 
-    def _prompt_tokens(self, request: GenerationRequest) -> list[int]:
-        """Tokenize the prompt, unless its size alone says that it cannot fit."""
-        limit = self.runner.context_tokens
-        if request.prompt_token_ids:
-            tokens = self._given_tokens(request)
-        else:
-            prompt = self._prompt(request)
-            is_too_long = self._vocabulary.exceeds(prompt, limit)
-            tokens = [] if is_too_long else self._vocabulary.encode(prompt)
-        if tokens and len(tokens) < limit:
-            return tokens
-        size = f"{len(tokens)} tokens"
-        if not tokens:
-            size = f"{count_bytes(prompt)} bytes, more than {limit} tokens can hold"
-        msg = (
-            f"The prompt has {size}; {self.model.model_id} has a context of {limit} tokens, prompt and completion "
-            "together. Shorten the prompt."
-        )
-        raise ContextLengthError(msg, param="messages" if request.messages else "prompt")
-
-    def _given_tokens(self, request: GenerationRequest) -> list[int]:
-        if request.messages or request.prompt is not None or request.infill is not None:
-            msg = "Give exactly one of `messages`, `prompt`, `prompt_token_ids` and `infill`."
-            raise InvalidRequestError(msg, param="prompt_token_ids")
-        self._vocabulary.check(request.prompt_token_ids, "prompt_token_ids")
-        return list(request.prompt_token_ids)
-
-    def _echo_text(self, request: GenerationRequest, tokens: list[int]) -> str:
-        if not request.output.echo:
-            return ""
-        return self.detokenize(tuple(tokens)).text if request.prompt_token_ids else self._prompt(request)
-
-    def _prompt(self, request: GenerationRequest) -> str:
-        if (request.prompt is None) == (not request.messages):
-            msg = "Give exactly one of `messages` and `prompt`."
-            raise InvalidRequestError(msg, param="messages")
-        if request.prompt is None:
-            return self._template.render(request.messages)
-        if not request.prompt:
-            msg = "The prompt is empty; give at least one character."
-            raise InvalidRequestError(msg, param="prompt")
-        return request.prompt
-
-    def _make_sequences(self, job: Job, request: GenerationRequest, tokens: list[int], room: int) -> list[Sequence]:
-        sampling = request.sampling
-        grammar = grammar_of(sampling)
+    def _make_sequences(self, job: Job, request: GenerationRequest, prompt: Prompt) -> list[Sequence]:
+        sampling, tokens = request.sampling, prompt.token_ids
+        room = self.runner.context_tokens - len(tokens)
+        plan = self._prompts.plan(request, prompt)
         seed = secrets.randbits(SEED_BITS) if sampling.seed is None else sampling.seed
-        echo_text = self._echo_text(request, tokens)
         logprobs = begin_prompt_logprobs(request, self._vocabulary, tokens[0])
         return [
             Sequence(
@@ -299,13 +256,16 @@ class LLMEngine:
                 tokens=list(tokens),
                 n_prompt=len(tokens),
                 max_tokens=min(sampling.max_tokens or room, room),
-                sampler=TokenSampler(self._vocabulary, sampling, seed=seed + index, grammar=grammar),
-                detokenizer=Detokenizer(sampling.stop),
+                sampler=TokenSampler(
+                    self._vocabulary, sampling, seed=seed + index, grammar=plan.grammar, prompt=tokens
+                ),
+                detokenizer=Detokenizer(sampling.stop, plan.layout),
+                shown_tokens=self._prompts.shown_tokens(plan),
                 n_logprobs=sampling.n_logprobs,
                 priority=request.scheduling.priority,
                 uses_cache=request.scheduling.cache_prompt,
                 returns_token_ids=request.output.return_token_ids,
-                echo_text=echo_text,
+                echo_text=prompt.text if request.output.echo else "",
                 prompt_logprobs=logprobs if index == 0 else None,
                 max_decode_s=None if sampling.max_decode_ms is None else sampling.max_decode_ms / 1000,
             )
@@ -350,13 +310,13 @@ class LLMEngine:
             self._tally.note_first_token(request, now)
         sequence.note_time(now)
         n_before = len(sequence.tokens)
-        token = sequence.sampler.sample(self._candidates, self.runner.logits(row))
+        token = sequence.sampler.sample(self.runner.native_context, row)
         if token is None or self._vocabulary.is_end(token):
             delta = sequence.end("stop")
         else:
-            n_top = sequence.n_logprobs
-            logprob = None if n_top is None else token_logprob(self._vocabulary, self.runner.logits(row), token, n_top)
-            delta = sequence.append(token, self._vocabulary.piece(token), logprob)
+            logprob = sequence.sampler.report(self.runner.native_context, row, token)
+            piece = self._vocabulary.piece(token, with_special=token in sequence.shown_tokens)
+            delta = sequence.append(token, piece, logprob)
         if delta:
             events.append(Progress(sequence.request_id, delta))
         if sequence.finish_reason:

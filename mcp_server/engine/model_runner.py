@@ -8,7 +8,6 @@ Native failures become our errors: NULL at load is `ModelLoadError`, a refused b
 which no cells are free is not a failure but the answer None.
 """
 
-import ctypes
 import itertools
 from collections.abc import Sequence as Items
 from dataclasses import dataclass, field
@@ -19,13 +18,14 @@ import numpy as np
 import numpy.typing as npt
 
 from mcp_server.engine import llama
+from mcp_server.engine.candidates import Logits
 from mcp_server.engine.chat_template import CHATML
 from mcp_server.engine.context import Batch, ContextSize, count_threads, load_model, make_context, uses_flash_attention
 from mcp_server.engine.gguf_file import read_header, split_parts
 from mcp_server.engine.kv_layout import plan_kv
 from mcp_server.engine.llama import native
 from mcp_server.engine.native_memory import NativeMemory
-from mcp_server.engine.sampler import Logits
+from mcp_server.engine.sampler import logits_of
 from mcp_server.engine.scheduler import Chunk
 from mcp_server.engine.settings import EngineSettings
 from mcp_server.engine.types import Model, ModelProperties
@@ -80,7 +80,6 @@ class ModelRunner:
             msg = f"{path} ({self._header.architecture}) keeps no context, so it cannot generate; choose another."
             raise ModelLoadError(msg)
         self._batch = Batch(size.n_batch)
-        self._row_type = ctypes.c_uint8 * (np.dtype(np.float32).itemsize * self.vocabulary.n_tokens)
         self._fills_holes = not size.is_unified and self.can_share_prefixes
 
     @property
@@ -132,9 +131,7 @@ class ModelRunner:
 
     def logits(self, row: int) -> Logits:
         """View one row of logits `(n_vocab,)` in native memory, valid until the next `run`."""
-        pointer = native.llama_get_logits_ith(self._context, row)
-        data: memoryview[int] = memoryview(self._row_type.from_address(ctypes.addressof(pointer.contents)))
-        return np.frombuffer(data, np.float32)
+        return logits_of(self._context, row, self.vocabulary.n_tokens)
 
     def _fillers(self, parts: Items["Chunk | Filler"]) -> list["Filler"]:
         """Make tokens for idle slots between busy ones, unless they would lengthen everybody's attention."""

@@ -2,9 +2,10 @@
 
 from typing import Any
 
+from mcp_server.engine.detokenizer import Detokenizer
 from mcp_server.engine.kv_cache import CacheLimits, KVCache, Place
 from mcp_server.engine.scheduler import BatchLimits, Scheduler
-from mcp_server.engine.sequence import Detokenizer, Sequence, SequenceState
+from mcp_server.engine.sequence import Sequence, SequenceState
 
 
 class RecordedMemory:
@@ -34,7 +35,7 @@ class RecordedMemory:
 class NoSampler:
     """Never asked: scheduling samples nothing."""
 
-    def sample(self, candidates: Any, logits: Any) -> int | None:  # noqa: ARG002  # the protocol's signature
+    def sample(self, context: Any, row: int) -> int | None:  # noqa: ARG002  # the protocol's signature
         return None
 
     def close(self) -> None:
