@@ -61,13 +61,18 @@ class Scheduler:
 
     def schedule(self) -> list[Chunk]:
         """Admit what fits and give the next batch: at most one token a slot and one chunk of prompts."""
-        chunks = [_chunk(sequence, 1, 1) for sequence in self.running if sequence.n_uncomputed == 1]
+        chunks: list[Chunk] = []
+        prompts: list[Sequence] = []
+        for sequence in self.running:
+            if sequence.n_uncomputed == 1:
+                chunks.append(_chunk(sequence, 1, 1))
+            else:
+                prompts.append(sequence)
         limits = self._limits
         budget = limits.prefill_tokens if chunks else max(limits.idle_prefill_tokens, limits.prefill_tokens)
         n_outputs = limits.n_outputs - len(chunks)
-        for sequence in self.running:
-            if sequence.n_uncomputed > 1:
-                n_outputs, budget = self._add_prefill(chunks, sequence, n_outputs, budget)
+        for sequence in prompts:
+            n_outputs, budget = self._add_prefill(chunks, sequence, n_outputs, budget)
         if self.waiting and not self._is_short_of_cells:
             self._admit(chunks, n_outputs, budget)
         return chunks

@@ -38,6 +38,9 @@ class NoSampler:
     def sample(self, context: Any, row: int) -> int | None:  # noqa: ARG002  # the protocol's signature
         return None
 
+    def report(self, context: Any, row: int, token: int) -> None:
+        pass
+
     def close(self) -> None:
         pass
 
