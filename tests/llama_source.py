@@ -1,8 +1,8 @@
 """The source archive of llama-cpp-python, from which tests take real vocabularies and benchmarks build peers.
 
 It holds llama.cpp with vocab-only models (MIT, as both projects; the vocabularies themselves come from the published
-tokenizers that their names say, and are used here only to tokenize). It is fetched once a machine, by the first test that
-needs it or by `python -m tests.llama_source`, and kept outside the checkout. Knows nothing of models or engines.
+tokenizers that their names say, and are used here only to tokenize). It is fetched once a machine, by the first test
+that needs it or by `python -m tests.llama_source`, and kept outside the checkout. Knows nothing of models or engines.
 """
 
 import fcntl
