@@ -41,8 +41,9 @@ class ContextSize:
     n_cells: int  # of the KV cache, all sequences together
     n_batch: int  # tokens that one call may have
     n_slots: int
-    is_for_embedding: bool = False  # mean-pooled hidden states instead of logits
-    is_unified: bool = True  # one pool of cells; False: as many for each slot
+    n_ubatch: int = 0  # tokens that one native pass may have; 0: the setting
+    pooling: int | None = None  # llama.cpp's number; hidden states so pooled instead of logits
+    is_unified: bool = True  # one pool of cells; False: as many for each slot, as always for hidden states
     n_outputs: int = 0  # rows of logits that one batch may have; 0: one a slot
 
 
@@ -76,14 +77,14 @@ def make_context(model: Any, size: ContextSize, settings: EngineSettings) -> Any
     llama.forget_log()
     params = native.llama_context_default_params()
     params.n_ctx, params.n_batch, params.n_seq_max = size.n_cells, size.n_batch, size.n_slots
-    params.n_ubatch = size.n_batch if size.is_for_embedding else min(size.n_batch, settings.ubatch_tokens)
+    params.n_ubatch = min(size.n_batch, size.n_ubatch or settings.ubatch_tokens)
     params.n_threads = count_threads(model, settings)
     params.n_threads_batch = settings.threads_batch or params.n_threads
     params.flash_attn_type = _flash_attention(settings)
     params.type_k, params.type_v = _CACHE_TYPES[settings.cache_type_k], _CACHE_TYPES[settings.cache_type_v]
-    params.kv_unified = size.is_unified
-    if size.is_for_embedding:
-        params.embeddings, params.pooling_type = True, native.LLAMA_POOLING_TYPE_MEAN
+    params.kv_unified = size.is_unified and size.pooling is None
+    if size.pooling is not None:
+        params.embeddings, params.pooling_type = True, size.pooling
     else:
         params.n_outputs_max = size.n_outputs or size.n_slots  # the default would reserve a row for every token
     context = native.llama_init_from_model(model, params)

@@ -7,9 +7,10 @@ thread-safe, like the engine it steps.
 
 import logging
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from mcp_server.engine.catalog import ModelCatalog
+from mcp_server.engine.embedding_jobs import EmbeddingRun, RerankRun
 from mcp_server.engine.jobs import (
     DescribeRequest,
     DetokenizeRequest,
@@ -27,7 +28,6 @@ from mcp_server.engine.llm_engine import Counters, LLMEngine
 from mcp_server.engine.settings import EngineSettings
 from mcp_server.engine.types import (
     EmbeddingRequest,
-    EmbeddingResult,
     EngineStatistics,
     GenerationRequest,
     LoadedModel,
@@ -36,21 +36,18 @@ from mcp_server.engine.types import (
     RerankRequest,
     TokenizeRequest,
     Unloaded,
-    Usage,
 )
-from mcp_server.errors import CinqueError, EngineError, InvalidRequestError
+from mcp_server.errors import CinqueError, EngineError
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass
 class Embedding:
-    """An embedding job, tokenized and done one text a beat so that running streams go on."""
+    """A job of vectors or scores, done one batch of texts a beat so that running streams go on."""
 
     job: Job
-    request: EmbeddingRequest
-    n_tokens: int = 0  # of the texts done
-    vectors: list[tuple[float, ...]] = field(default_factory=list)
+    run: EmbeddingRun | RerankRun
 
 
 class EngineHost:
@@ -181,8 +178,10 @@ class EngineHost:
                 engine.add(job, request)
                 return []
             case EmbeddingRequest():
-                _check_texts(request, engine)
-                self._embeddings.append(Embedding(job, request))
+                self._embeddings.append(Embedding(job, engine.start_embedding(request)))
+                return [Started(job.request_id)]
+            case RerankRequest():
+                self._embeddings.append(Embedding(job, engine.start_ranking(request)))
                 return [Started(job.request_id)]
             case TokenizeRequest():
                 outcome = engine.tokenize(request)
@@ -192,8 +191,6 @@ class EngineHost:
                 outcome = engine.render(request.request)
             case DescribeRequest():
                 outcome = engine.describe()
-            case RerankRequest():
-                outcome = engine.rerank(request)
             case LoadRequest():
                 outcome = _loaded(engine)
             case UnloadRequest():
@@ -202,33 +199,22 @@ class EngineHost:
         return [Finished(job.request_id, outcome)]
 
     def _embed_one(self, embedding: Embedding) -> list[Event]:
-        """Embed the next text of the oldest embedding job."""
-        engine, request_id = self._engine, embedding.job.request_id
+        """Compute the next batch of the oldest embedding or ranking job."""
+        engine, request_id, run = self._engine, embedding.job.request_id, embedding.run
         if engine is None:
             msg = "An embedding was left behind by an engine that is closed; this is a defect."
             raise EngineError(msg)
         try:
-            tokens = engine.encode(embedding.request.input[len(embedding.vectors)])
-            embedding.vectors.append(engine.embed(tokens, normalize=embedding.request.normalize))
-            embedding.n_tokens += len(tokens)
+            run.advance()
         except CinqueError as error:
             self._embeddings.popleft()
             return [Failed(request_id, error)]
-        if len(embedding.vectors) < len(embedding.request.input):
+        if not run.is_done:
             return []
         self._embeddings.popleft()
-        self._counters.n_prompt_tokens += embedding.n_tokens
-        vectors = tuple(embedding.vectors)
-        result = EmbeddingResult(engine.model.model_id, vectors, len(vectors[0]), Usage(embedding.n_tokens, 0))
+        result = run.result(engine.model.model_id)
+        self._counters.n_prompt_tokens += result.usage.prompt_tokens
         return [Finished(request_id, result)]
-
-
-def _check_texts(request: EmbeddingRequest, engine: LLMEngine) -> None:
-    if not request.input or not all(request.input):
-        msg = "There is nothing to embed; give at least one text, none of them empty."
-        raise InvalidRequestError(msg, param="input")
-    for text in request.input:
-        engine.check_embeddable(text)
 
 
 def _is_same_file(one: Model, other: Model) -> bool:

@@ -11,12 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from mcp_server.engine.active_request import ActiveRequest, check_scheduling
 from mcp_server.engine.chat_template import ChatTemplate
 from mcp_server.engine.detokenizer import Detokenizer
 from mcp_server.engine.echo import begin_prompt_logprobs, note_prompt_logprobs
+from mcp_server.engine.embedding_jobs import EmbeddingRun, RerankRun
 from mcp_server.engine.jobs import Event, Failed, Finished, Job, Progress, Started
 from mcp_server.engine.kv_cache import CacheLimits, KVCache
 from mcp_server.engine.model_runner import ModelRunner
@@ -29,6 +28,7 @@ from mcp_server.engine.settings import EngineSettings
 from mcp_server.engine.tally import Tally
 from mcp_server.engine.types import (
     DetokenizeResult,
+    EmbeddingRequest,
     GenerationRequest,
     GenerationResult,
     Model,
@@ -36,13 +36,11 @@ from mcp_server.engine.types import (
     ModelStatistics,
     RenderedPrompt,
     RerankRequest,
-    RerankResult,
     TokenizeRequest,
     TokenizeResult,
     Usage,
 )
-from mcp_server.engine.vocabulary import count_bytes
-from mcp_server.errors import ContextLengthError, EngineError, InvalidRequestError, NotSupportedError
+from mcp_server.errors import EngineError, InvalidRequestError, NotSupportedError
 
 MAX_COMPLETIONS = 128  # of one request; each holds a native sampler from the start
 STATISTICS_AGE_S = 0.05  # s; counting after every step would cost 8 microseconds a token
@@ -118,9 +116,13 @@ class LLMEngine:
         """Queue a request.
 
         Raises:
+            NotSupportedError: The model does not generate.
             InvalidRequestError: A field cannot be used as given.
             ContextLengthError: The prompt does not fit the model's context.
         """
+        if not self.runner.can_generate:
+            msg = f"{self.model.model_id} embeds or ranks texts and writes none; name a model that generates."
+            raise NotSupportedError(msg, param="model")
         check_sampling(request.sampling)
         check_scheduling(request)
         if not 1 <= request.n <= MAX_COMPLETIONS:
@@ -186,10 +188,6 @@ class LLMEngine:
             self.abort(request_id)
         self.runner.close()
 
-    def encode(self, text: str) -> list[int]:
-        """Tokenize a text that is not a prompt of its own: no BOS is added."""
-        return self._vocabulary.encode(text, is_prompt=False)
-
     def tokenize(self, request: TokenizeRequest) -> TokenizeResult:
         """Tokenize a text for a caller."""
         tokens = tuple(
@@ -217,31 +215,24 @@ class LLMEngine:
         """Tell what the model is and can do."""
         return self._prompts.described(self.runner.describe(self.model))
 
-    def rerank(self, _request: RerankRequest) -> RerankResult:
-        """Judge documents.
+    def start_embedding(self, request: EmbeddingRequest) -> EmbeddingRun:
+        """Begin to embed texts; the caller advances it between steps.
+
+        Raises:
+            InvalidRequestError: A text or token cannot be used as given.
+            ContextLengthError: A text's size alone says that it is too long.
+        """
+        return EmbeddingRun(self.runner.embedder, self._vocabulary, request)
+
+    def start_ranking(self, request: RerankRequest) -> RerankRun:
+        """Begin to judge documents; the caller advances it between steps.
 
         Raises:
             NotSupportedError: The model has no ranking head.
+            InvalidRequestError: Query or documents are missing.
+            ContextLengthError: A document's size alone says that it is too long.
         """
-        msg = f"{self.model.model_id} has no ranking head; load a reranker to rank documents."
-        raise NotSupportedError(msg, param="model")
-
-    def check_embeddable(self, text: str) -> None:
-        """Refuse a text whose size alone says that it is too long to embed.
-
-        Raises:
-            ContextLengthError: It is; the message has both numbers.
-        """
-        limit = self.runner.embedding_tokens
-        if self._vocabulary.exceeds(text, limit):
-            msg = f"A text has {count_bytes(text)} bytes; at most {limit} tokens can be embedded at once. Split it."
-            raise ContextLengthError(msg, param="input")
-
-    def embed(self, tokens: list[int], *, normalize: bool) -> tuple[float, ...]:
-        """Embed one tokenized text."""
-        vector = self.runner.embed(tokens)  # (n_embd,)
-        length = float(np.linalg.norm(vector)) if normalize else 1.0
-        return tuple(float(x) for x in vector / (length or 1.0))
+        return RerankRun(self.runner.embedder, self._vocabulary, request, template=self.runner.rerank_template)
 
     def _make_sequences(self, job: Job, request: GenerationRequest, prompt: Prompt) -> list[Sequence]:
         sampling, tokens = request.sampling, prompt.token_ids

@@ -14,13 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from mcp_server.engine import llama
 from mcp_server.engine.candidates import Logits
 from mcp_server.engine.chat_template import CHATML
 from mcp_server.engine.context import Batch, ContextSize, count_threads, load_model, make_context, uses_flash_attention
+from mcp_server.engine.embedder import Embedder
 from mcp_server.engine.gguf_file import read_header, split_parts
 from mcp_server.engine.kv_layout import plan_kv
 from mcp_server.engine.llama import native
@@ -30,7 +28,7 @@ from mcp_server.engine.scheduler import Chunk
 from mcp_server.engine.settings import EngineSettings
 from mcp_server.engine.types import Model, ModelProperties
 from mcp_server.engine.vocabulary import Vocabulary
-from mcp_server.errors import ContextLengthError, EngineError, ModelLoadError
+from mcp_server.errors import EngineError
 
 MAX_RETENTION_COST = 0.25  # of a step's multiplications, spent on attention over retained tokens
 DRAFT_TOKENS = 0  # guessed tokens that one sequence may have in a batch; none without a draft model
@@ -38,6 +36,7 @@ NO_CELLS = 1  # llama_decode's answer when the KV cache is full; nothing was cha
 ECHO_ROWS = 32  # of logits in one batch at least, for prompts whose every token is asked about; 20 MB at 150,000 tokens
 MAX_HOLE_SLOTS = 2  # idle slots between busy ones that are filled; a row costs a quarter to a whole of another pass
 CHAT_TEMPLATE_KEY = "tokenizer.chat_template"
+RERANK_TEMPLATE_KEY = "tokenizer.chat_template.rerank"
 FILE_TYPE_KEY = "general.file_type"
 _FILE_TYPES = {
     value: name.removeprefix("LLAMA_FTYPE_").removeprefix("MOSTLY_").removeprefix("ALL_")
@@ -59,13 +58,12 @@ class ModelRunner:
         self._path = path
         self._settings = settings
         self._context: Any = None
-        self._embedder: Embedder | None = None
         self._model: Any = load_model(path, self._header, settings)
         self.vocabulary = Vocabulary(self._model)
         self.chat_template: str | None = self._header.metadata.get(CHAT_TEMPLATE_KEY)
         n_trained = int(native.llama_model_n_ctx_train(self._model))
         self.context_tokens = min(settings.max_context_tokens, n_trained)
-        self.embedding_tokens = min(settings.embedding_tokens, n_trained)  # of one text
+        self.embedder = Embedder(self._model, self._header, path, settings)
         self.kv_plan = plan_kv(self._header.metadata, settings, self.context_tokens)
         self.n_outputs = max(settings.n_slots * (1 + DRAFT_TOKENS), ECHO_ROWS)
         size = self._size()
@@ -75,12 +73,18 @@ class ModelRunner:
             self.close()
             raise
         self.memory = NativeMemory(self._context, is_split=not size.is_unified)
-        if not self.memory.is_there:
-            self.close()
-            msg = f"{path} ({self._header.architecture}) keeps no context, so it cannot generate; choose another."
-            raise ModelLoadError(msg)
         self._batch = Batch(size.n_batch)
         self._fills_holes = not size.is_unified and self.can_share_prefixes
+
+    @property
+    def can_generate(self) -> bool:
+        """Tell whether the model writes texts; one without a cache only embeds or ranks them, as one made to rank."""
+        return self.memory.is_there and not self.embedder.can_rerank
+
+    @property
+    def rerank_template(self) -> str | None:
+        """How a model made to rank wants query and document, when its file says so."""
+        return self._header.metadata.get(RERANK_TEMPLATE_KEY)
 
     @property
     def can_share_prefixes(self) -> bool:
@@ -147,18 +151,6 @@ class ModelRunner:
         """Count the positions that a slot really holds, as the native memory says."""
         return self.memory.count(slot)
 
-    def embed(self, tokens: list[int]) -> npt.NDArray[np.float32]:
-        """Mean-pool the model's hidden states over one text: `(n_embd,)`, not normalised.
-
-        The second context that this needs is made on first use and stays.
-
-        Raises:
-            ContextLengthError: The text is longer than `embedding_tokens` or the model's context.
-        """
-        if self._embedder is None:
-            self._embedder = Embedder(self._model, self._path, self.embedding_tokens, self._settings)
-        return self._embedder.embed(tokens)
-
     def describe(self, model: Model) -> ModelProperties:
         """Tell what the model is and can do, as llama.cpp and the file say."""
         template = self.chat_template or CHATML
@@ -182,9 +174,9 @@ class ModelRunner:
             chat_template=template,
             bos_token=self.vocabulary.bos_text,
             eos_token=self.vocabulary.eos_text,
-            can_generate=True,
+            can_generate=self.can_generate,
             can_infill=False,
-            can_rerank=False,
+            can_rerank=self.embedder.can_rerank,
             can_share_prefixes=self.can_share_prefixes,
             has_native_tools="tools" in template,
             has_reasoning="<think>" in template,
@@ -192,13 +184,12 @@ class ModelRunner:
 
     def close(self) -> None:
         """Free everything native; idempotent."""
-        if self._embedder is not None:
-            self._embedder.close()
+        self.embedder.close()
         if self._context is not None:
             native.llama_free(self._context)
         if self._model is not None:
             native.llama_model_free(self._model)
-        self._embedder = self._context = self._model = None
+        self._context = self._model = None
 
     def _count_gpu_layers(self) -> int:
         if not native.llama_supports_gpu_offload():
@@ -224,41 +215,6 @@ class Filler:
     start: int  # the first position that the slot does not hold
     tokens: list[int] = field(default_factory=lambda: [0])
     n_outputs: int = 0
-
-
-class Embedder:
-    """The context in which texts become vectors, one text at a time: so equal texts are equal to the last bit."""
-
-    def __init__(self, model: Any, path: Path, max_tokens: int, settings: EngineSettings) -> None:
-        self._path = path
-        self._n_dimensions = int(native.llama_model_n_embd(model))
-        self._max_tokens = max_tokens
-        self._context: Any = make_context(
-            model, ContextSize(max_tokens, max_tokens, 1, is_for_embedding=True), settings
-        )
-        self._batch = Batch(max_tokens)
-
-    def embed(self, tokens: list[int]) -> npt.NDArray[np.float32]:
-        """Give `(n_embd,)` for one text.
-
-        Raises:
-            ContextLengthError: The text is too long.
-        """
-        if len(tokens) > self._max_tokens:
-            msg = f"A text has {len(tokens)} tokens; at most {self._max_tokens} can be embedded at once. Split it."
-            raise ContextLengthError(msg, param="input")
-        native.llama_memory_clear(native.llama_get_memory(self._context), False)  # noqa: FBT003  # positional-only
-        self._batch.clear()
-        self._batch.add(tokens, 0, 0, n_outputs=len(tokens))
-        _check_status(native.llama_decode(self._context, self._batch.native), self._path)
-        pooled = native.llama_get_embeddings_seq(self._context, 0)
-        return np.array(np.ctypeslib.as_array(pooled, (self._n_dimensions,)), copy=True)
-
-    def close(self) -> None:
-        """Free the context; idempotent."""
-        if self._context is not None:
-            native.llama_free(self._context)
-        self._context = None
 
 
 def quantization_name(file_type: object) -> str:

@@ -18,6 +18,7 @@ from mcp_server.engine.types import (
     SchedulingParams,
 )
 from mcp_server.errors import DeadlineError, InvalidRequestError
+from tests.random_models import random_model
 
 TIE = 1e-3  # of logits: reused and computed cells may round such a pair either way
 NEVER_END = {"0": -100.0, "2": -100.0}  # the embedded model's end tokens, so that a test decides the length
@@ -323,3 +324,24 @@ def test_what_is_said_of_a_model_is_true(make_bench: MakeBench) -> None:
     assert properties.quantization == "Q8_0"
     assert properties.kv_layout == "split"
     assert make_bench(kv_cache_bytes=1000).engine.describe().kv_layout == "unified"
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("layout", ["split", "unified"])
+def test_a_model_whose_memory_cannot_be_cut_reuses_what_matches_as_a_whole(make_bench: MakeBench, layout: str) -> None:
+    windowed = str(random_model("gpt-2", arch="gemma3", window=32))
+    bench = make_bench(model=windowed, kv_layout=layout, max_context_tokens=256)
+    assert not bench.engine.describe().can_share_prefixes
+    first = bench.run(ask(1))
+    for other in (2, 3):
+        bench.run(ask(other))
+    again = bench.run(replace(ask(1), n=3))
+    assert again.usage.cached_tokens == 59
+    assert_same_up_to_ties(first, again)
+    assert len({completion.token_ids for completion in again.completions}) == 1
+    conversation = replace(
+        ask(1), prompt_token_ids=(*ask(1).prompt_token_ids, *(first.completions[0].token_ids or ()), 9)
+    )
+    assert bench.run(conversation).usage.cached_tokens == 60 + 12 - 1, "the last token was sampled, never computed"
+    assert bench.run(ask(1, n_tokens=40)).usage.cached_tokens == 0
+    bench.cells()
