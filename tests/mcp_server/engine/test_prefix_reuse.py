@@ -345,3 +345,20 @@ def test_a_model_whose_memory_cannot_be_cut_reuses_what_matches_as_a_whole(make_
     assert bench.run(conversation).usage.cached_tokens == 60 + 12 - 1, "the last token was sampled, never computed"
     assert bench.run(ask(1, n_tokens=40)).usage.cached_tokens == 0
     bench.cells()
+
+
+def test_a_preempted_sequence_goes_on_from_its_saved_state(make_bench: MakeBench) -> None:
+    n_computed, texts = [], []
+    for saved_bytes in (0, 1 << 24):
+        bench = make_bench(
+            kv_layout="unified", n_slots=6, max_context_tokens=256, kv_cache_tokens=256, prefix_cache_bytes=saved_bytes
+        )
+        ids = [bench.add(ask(number, n_tokens=40, max_tokens=50)) for number in range(6)]
+        texts.append([bench.finish(request_id) for request_id in ids])
+        statistics = bench.engine.statistics()
+        assert statistics.n_preempted > 0
+        n_computed.append(statistics.n_batched_tokens)
+        assert sum(bench.cells()) == 0
+    assert n_computed[1] <= 6 * (40 + 49 + 1) < n_computed[0], "at most one token of each is computed twice"
+    for one, other in zip(*texts, strict=True):
+        assert_same_up_to_ties(one, other)
