@@ -5,6 +5,7 @@ knows nothing of tensors, the runner nothing of queues; this only joins them. Sy
 thread makes it, steps it and closes it.
 """
 
+import itertools
 import secrets
 import time
 from collections.abc import Callable
@@ -14,6 +15,8 @@ from pathlib import Path
 from mcp_server.engine.active_request import ActiveRequest, check_scheduling
 from mcp_server.engine.chat_template import ChatTemplate
 from mcp_server.engine.detokenizer import Detokenizer
+from mcp_server.engine.draft_model import DraftModel
+from mcp_server.engine.drafting import PROMPT_LOOKUP, Drafter, PromptLookup
 from mcp_server.engine.echo import begin_prompt_logprobs, note_prompt_logprobs
 from mcp_server.engine.embedding_jobs import EmbeddingRun, RerankRun
 from mcp_server.engine.jobs import Event, Failed, Finished, Job, Progress, Started
@@ -67,8 +70,16 @@ class LLMEngine:
         settings: EngineSettings,
         counters: Counters,
         clock: Callable[[], float] = time.perf_counter,
+        draft: Path | None = None,
     ) -> None:
-        """Load the model; `clock` gives the time (s) that jobs were submitted in.
+        """Load the model, and the one that drafts for it.
+
+        Args:
+            model: the one to load.
+            settings: for it.
+            counters: of all models together.
+            clock: gives the time (s) that jobs were submitted in.
+            draft: of a smaller model of the same vocabulary, when the settings name one.
 
         Raises:
             ModelLoadError: It cannot be loaded.
@@ -82,6 +93,7 @@ class LLMEngine:
             template = ChatTemplate(
                 self.runner.chat_template, bos_token=self._vocabulary.bos_text, eos_token=self._vocabulary.eos_text
             )
+            self._drafter = self._make_drafter(settings, draft)
         except BaseException:
             self.runner.close()
             raise
@@ -94,7 +106,14 @@ class LLMEngine:
         self.kv_cache = KVCache(self.runner.memory, settings.n_slots, limits)
         self._scheduler = Scheduler(
             self.kv_cache,
-            BatchLimits(settings.prefill_chunk_tokens, settings.idle_prefill_tokens, self.runner.n_outputs),
+            BatchLimits(
+                settings.prefill_chunk_tokens,
+                settings.idle_prefill_tokens,
+                self.runner.n_outputs,
+                self.runner.n_draft_tokens,
+                self.runner.context_tokens,
+            ),
+            self._drafter,
         )
         self._tally = Tally()
         self._statistics: ModelStatistics | None = None  # as of `_counted_at`
@@ -168,7 +187,7 @@ class LLMEngine:
             if sequence.wants_prompt_rows:
                 note_prompt_logprobs(sequence, chunk.start, its_rows, self._vocabulary, self.runner.logits)
             if its_rows and not sequence.n_uncomputed:
-                n_sampled += self._advance(sequence, its_rows[-1], now, events)
+                n_sampled += self._advance(chunk, its_rows[-1 - len(chunk.guesses) :], now, events)
         self._tally.note_step(chunks, n_sampled, self._clock() - began_at)
         return events
 
@@ -186,6 +205,8 @@ class LLMEngine:
         """Abort everything and free the model; idempotent."""
         for request_id in tuple(self._requests):
             self.abort(request_id)
+        if self._drafter is not None:
+            self._drafter.close()
         self.runner.close()
 
     def tokenize(self, request: TokenizeRequest) -> TokenizeResult:
@@ -233,6 +254,13 @@ class LLMEngine:
             ContextLengthError: A document's size alone says that it is too long.
         """
         return RerankRun(self.runner.embedder, self._vocabulary, request, template=self.runner.rerank_template)
+
+    def _make_drafter(self, settings: EngineSettings, draft: Path | None) -> Drafter | None:
+        if settings.draft_model == PROMPT_LOOKUP:
+            return PromptLookup()
+        if draft is None:
+            return None
+        return DraftModel(draft, self._vocabulary, self.runner.context_tokens, settings)
 
     def _make_sequences(self, job: Job, request: GenerationRequest, prompt: Prompt) -> list[Sequence]:
         sampling, tokens = request.sampling, prompt.token_ids
@@ -294,13 +322,28 @@ class LLMEngine:
             self.abort(request_id)
         return events
 
-    def _advance(self, sequence: Sequence, row: int, now: float, events: list[Event]) -> int:
-        """Sample the next token of a sequence, and end what it ends; count the tokens added."""
+    def _advance(self, chunk: Chunk, rows: range, now: float, events: list[Event]) -> int:
+        """Sample the next tokens of a sequence, as far as they were guessed and one more; count the tokens added."""
+        sequence = chunk.sequence
         request = self._requests[sequence.request_id]
         if request.first_token_at is None:
             self._tally.note_first_token(request, now)
         sequence.note_time(now)
-        n_before = len(sequence.tokens)
+        n_before, n_accepted = len(sequence.tokens), 0
+        for row, guess in itertools.zip_longest(rows, chunk.guesses):
+            self._sample(sequence, row, events)
+            if sequence.finish_reason or sequence.tokens[-1] != guess:
+                break
+            n_accepted += 1
+        if chunk.guesses:
+            self._scheduler.accept(chunk, n_accepted)
+            self._tally.note_guesses(len(chunk.guesses), n_accepted)
+        if sequence.finish_reason:
+            self._end(sequence, request, events)
+        return len(sequence.tokens) - n_before
+
+    def _sample(self, sequence: Sequence, row: int, events: list[Event]) -> None:
+        """Sample one token, and say what text it released."""
         token = sequence.sampler.sample(self.runner.native_context, row)
         if token is None or self._vocabulary.is_end(token):
             delta = sequence.end("stop")
@@ -310,9 +353,6 @@ class LLMEngine:
             delta = sequence.append(token, piece, logprob)
         if delta:
             events.append(Progress(sequence.request_id, delta))
-        if sequence.finish_reason:
-            self._end(sequence, request, events)
-        return len(sequence.tokens) - n_before
 
     def _end(self, sequence: Sequence, request: ActiveRequest, events: list[Event]) -> None:
         """Free what a finished sequence held, and finish its request with the last one."""
@@ -325,7 +365,13 @@ class LLMEngine:
 
     def _result(self, request: ActiveRequest) -> GenerationResult:
         leader = request.sequences[0]
-        usage = Usage(leader.n_prompt, sum(s.n_output for s in request.sequences), leader.n_cached)
+        usage = Usage(
+            prompt_tokens=leader.n_prompt,
+            completion_tokens=sum(sequence.n_output for sequence in request.sequences),
+            cached_tokens=leader.n_cached,
+            drafted_tokens=sum(sequence.n_drafted for sequence in request.sequences),
+            accepted_tokens=sum(sequence.n_accepted for sequence in request.sequences),
+        )
         self._counters.n_prompt_tokens += usage.prompt_tokens
         self._counters.n_completion_tokens += usage.completion_tokens
         completions = tuple(sequence.completion() for sequence in request.sequences)

@@ -31,7 +31,6 @@ from mcp_server.engine.vocabulary import Vocabulary
 from mcp_server.errors import EngineError
 
 MAX_RETENTION_COST = 0.25  # of a step's multiplications, spent on attention over retained tokens
-DRAFT_TOKENS = 0  # guessed tokens that one sequence may have in a batch; none without a draft model
 NO_CELLS = 1  # llama_decode's answer when the KV cache is full; nothing was changed
 ECHO_ROWS = 32  # of logits in one batch at least, for prompts whose every token is asked about; 20 MB at 150,000 tokens
 MAX_HOLE_SLOTS = 2  # idle slots between busy ones that are filled; a row costs a quarter to a whole of another pass
@@ -65,7 +64,8 @@ class ModelRunner:
         self.context_tokens = min(settings.max_context_tokens, n_trained)
         self.embedder = Embedder(self._model, self._header, path, settings)
         self.kv_plan = plan_kv(self._header.metadata, settings, self.context_tokens)
-        self.n_outputs = max(settings.n_slots * (1 + DRAFT_TOKENS), ECHO_ROWS)
+        self.n_draft_tokens = settings.draft_tokens if settings.draft_model else 0
+        self.n_outputs = max(settings.n_slots + self.n_draft_tokens, ECHO_ROWS)
         size = self._size()
         try:
             self._context = make_context(self._model, size, settings)
@@ -180,6 +180,7 @@ class ModelRunner:
             can_share_prefixes=self.can_share_prefixes,
             has_native_tools="tools" in template,
             has_reasoning="<think>" in template,
+            draft_model=self._settings.draft_model or None,
         )
 
     def close(self) -> None:
@@ -200,7 +201,7 @@ class ModelRunner:
     def _size(self) -> ContextSize:
         settings = self._settings
         n_prefill = max(settings.prefill_chunk_tokens, settings.idle_prefill_tokens)
-        n_batch = settings.n_slots * (1 + DRAFT_TOKENS) + n_prefill
+        n_batch = settings.n_slots + self.n_draft_tokens + n_prefill
         is_unified = self.kv_plan.layout == "unified"
         return ContextSize(
             self.kv_plan.n_cells, n_batch, settings.n_slots, is_unified=is_unified, n_outputs=self.n_outputs

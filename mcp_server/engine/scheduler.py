@@ -9,8 +9,9 @@ tokens, and goes on later. Knows nothing of logits or native code.
 
 from collections import Counter, deque
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from mcp_server.engine.drafting import Drafter, DraftRequest
 from mcp_server.engine.kv_cache import KVCache
 from mcp_server.engine.radix import RadixTree
 from mcp_server.engine.sequence import Sequence, SequenceState
@@ -27,6 +28,7 @@ class Chunk:
     start: int  # position of the first token
     tokens: list[int]
     n_outputs: int  # of the last tokens, how many get logits; 0: a prompt goes on in the next batch
+    guesses: list[int] = field(default_factory=list)  # the last tokens, if they are not the sequence's own yet
 
 
 @dataclass(frozen=True)
@@ -36,14 +38,17 @@ class BatchLimits:
     prefill_tokens: int  # of prompts, beside sequences that decode
     idle_prefill_tokens: int = 0  # of prompts while nothing decodes; 0: the same
     n_outputs: int = 1 << 30  # rows of logits
+    draft_tokens: int = 0  # guesses of a drafter, of all sequences together
+    context_tokens: int = 1 << 30  # of one sequence, beyond which nothing is guessed
 
 
 class Scheduler:
     """The queues of one context."""
 
-    def __init__(self, kv_cache: KVCache, limits: BatchLimits) -> None:
+    def __init__(self, kv_cache: KVCache, limits: BatchLimits, drafter: Drafter | None = None) -> None:
         self._kv_cache = kv_cache
         self._limits = limits
+        self._drafter = drafter if kv_cache.can_cut else None  # wrong guesses must be cut
         self._is_short_of_cells = False  # since a preemption, until a sequence ends: admitting more would preempt again
         self._coming: RadixTree[Sequence] = RadixTree()  # prompts of running sequences that are not computed yet
         self.waiting: deque[Sequence] = deque()
@@ -68,9 +73,11 @@ class Scheduler:
                 chunks.append(_chunk(sequence, 1, 1))
             else:
                 prompts.append(sequence)
+        if self._drafter is not None and chunks:
+            self._add_guesses(chunks, self._drafter)
         limits = self._limits
         budget = limits.prefill_tokens if chunks else max(limits.idle_prefill_tokens, limits.prefill_tokens)
-        n_outputs = limits.n_outputs - len(chunks)
+        n_outputs = limits.n_outputs - sum(chunk.n_outputs for chunk in chunks)
         for sequence in prompts:
             n_outputs, budget = self._add_prefill(chunks, sequence, n_outputs, budget)
         if self.waiting and not self._is_short_of_cells:
@@ -81,10 +88,19 @@ class Scheduler:
         """Record that these chunks were computed."""
         for chunk in chunks:
             sequence = chunk.sequence
-            sequence.n_computed += len(chunk.tokens)
+            sequence.n_computed += len(chunk.tokens) - len(chunk.guesses)
             self._kv_cache.extend(chunk.slot, chunk.tokens)
             if sequence in self._coming or sequence.forks or not self._kv_cache.can_cut:
                 self._note_prompt(sequence)
+
+    def accept(self, chunk: Chunk, n_accepted: int) -> None:
+        """Record how many guesses of a committed chunk were right; the cells of the others are dropped."""
+        sequence = chunk.sequence
+        sequence.n_drafted += len(chunk.guesses)
+        sequence.n_accepted += n_accepted
+        sequence.n_computed += n_accepted
+        if n_accepted < len(chunk.guesses):
+            self._kv_cache.truncate(chunk.slot, sequence.n_computed)
 
     def finish(self, sequence: Sequence, *, keeps_tokens: bool) -> None:
         """Take a sequence out, wherever it is, and free its slot."""
@@ -110,6 +126,18 @@ class Scheduler:
         self.waiting.appendleft(sequence)
         self._is_short_of_cells = True
         return True
+
+    def _add_guesses(self, chunks: list[Chunk], drafter: Drafter) -> None:
+        """Lengthen the chunks of decoding sequences by what their next tokens may be."""
+        share = self._limits.draft_tokens // len(chunks)
+        requests = [
+            DraftRequest(chunk.slot, chunk.sequence.tokens, _count_wanted(chunk.sequence, share, self._limits))
+            for chunk in chunks
+            if share
+        ]
+        for chunk, guesses in zip(chunks, drafter.propose(requests), strict=False):
+            chunk.guesses, chunk.tokens = guesses, chunk.tokens + guesses
+            chunk.n_outputs += len(guesses)
 
     def _admit(self, chunks: list[Chunk], n_outputs: int, budget: int) -> None:
         """Give free slots to who waits, as long as the batch has room for their tokens."""
@@ -189,6 +217,8 @@ class Scheduler:
         slot, sequence.slot = sequence.slot, None
         self.running.remove(sequence)
         self._coming.remove(sequence)
+        if self._drafter is not None:
+            self._drafter.release(slot)
         return slot
 
 
@@ -196,3 +226,9 @@ def _chunk(sequence: Sequence, n_tokens: int, n_outputs: int) -> Chunk:
     assert sequence.slot is not None, "a running sequence has a slot"  # noqa: S101  # an invariant of ours
     start = sequence.n_computed
     return Chunk(sequence, sequence.slot, start, sequence.tokens[start : start + n_tokens], n_outputs)
+
+
+def _count_wanted(sequence: Sequence, share: int, limits: BatchLimits) -> int:
+    """Count the guesses that could be used: one token more than them is sampled."""
+    n_more = sequence.max_tokens - sequence.n_output - 1
+    return max(0, min(share, n_more, limits.context_tokens - len(sequence.tokens) - 1))

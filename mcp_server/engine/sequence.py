@@ -55,6 +55,8 @@ class Sequence:
     n_computed: int = 0  # tokens in the KV cache
     n_cached: int = 0  # of the prompt, found in the cache when it was first admitted
     n_preempted: int = 0
+    n_drafted: int = 0  # tokens guessed for it
+    n_accepted: int = 0  # of them, right
     finish_reason: FinishReason | None = None
     n_unreported: int = 0  # tokens sampled since the last delta
     priority: int = 0  # higher ones run first and are preempted last

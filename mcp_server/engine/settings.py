@@ -47,6 +47,17 @@ class EngineSettings(BaseSettings):
         le=8192,
         description="Prompt tokens computed in one step while nothing streams; an abort waits for a step (tokens)",
     )
+    draft_model: str = Field(
+        default="",
+        description="Guesses tokens that the model then checks, many at once: the name or path of a smaller model of "
+        "the same vocabulary, or `prompt-lookup`, which quotes the context; empty: none",
+    )
+    draft_tokens: int = Field(
+        default=8,
+        ge=1,
+        le=64,
+        description="Tokens guessed in one step, all sequences together: with more sequences each has fewer (tokens)",
+    )
     ubatch_tokens: int = Field(
         default=512, ge=1, le=8192, description="Tokens in one native pass; more costs memory for activations (tokens)"
     )

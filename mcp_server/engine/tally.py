@@ -27,6 +27,8 @@ class Tally:
     first_token_s: float = 0.0
     n_first_tokens: int = 0
     n_prefix_hits: int = 0
+    n_drafted_tokens: int = 0
+    n_accepted_tokens: int = 0
 
     def note_start(self, leader: Sequence) -> None:
         """Count a request that left the queue."""
@@ -40,13 +42,19 @@ class Tally:
         self.first_token_s += now - request.job.submitted_at
         self.n_first_tokens += 1
 
+    def note_guesses(self, n_drafted: int, n_accepted: int) -> None:
+        """Count what a drafter guessed and how much of it was right."""
+        self.n_drafted_tokens += n_drafted
+        self.n_accepted_tokens += n_accepted
+
     def note_step(self, chunks: list[Chunk], n_sampled: int, elapsed_s: float) -> None:
         """Count one batch and what was sampled from it."""
         n_tokens = sum(len(chunk.tokens) for chunk in chunks)
+        n_guesses = sum(len(chunk.guesses) for chunk in chunks)
         self.n_steps += bool(chunks)
         self.n_batched_tokens += n_tokens
         self.n_completion_tokens += n_sampled
-        if n_tokens > len(chunks):
+        if n_tokens - n_guesses > len(chunks):
             self.prefill_s += elapsed_s
         else:
             self.decode_s += elapsed_s
