@@ -19,7 +19,6 @@ from mcp_server.engine.settings import EngineSettings
 from mcp_server.engine.vocabulary import Vocabulary
 from mcp_server.errors import EngineError, ModelLoadError
 
-LEAST_PROBABILITY = 0.5  # a guess that the draft model itself holds less likely costs more than it wins
 CHECKED_PIECES = 512  # tokens whose bytes are compared to tell whether two vocabularies are one
 
 
@@ -58,6 +57,7 @@ class DraftModel:
         """
         self._mirrors = [_Mirror() for _ in range(settings.n_slots)]
         self._n_batch = settings.n_slots + settings.prefill_chunk_tokens
+        self._min_probability = settings.draft_min_probability
         self._context: Any = None
         self._model: Any = load_model(path, read_header(path), settings)
         try:
@@ -149,7 +149,7 @@ class DraftModel:
         logits = np.ctypeslib.as_array(native.llama_get_logits_ith(self._context, row), shape)
         best = int(logits.argmax())
         probability = 1.0 / float(np.exp(logits - logits[best]).sum())
-        is_usable = probability >= LEAST_PROBABILITY and not self._vocabulary.is_end(best)
+        is_usable = probability >= self._min_probability and not self._vocabulary.is_end(best)
         return best if is_usable else None
 
 

@@ -58,6 +58,12 @@ class EngineSettings(BaseSettings):
         le=64,
         description="Tokens guessed in one step, all sequences together: with more sequences each has fewer (tokens)",
     )
+    draft_min_probability: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="A draft model guesses on while it gives its own guess at least this probability (0-1)",
+    )
     ubatch_tokens: int = Field(
         default=512, ge=1, le=8192, description="Tokens in one native pass; more costs memory for activations (tokens)"
     )
