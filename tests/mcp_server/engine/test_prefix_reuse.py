@@ -128,8 +128,8 @@ def test_prompts_that_arrive_together_compute_their_common_beginning_once(make_b
     prompts = [(*common.prompt_token_ids, *range(20, 30 + number)) for number in range(4)]
     ids = [bench.add(replace(common, prompt_token_ids=prompt)) for prompt in prompts]
     results = [bench.finish(request_id) for request_id in ids]
-    assert [result.usage.cached_tokens for result in results[1:]] == [210, 211, 212]
-    assert bench.engine.statistics().n_batched_tokens == 210 + 3 + 4 * 11
+    assert [result.usage.cached_tokens for result in results] == [0, 210, 210, 210]
+    assert bench.engine.statistics().n_batched_tokens == 210 + (1 + 2 + 3) + 4 * 11
 
 
 def test_split_and_unified_cells_give_equal_texts(make_bench: MakeBench) -> None:
