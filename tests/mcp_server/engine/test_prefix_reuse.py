@@ -121,6 +121,17 @@ def test_a_conversation_whose_slot_went_to_others_goes_on_from_its_saved_state(
     assert bench.engine.kv_cache.counts.n_restored == 1
 
 
+@pytest.mark.parametrize("layout", ["split", "unified"])
+def test_prompts_that_arrive_together_compute_their_common_beginning_once(make_bench: MakeBench, layout: str) -> None:
+    bench = make_bench(kv_layout=layout, n_slots=4, prefix_cache_tokens=0)
+    common = ask(1, n_tokens=200)
+    prompts = [(*common.prompt_token_ids, *range(20, 30 + number)) for number in range(4)]
+    ids = [bench.add(replace(common, prompt_token_ids=prompt)) for prompt in prompts]
+    results = [bench.finish(request_id) for request_id in ids]
+    assert [result.usage.cached_tokens for result in results] == [0, 210, 210, 210]
+    assert bench.engine.statistics().n_batched_tokens == 210 + (1 + 2 + 3) + 4 * 11
+
+
 def test_split_and_unified_cells_give_equal_texts(make_bench: MakeBench) -> None:
     results = []
     for layout in ("split", "unified"):
