@@ -9,13 +9,14 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from mcp_server.engine.remote_settings import RemoteModel
 from mcp_server.engine.settings import EngineSettings
 
 TABLE = "models"
@@ -56,25 +57,7 @@ class LocalEntry:
         return own
 
 
-@dataclass(frozen=True)
-class RemoteEntry:
-    """A model that other servers run, behind OpenAI's API."""
-
-    model_id: str
-    urls: tuple[str, ...]  # of equal servers, each with its path (`http://host:8000/v1`), without a slash at the end
-    upstream_model: str  # what the servers call it
-    api_key_env: str = ""  # the variable that holds the key; "": no key is sent
-    aliases: tuple[str, ...] = ()
-    is_default: bool = False
-    context_tokens: int | None = None
-
-    @property
-    def api_key(self) -> str:
-        """Read the key from the environment; "" when there is none."""
-        return os.environ.get(self.api_key_env, "") if self.api_key_env else ""
-
-
-Entry = LocalEntry | RemoteEntry
+Entry = LocalEntry | RemoteModel
 
 
 @dataclass(frozen=True)
@@ -154,16 +137,18 @@ class _Reading:
             self.problems.append(Problem(message))
 
     def _check_names(self) -> None:
-        """Say which aliases and drafts mean nothing here or something else already."""
+        """Drop aliases that mean something else already, and drafts that mean nothing."""
         owners: dict[str, str] = {name: name for name in self._entries}
-        for entry in self._entries.values():
-            where = f"{self._path}, model {entry.model_id!r}"
+        for name, entry in self._entries.items():
+            where = f"{self._path}, model {name!r}"
             for alias in entry.aliases:
-                owner = owners.setdefault(alias, entry.model_id)
-                if owner != entry.model_id:
+                if (owner := owners.setdefault(alias, name)) != name:
                     self.problems.append(Problem(f"{where}, aliases: {alias!r} means {owner!r} already; drop it."))
-            if isinstance(entry, LocalEntry) and entry.draft == entry.model_id:
+            aliases = tuple(alias for alias in dict.fromkeys(entry.aliases) if owners[alias] == name)
+            self._entries[name] = replace(entry, aliases=aliases)
+            if isinstance(entry, LocalEntry) and entry.draft == name:
                 self.problems.append(Problem(f"{where}, draft: a model cannot guess for itself; name a smaller one."))
+                self._entries[name] = replace(entry, aliases=aliases, draft=None)
 
 
 class _Table(BaseModel):
@@ -234,7 +219,7 @@ def _local_entry(fields: _Table, folder: Path, settings: EngineSettings) -> Loca
     return entry
 
 
-def _remote_entry(fields: _Table) -> RemoteEntry:
+def _remote_entry(fields: _Table) -> RemoteModel:
     _refuse(fields, LOCAL_FIELDS - REMOTE_FIELDS, "is for a model with a `path`; drop it.")
     for name in fields.model_extra or {}:
         own = ", ".join(sorted(REMOTE_FIELDS | SHARED_FIELDS))
@@ -243,11 +228,11 @@ def _remote_entry(fields: _Table) -> RemoteEntry:
     if fields.api_key_env and not os.environ.get(fields.api_key_env):
         msg = f"api_key_env: the environment has no {fields.api_key_env}; set it, or drop this where no key is needed."
         raise ValueError(msg)
-    return RemoteEntry(
+    return RemoteModel(
         model_id=fields.id,
         urls=tuple(map(_checked_url, (fields.url,) if isinstance(fields.url, str) else fields.url)),
-        upstream_model=fields.model or fields.id,
-        api_key_env=fields.api_key_env,
+        upstream_model=fields.model,
+        api_key_env=fields.api_key_env or None,
         aliases=fields.aliases,
         is_default=fields.default,
         context_tokens=fields.context_tokens,
