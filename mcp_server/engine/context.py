@@ -28,7 +28,8 @@ class ContextSize:
     n_cells: int  # of the KV cache, all sequences together
     n_batch: int  # tokens that one call may have
     n_slots: int
-    is_for_embedding: bool = False  # mean-pooled hidden states instead of logits
+    n_ubatch: int = UBATCH_TOKENS
+    pooling: int | None = None  # llama.cpp's number; hidden states so pooled instead of logits
 
 
 def load_model(path: Path, header: GgufHeader, settings: EngineSettings) -> Any:
@@ -57,12 +58,12 @@ def make_context(model: Any, size: ContextSize, settings: EngineSettings) -> Any
     llama.forget_log()
     params = native.llama_context_default_params()
     params.n_ctx, params.n_batch, params.n_seq_max = size.n_cells, size.n_batch, size.n_slots
-    params.n_ubatch = size.n_batch if size.is_for_embedding else min(size.n_batch, UBATCH_TOKENS)
+    params.n_ubatch = min(size.n_batch, size.n_ubatch)
     params.n_threads = params.n_threads_batch = _count_threads(model, settings)
     params.flash_attn_type = _flash_attention(settings)
-    params.kv_unified = True  # prefixes are shared by reference; split caches would copy them
-    if size.is_for_embedding:
-        params.embeddings, params.pooling_type = True, native.LLAMA_POOLING_TYPE_MEAN
+    params.kv_unified = size.pooling is None  # prefixes are shared by reference; split caches would copy them
+    if size.pooling is not None:
+        params.embeddings, params.pooling_type = True, size.pooling
     else:
         params.n_outputs_max = size.n_slots  # rows of logits; the default would reserve one for every token
     context = native.llama_init_from_model(model, params)

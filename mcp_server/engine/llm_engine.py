@@ -11,9 +11,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from mcp_server.engine.chat_template import ChatTemplate
+from mcp_server.engine.embedding_jobs import EmbeddingRun, RerankRun
 from mcp_server.engine.grammar import grammar_of
 from mcp_server.engine.jobs import Event, Finished, Job, Progress, Started
 from mcp_server.engine.kv_cache import KVCache
@@ -24,6 +23,7 @@ from mcp_server.engine.sequence import Detokenizer, Sequence
 from mcp_server.engine.settings import EngineSettings
 from mcp_server.engine.types import (
     DetokenizeResult,
+    EmbeddingRequest,
     GenerationRequest,
     GenerationResult,
     Model,
@@ -31,7 +31,6 @@ from mcp_server.engine.types import (
     ModelStatistics,
     RenderedPrompt,
     RerankRequest,
-    RerankResult,
     Timings,
     TokenizeRequest,
     TokenizeResult,
@@ -118,9 +117,13 @@ class LLMEngine:
         """Queue a request.
 
         Raises:
+            NotSupportedError: The model does not generate.
             InvalidRequestError: A field cannot be used as given.
             ContextLengthError: The prompt does not fit the model's context.
         """
+        if not self.runner.can_generate:
+            msg = f"{self.model.model_id} embeds or ranks texts and writes none; name a model that generates."
+            raise NotSupportedError(msg, param="model")
         check_sampling(request.sampling)
         if not 1 <= request.n <= MAX_COMPLETIONS:
             msg = f"`n` is {request.n}; it must be 1 to {MAX_COMPLETIONS}."
@@ -164,10 +167,6 @@ class LLMEngine:
             self.abort(request_id)
         self.runner.close()
 
-    def encode(self, text: str) -> list[int]:
-        """Tokenize a text that is not a prompt of its own: no BOS is added."""
-        return self._vocabulary.encode(text, is_prompt=False)
-
     def tokenize(self, request: TokenizeRequest) -> TokenizeResult:
         """Tokenize a text for a caller."""
         tokens = tuple(
@@ -198,31 +197,24 @@ class LLMEngine:
         """Tell what the model is and can do."""
         return self.runner.describe(self.model)
 
-    def rerank(self, _request: RerankRequest) -> RerankResult:
-        """Judge documents.
+    def start_embedding(self, request: EmbeddingRequest) -> EmbeddingRun:
+        """Begin to embed texts; the caller advances it between steps.
+
+        Raises:
+            InvalidRequestError: A text or token cannot be used as given.
+            ContextLengthError: A text's size alone says that it is too long.
+        """
+        return EmbeddingRun(self.runner.embedder, self._vocabulary, request)
+
+    def start_ranking(self, request: RerankRequest) -> RerankRun:
+        """Begin to judge documents; the caller advances it between steps.
 
         Raises:
             NotSupportedError: The model has no ranking head.
+            InvalidRequestError: Query or documents are missing.
+            ContextLengthError: A document's size alone says that it is too long.
         """
-        msg = f"{self.model.model_id} has no ranking head; load a reranker to rank documents."
-        raise NotSupportedError(msg, param="model")
-
-    def check_embeddable(self, text: str) -> None:
-        """Refuse a text whose size alone says that it is too long to embed.
-
-        Raises:
-            ContextLengthError: It is; the message has both numbers.
-        """
-        limit = self.runner.embedding_tokens
-        if self._vocabulary.exceeds(text, limit):
-            msg = f"A text has {count_bytes(text)} bytes; at most {limit} tokens can be embedded at once. Split it."
-            raise ContextLengthError(msg, param="input")
-
-    def embed(self, tokens: list[int], *, normalize: bool) -> tuple[float, ...]:
-        """Embed one tokenized text."""
-        vector = self.runner.embed(tokens)  # (n_embd,)
-        length = float(np.linalg.norm(vector)) if normalize else 1.0
-        return tuple(float(x) for x in vector / (length or 1.0))
+        return RerankRun(self.runner.embedder, self._vocabulary, request, template=self.runner.rerank_template)
 
     def _prompt_tokens(self, request: GenerationRequest) -> list[int]:
         """Tokenize the prompt, unless its size alone says that it cannot fit."""

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from mcp_server.engine import llama
 from mcp_server.engine.chat_template import CHATML
 from mcp_server.engine.context import Batch, ContextSize, load_model, make_context
+from mcp_server.engine.embedder import Embedder
 from mcp_server.engine.gguf_file import read_header, split_parts
 from mcp_server.engine.llama import native
 from mcp_server.engine.sampler import Logits
@@ -22,11 +22,12 @@ from mcp_server.engine.scheduler import Chunk
 from mcp_server.engine.settings import EngineSettings
 from mcp_server.engine.types import Model, ModelProperties
 from mcp_server.engine.vocabulary import Vocabulary
-from mcp_server.errors import ContextLengthError, EngineError, ModelLoadError
+from mcp_server.errors import EngineError
 
 MAX_RETENTION_COST = 0.25  # of a step's multiplications, spent on attention over retained tokens
 NO_CELLS = 1  # llama_decode's answer when the KV cache is full; nothing was changed
 CHAT_TEMPLATE_KEY = "tokenizer.chat_template"
+RERANK_TEMPLATE_KEY = "tokenizer.chat_template.rerank"
 FILE_TYPE_KEY = "general.file_type"
 
 
@@ -43,24 +44,29 @@ class ModelRunner:
         self._path = path
         self._settings = settings
         self._context: Any = None
-        self._embedder: Embedder | None = None
         self._model: Any = load_model(path, self._header, settings)
         self.vocabulary = Vocabulary(self._model)
         self.chat_template: str | None = self._header.metadata.get(CHAT_TEMPLATE_KEY)
         n_trained = int(native.llama_model_n_ctx_train(self._model))
         self.context_tokens = min(settings.max_context_tokens, n_trained)
-        self.embedding_tokens = min(settings.embedding_tokens, n_trained)  # of one text
+        self.embedder = Embedder(self._model, self._header, path, settings)
         try:
             self._context = make_context(self._model, self._size(), settings)
         except BaseException:
             self.close()
             raise
         self._memory = native.llama_get_memory(self._context)
-        if not self._memory:
-            self.close()
-            msg = f"{path} ({self._header.architecture}) keeps no context, so it cannot generate; choose another."
-            raise ModelLoadError(msg)
         self._batch = Batch(self._size().n_batch)
+
+    @property
+    def can_generate(self) -> bool:
+        """Tell whether the model writes texts; one without a cache only embeds or ranks them, as one made to rank."""
+        return bool(self._memory) and not self.embedder.can_rerank
+
+    @property
+    def rerank_template(self) -> str | None:
+        """How a model made to rank wants query and document, when its file says so."""
+        return self._header.metadata.get(RERANK_TEMPLATE_KEY)
 
     @property
     def can_share_prefixes(self) -> bool:
@@ -112,18 +118,6 @@ class ModelRunner:
         """Count the positions that a slot really holds, as the native memory says."""
         return int(native.llama_memory_seq_pos_max(self._memory, slot)) + 1
 
-    def embed(self, tokens: list[int]) -> npt.NDArray[np.float32]:
-        """Mean-pool the model's hidden states over one text: `(n_embd,)`, not normalised.
-
-        The second context that this needs is made on first use and stays.
-
-        Raises:
-            ContextLengthError: The text is longer than `embedding_tokens` or the model's context.
-        """
-        if self._embedder is None:
-            self._embedder = Embedder(self._model, self._path, self.embedding_tokens, self._settings)
-        return self._embedder.embed(tokens)
-
     def describe(self, model: Model) -> ModelProperties:
         """Tell what the model is and can do, as llama.cpp and the file say."""
         template = self.chat_template or CHATML
@@ -147,9 +141,9 @@ class ModelRunner:
             chat_template=template,
             bos_token=self.vocabulary.bos_text,
             eos_token=self.vocabulary.eos_text,
-            can_generate=True,
+            can_generate=self.can_generate,
             can_infill=False,
-            can_rerank=False,
+            can_rerank=self.embedder.can_rerank,
             can_share_prefixes=self.can_share_prefixes,
             has_native_tools="tools" in template,
             has_reasoning="<think>" in template,
@@ -157,53 +151,17 @@ class ModelRunner:
 
     def close(self) -> None:
         """Free everything native; idempotent."""
-        if self._embedder is not None:
-            self._embedder.close()
+        self.embedder.close()
         if self._context is not None:
             native.llama_free(self._context)
         if self._model is not None:
             native.llama_model_free(self._model)
-        self._embedder = self._context = self._model = None
+        self._context = self._model = None
 
     def _size(self) -> ContextSize:
         n_slots, context = self._settings.n_slots, self.context_tokens
         n_cells = min(max(self._settings.kv_cache_tokens, context), n_slots * context)
         return ContextSize(n_cells, n_slots + self._settings.prefill_chunk_tokens, n_slots)
-
-
-class Embedder:
-    """The context in which texts become vectors, one text at a time: so equal texts are equal to the last bit."""
-
-    def __init__(self, model: Any, path: Path, max_tokens: int, settings: EngineSettings) -> None:
-        self._path = path
-        self._n_dimensions = int(native.llama_model_n_embd(model))
-        self._max_tokens = max_tokens
-        self._context: Any = make_context(
-            model, ContextSize(max_tokens, max_tokens, 1, is_for_embedding=True), settings
-        )
-        self._batch = Batch(max_tokens)
-
-    def embed(self, tokens: list[int]) -> npt.NDArray[np.float32]:
-        """Give `(n_embd,)` for one text.
-
-        Raises:
-            ContextLengthError: The text is too long.
-        """
-        if len(tokens) > self._max_tokens:
-            msg = f"A text has {len(tokens)} tokens; at most {self._max_tokens} can be embedded at once. Split it."
-            raise ContextLengthError(msg, param="input")
-        native.llama_memory_clear(native.llama_get_memory(self._context), False)  # noqa: FBT003  # positional-only
-        self._batch.clear()
-        self._batch.add(tokens, 0, 0, n_outputs=len(tokens))
-        _check_status(native.llama_decode(self._context, self._batch.native), self._path)
-        pooled = native.llama_get_embeddings_seq(self._context, 0)
-        return np.array(np.ctypeslib.as_array(pooled, (self._n_dimensions,)), copy=True)
-
-    def close(self) -> None:
-        """Free the context; idempotent."""
-        if self._context is not None:
-            native.llama_free(self._context)
-        self._context = None
 
 
 def _check_status(status: int, path: Path) -> None:

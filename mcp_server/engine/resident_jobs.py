@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
+from mcp_server.engine.embedding_jobs import EmbeddingRun, RerankRun
 from mcp_server.engine.jobs import (
     DescribeRequest,
     DetokenizeRequest,
@@ -26,11 +27,9 @@ from mcp_server.engine.llm_engine import Counters, LLMEngine
 from mcp_server.engine.residents import Embedding, Resident, describe
 from mcp_server.engine.types import (
     EmbeddingRequest,
-    EmbeddingResult,
     GenerationRequest,
     RerankRequest,
     TokenizeRequest,
-    Usage,
 )
 from mcp_server.errors import CinqueError, EngineError, InvalidRequestError
 
@@ -77,10 +76,9 @@ def start_job(job: Job, resident: Resident) -> list[Event]:
             resident.request_ids.add(job.request_id)
             return []
         case EmbeddingRequest():
-            _check_texts(request, engine)
-            resident.embeddings.append(Embedding(job, request))
-            resident.request_ids.add(job.request_id)
-            return [Started(job.request_id)]
+            return _queue_run(job, resident, engine.start_embedding(request))
+        case RerankRequest():
+            return _queue_run(job, resident, engine.start_ranking(request))
         case TokenizeRequest():
             outcome = engine.tokenize(request)
         case DetokenizeRequest():
@@ -90,8 +88,6 @@ def start_job(job: Job, resident: Resident) -> list[Event]:
         case DescribeRequest():
             properties = engine.describe()
             outcome = replace(properties, memory_bytes=resident.memory_bytes, draft_model=resident.options.draft)
-        case RerankRequest():
-            outcome = engine.rerank(request)
         case LoadRequest():
             outcome = describe(resident, resident.idle_since)
         case _:
@@ -101,28 +97,22 @@ def start_job(job: Job, resident: Resident) -> list[Event]:
 
 
 def embed_next(resident: Resident, counters: Counters) -> list[Event]:
-    """Embed the next text of the oldest embedding job."""
-    engine, embedding = resident.engine, resident.embeddings[0]
-    request_id = embedding.job.request_id
+    """Compute the next batch of the oldest job of vectors or scores."""
+    embedding = resident.embeddings[0]
     try:
-        tokens = engine.encode(embedding.request.input[len(embedding.vectors)])
-        embedding.vectors.append(engine.embed(tokens, normalize=embedding.request.normalize))
-        embedding.n_tokens += len(tokens)
+        embedding.run.advance()
     except CinqueError as error:
         resident.embeddings.popleft()
-        return [Failed(request_id, error)]
-    if len(embedding.vectors) < len(embedding.request.input):
+        return [Failed(embedding.job.request_id, error)]
+    if not embedding.run.is_done:
         return []
     resident.embeddings.popleft()
-    counters.n_prompt_tokens += embedding.n_tokens
-    vectors = tuple(embedding.vectors)
-    result = EmbeddingResult(resident.model.model_id, vectors, len(vectors[0]), Usage(embedding.n_tokens, 0))
-    return [Finished(request_id, result)]
+    result = embedding.run.result(resident.model.model_id)
+    counters.n_prompt_tokens += result.usage.prompt_tokens
+    return [Finished(embedding.job.request_id, result)]
 
 
-def _check_texts(request: EmbeddingRequest, engine: LLMEngine) -> None:
-    if not request.input or not all(request.input):
-        msg = "There is nothing to embed; give at least one text, none of them empty."
-        raise InvalidRequestError(msg, param="input")
-    for text in request.input:
-        engine.check_embeddable(text)
+def _queue_run(job: Job, resident: Resident, run: EmbeddingRun | RerankRun) -> list[Event]:
+    resident.embeddings.append(Embedding(job, run))
+    resident.request_ids.add(job.request_id)
+    return [Started(job.request_id)]

@@ -10,20 +10,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from mcp_server.engine.catalog import ModelOptions, State
+from mcp_server.engine.embedding_jobs import EmbeddingRun, RerankRun
 from mcp_server.engine.jobs import Job
 from mcp_server.engine.llm_engine import LLMEngine
-from mcp_server.engine.types import EmbeddingRequest, LoadedModel, Model, ModelStatistics
+from mcp_server.engine.types import LoadedModel, Model, ModelStatistics
 from mcp_server.errors import ModelLoadError
 
 
 @dataclass
 class Embedding:
-    """An embedding job, tokenized and done one text a beat so that running streams go on."""
+    """A job of vectors or scores, done one batch of texts a beat so that running streams go on."""
 
     job: Job
-    request: EmbeddingRequest
-    n_tokens: int = 0  # of the texts done
-    vectors: list[tuple[float, ...]] = field(default_factory=list)
+    run: EmbeddingRun | RerankRun
 
 
 @dataclass(eq=False)

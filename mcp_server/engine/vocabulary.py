@@ -51,6 +51,15 @@ class Vocabulary:
             raise EngineError(msg)
         return list(buffer[:n])
 
+    @property
+    def pair_marks(self) -> tuple[list[int], list[int], list[int]]:
+        """The special tokens before, between and after a query and a document that a model judges."""
+        vocab, eos = self._vocab, int(native.llama_vocab_eos(self._vocab))
+        sep = int(native.llama_vocab_sep(vocab))
+        begin = [int(native.llama_vocab_bos(vocab))] if self._adds_bos else []
+        end = [eos if eos >= 0 else sep] if native.llama_vocab_get_add_eos(vocab) else []
+        return begin, [*end, *([sep] if native.llama_vocab_get_add_sep(vocab) else [])], end
+
     def exceeds(self, text: str, n_tokens: int) -> bool:
         """Tell, without tokenising, whether a text is longer than `n_tokens` of the longest token could be.
 

@@ -1,0 +1,110 @@
+"""What a sequence says in a busy batch is what it says alone, on random F32 models of three families.
+
+Busy means: prompts of many lengths in small chunks, prefixes shared and forked, others aborted in between. A different
+token is allowed only where the two best logits are closer than `TIE`, since a batch may round such a pair either way;
+how often that happened is printed.
+"""
+
+import random
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import anyio
+import pytest
+
+from mcp_server.engine.async_engine import AsyncEngine
+from mcp_server.engine.types import Completion, Delta, GenerationRequest, SamplingParams
+from tests.random_models import random_model
+
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]  # models are drawn once a machine; vocabularies load slowly
+
+TIE = 1e-3  # of log-probabilities, so of logits
+N_TOKENS = 16
+SHARED = "You are a careful programmer. Answer with one function and nothing else. " * 4
+WORDS = ("sort", "reverse", "\u00fcber", "list", "\u4e16\u754c", "of", "def f(x):", "words", "{", "return", "\n", "it")
+FAMILIES = {"llama": "llama-bpe", "qwen2": "qwen2", "gemma": "gemma-4"}  # architecture -> vocabulary
+
+
+@dataclass
+class Tally:
+    """Sequences compared so far, and how many of them parted at a tie."""
+
+    n_sequences: int = 0
+    ties: list[float] = field(default_factory=list)  # gap of the two best, where a sequence parted
+
+    def compare(self, alone: Completion, busy: Completion) -> None:
+        """Count one pair; fail where they part without a tie."""
+        self.n_sequences += 1
+        assert alone.logprobs is not None
+        assert busy.logprobs is not None
+        assert len(alone.logprobs) == len(busy.logprobs) == N_TOKENS
+        for one, other in zip(alone.logprobs, busy.logprobs, strict=True):
+            if one.token_id != other.token_id:
+                gap = one.top[0].logprob - one.top[1].logprob
+                assert gap < TIE, f"{one.token!r} became {other.token!r} though it leads by {gap}"
+                self.ties.append(gap)
+                return
+        assert alone.text == busy.text
+
+
+@pytest.fixture(params=FAMILIES)
+async def engines(request: pytest.FixtureRequest, make_settings: Any) -> AsyncIterator[tuple[AsyncEngine, AsyncEngine]]:
+    """Give two engines on one model: a plain one, and one that chunks and keeps prefixes."""
+    model = str(random_model(FAMILIES[request.param], arch=request.param))
+    plain = AsyncEngine(make_settings(model=model, prefix_cache_tokens=0, threads=1))
+    busy = AsyncEngine(make_settings(model=model, prefill_chunk_tokens=24, n_slots=6, kv_cache_tokens=4096, threads=1))
+    yield plain, busy
+    await plain.aclose()
+    await busy.aclose()
+
+
+def some_requests(n: int) -> list[GenerationRequest]:
+    """Draw requests of 1 to 80 words, every second behind the shared prefix, every third for 3 completions."""
+    draw = random.Random(n)  # noqa: S311 - no secret
+    requests = []
+    for i in range(n):
+        text = " ".join(draw.choices(WORDS, k=draw.choice((1, 2, 5, 17, 40, 80))))
+        requests.append(ask(SHARED + text if i % 2 else text, n=3 if i % 3 == 0 else 1))
+    return requests
+
+
+def ask(prompt: str, *, n: int = 1, n_logprobs: int = 0) -> GenerationRequest:
+    sampling = SamplingParams(temperature=0, max_tokens=N_TOKENS, n_logprobs=n_logprobs, ignore_eos=True)
+    return GenerationRequest(prompt=prompt, n=n, sampling=sampling)
+
+
+async def start_and_leave(engine: AsyncEngine, request: GenerationRequest, *, after_deltas: int) -> None:
+    """Ask, and go away after some deltas."""
+    n_received = 0
+    with anyio.CancelScope() as scope:
+
+        async def count(_deltas: tuple[Delta, ...]) -> None:
+            nonlocal n_received
+            n_received += 1
+            if n_received >= after_deltas:
+                scope.cancel()
+
+        await engine.generate(request, count)
+
+
+async def test_every_sequence_of_a_busy_batch_is_what_it_is_alone(engines: tuple[AsyncEngine, AsyncEngine]) -> None:
+    plain, busy = engines
+    requests = some_requests(10)
+    alone = [(await plain.generate(ask(request.prompt or "", n_logprobs=2))).completions[0] for request in requests]
+    tally = Tally()
+
+    async def check(i: int) -> None:
+        for completion in (await busy.generate(requests[i])).completions:
+            tally.compare(alone[i], completion)
+
+    for _again in range(2):  # the second time with prefixes left by the first
+        async with anyio.create_task_group() as group:
+            for i in range(len(requests)):
+                group.start_soon(check, i)
+                if i % 4 == 0:
+                    leaver = ask(f"{SHARED}{i}", n=2)
+                    group.start_soon(lambda r=leaver, n=i: start_and_leave(busy, r, after_deltas=n // 2))
+    print(f"{tally.n_sequences} sequences compared, {len(tally.ties)} parted at ties: {tally.ties}")  # noqa: T201
+    assert tally.n_sequences == 2 * sum(request.n for request in requests)
+    assert busy.statistics().n_running == 0
