@@ -8,23 +8,21 @@ made by `remote_wire`, answers read by `remote_answer`, connections kept by `rem
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import anyio
 
-from mcp_server.engine.remote_answer import DONE, Answer, read_chunk
-from mcp_server.engine.remote_errors import ServerFailureError, clip, within_stream
+from mcp_server.engine.remote_answer import Answer
 from mcp_server.engine.remote_http import RemoteHttp
 from mcp_server.engine.remote_pool import Clock
 from mcp_server.engine.remote_relay import Relay, all_of
 from mcp_server.engine.remote_settings import RemoteModel, RemoteSettings
+from mcp_server.engine.remote_stream import Stopwatch, StreamReader
 from mcp_server.engine.remote_texts import RemoteTexts
 from mcp_server.engine.remote_wire import (
     COMPLETIONS_PATH,
-    INFILL_PATH,
-    Body,
     check_request,
     generation_call,
     infill_as_completion,
@@ -44,7 +42,6 @@ from mcp_server.engine.types import (
     RenderedPrompt,
     RerankRequest,
     RerankResult,
-    Timings,
     TokenizeRequest,
     TokenizeResult,
     UpstreamStatistics,
@@ -59,24 +56,6 @@ from mcp_server.errors import (
 )
 
 DEFAULT_NAMES = (None, "", "default")
-
-
-@dataclass
-class _Clocked:
-    """When the parts of one request happened, in seconds of the clock."""
-
-    submitted: float
-    first: float | None = None
-    last: float | None = None
-
-    def see(self, now: float) -> None:
-        self.first = now if self.first is None else self.first
-        self.last = now
-
-    def timings(self, now: float) -> Timings:
-        first = now if self.first is None else self.first
-        last = first if self.last is None else self.last
-        return Timings(queue_ms=0.0, prefill_ms=(first - self.submitted) * 1000, decode_ms=(last - first) * 1000)
 
 
 class RemoteEngine:
@@ -112,14 +91,14 @@ class RemoteEngine:
         """
         check_request(request)
         self._check(request.model)
-        with self._counting(request) as clocked:
+        with self._counting(request) as stopwatch:
             deadline_ms = request.scheduling.deadline_ms
             with anyio.move_on_after(None if deadline_ms is None else deadline_ms / 1000) as scope:
-                result = await self._generate(request, on_delta, clocked)
+                result = await self._generate(request, on_delta, stopwatch)
             if scope.cancelled_caught:
                 msg = f"{self._model.model_id} was not done within {deadline_ms:g} ms; allow more, or ask for less."
                 raise DeadlineError(msg, param="deadline_ms")
-            self._count(result, clocked)
+            self._count(result, stopwatch)
         return result
 
     async def embed(self, request: EmbeddingRequest) -> EmbeddingResult:
@@ -212,18 +191,18 @@ class RemoteEngine:
             raise ModelNotFoundError(msg, param="model")
 
     async def _generate(
-        self, request: GenerationRequest, on_delta: DeltaSink | None, clocked: _Clocked
+        self, request: GenerationRequest, on_delta: DeltaSink | None, stopwatch: Stopwatch
     ) -> GenerationResult:
         echoed = await self._echoed(request)
         relay = Relay()
-        answers = await relay.run(lambda: self._answers(request, relay, clocked, echoed), on_delta)
+        answers = await relay.run(lambda: self._answers(request, relay, stopwatch, echoed), on_delta)
         completions = [completion for answer in answers for completion in answer.completions()]
         wanted = sorted(completions, key=lambda completion: completion.index)[: request.n]
         return GenerationResult(
             model=self._model.model_id,
             completions=tuple(replace(one, text=echoed + one.text) for one in wanted),
             usage=_total(answers),
-            timings=clocked.timings(self._clock()),
+            timings=stopwatch.timings(),
             prompt_token_ids=answers[0].prompt_token_ids,
         )
 
@@ -237,94 +216,68 @@ class RemoteEngine:
         return request.prompt or (await self._texts.render(request)).prompt
 
     async def _answers(
-        self, request: GenerationRequest, relay: Relay, clocked: _Clocked, echoed: str
+        self, request: GenerationRequest, relay: Relay, stopwatch: Stopwatch, echoed: str
     ) -> tuple[Answer, ...]:
         """Ask once for all completions, or once for each where the server makes only one at a time."""
         if echoed:
             relay.put(Delta(index, echoed) for index in range(request.n))
-        first = await self._ask_for_all(request, relay, clocked)
+        first = await self._ask_for_all(request, relay, stopwatch)
         missing = range(first.n_completions if first else 0, request.n)
         later = [Answer(request, index) for index in missing]
         if first is not None and later:
             self._takes_n = False  # it ignored n
 
         def one(answer: Answer, index: int) -> Any:
-            return partial(self._read, _nth(request, index), answer, relay, clocked)
+            return partial(self._read, _nth(request, index), answer, relay, stopwatch)
 
         await all_of([one(answer, index) for answer, index in zip(later, missing, strict=True)])
         self._takes_n = self._takes_n and not later  # those worked, so n was what it refused
         return ((first,) if first else ()) + tuple(later)
 
-    async def _ask_for_all(self, request: GenerationRequest, relay: Relay, clocked: _Clocked) -> Answer | None:
+    async def _ask_for_all(self, request: GenerationRequest, relay: Relay, stopwatch: Stopwatch) -> Answer | None:
         """Ask for n completions at once; None where the server cannot do that."""
         if request.n > 1 and not self._takes_n:
             return None
         answer = Answer(request)
         try:
-            await self._read(request, answer, relay, clocked)
+            await self._read(request, answer, relay, stopwatch)
         except InvalidRequestError:
             if request.n == 1 or answer.n_completions:
                 raise
             return None  # the same error comes again when n was not to blame
         return answer
 
-    async def _read(self, request: GenerationRequest, answer: Answer, relay: Relay, clocked: _Clocked) -> None:
-        """Read one stream to its end."""
-
-        def receive(url: str, data: str) -> None:
-            self._receive(url, data, answer, relay, clocked)
-
+    async def _read(self, request: GenerationRequest, answer: Answer, relay: Relay, stopwatch: Stopwatch) -> None:
+        """Read one stream to its end; a gap to fill in whichever of two forms the server knows."""
+        reader = StreamReader(self._model, answer, relay, stopwatch)
         path, body = generation_call(request, self._upstream)
-        url = await self._send(path, body, request, receive)
-        if not answer.is_whole:
-            msg = f"{self._model.model_id} at {url} ended its stream before the answer was whole. Its own log says why."
-            raise ServerFailureError(msg)
-        relay.put(answer.close())
-
-    async def _send(self, path: str, body: Body, request: GenerationRequest, receive: Any) -> str:
-        if path != INFILL_PATH or request.infill is None:
-            return await self._http.stream(f"/v1{path}", body, receive)
+        if request.infill is None:
+            await self._http.stream(f"/v1{path}", body, reader)
+            return
         try:
-            return await self._http.stream(path, body, receive)
+            await self._http.stream(path, body, reader)
         except NotSupportedError:
             if request.infill.extra:
                 raise
-        other = infill_as_completion(body, request.infill)
-        return await self._http.stream(f"/v1{COMPLETIONS_PATH}", other, receive)
-
-    def _receive(self, url: str, data: str, answer: Answer, relay: Relay, clocked: _Clocked) -> None:
-        """Take one event; a `ValueError` tells the reader that the server wrote nonsense."""
-        if data == DONE:
-            answer.is_done = True
+        else:
             return
-        try:
-            chunk = read_chunk(data)
-        except ValueError as error:
-            msg = f"{clip(data)!r} ({type(error).__name__})"
-            raise ValueError(msg) from error
-        if chunk.error is not None:
-            raise within_stream(self._model, url, chunk.error)
-        deltas = answer.take(chunk)
-        self._counted = replace(self._counted, n_steps=self._counted.n_steps + 1)
-        if deltas:
-            clocked.see(self._clock())
-            relay.put(deltas)
+        await self._http.stream(f"/v1{COMPLETIONS_PATH}", infill_as_completion(body, request.infill), reader)
 
     @contextmanager
-    def _counting(self, request: GenerationRequest) -> Iterator[_Clocked]:
+    def _counting(self, request: GenerationRequest) -> Iterator[Stopwatch]:
         """Count a request as running, and as aborted where it does not come to its end."""
-        clocked = _Clocked(self._clock())
+        stopwatch = Stopwatch(self._clock, self._clock())
         counted = self._counted
         self._counted = replace(counted, n_running=counted.n_running + request.n, n_requests=counted.n_requests + 1)
         is_done = False
         try:
-            yield clocked
+            yield stopwatch
             is_done = True
         finally:
             self._n_aborted += not is_done
             self._counted = replace(self._counted, n_running=self._counted.n_running - request.n)
 
-    def _count(self, result: GenerationResult, clocked: _Clocked) -> None:
+    def _count(self, result: GenerationResult, stopwatch: Stopwatch) -> None:
         counted, usage = self._counted, result.usage
         self._counted = replace(
             counted,
@@ -334,8 +287,9 @@ class RemoteEngine:
             n_drafted_tokens=counted.n_drafted_tokens + usage.drafted_tokens,
             n_accepted_tokens=counted.n_accepted_tokens + usage.accepted_tokens,
             n_prefix_hits=counted.n_prefix_hits + (usage.cached_tokens > 0),
-            first_token_s=counted.first_token_s + result.timings.prefill_ms / 1000,
-            n_first_tokens=counted.n_first_tokens + (clocked.first is not None),
+            n_steps=counted.n_steps + stopwatch.n_events,
+            first_token_s=counted.first_token_s + (result.timings.queue_ms + result.timings.prefill_ms) / 1000,
+            n_first_tokens=counted.n_first_tokens + (stopwatch.first is not None),
         )
 
 

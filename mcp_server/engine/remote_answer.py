@@ -36,19 +36,19 @@ class EventSplitter:
     def __init__(self) -> None:
         self._rest = b""
 
-    def feed(self, data: bytes) -> Iterator[str]:
+    def feed(self, received: bytes) -> Iterator[str]:
         """Give the data of every event that is complete now; comments and other fields are skipped.
 
         Raises:
             ValueError: A line is longer than any event may be.
         """
-        *lines, self._rest = (self._rest + data).split(b"\n")
+        *lines, self._rest = (self._rest + received).split(b"\n")
         if len(self._rest) > MAX_EVENT_BYTES:
             msg = f"an event of more than {MAX_EVENT_BYTES} bytes"
             raise ValueError(msg)
         for line in lines:  # all these servers write one line of data an event
-            if line.startswith(b"data:"):
-                yield line[5:].strip().decode("utf-8", "replace")
+            if line.startswith(b"data:") and (data := line[5:].strip()):
+                yield data.decode("utf-8", "replace")
 
 
 class _Function(BaseModel):

@@ -12,12 +12,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import lru_cache
 from ipaddress import ip_address
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import anyio
 import httpx
 
-from mcp_server.engine.remote_answer import DONE, EventSplitter
+from mcp_server.engine.remote_answer import EventSplitter
 from mcp_server.engine.remote_errors import ServerFailureError, UnreachableError, clip, refusal
 from mcp_server.engine.remote_pool import Clock, Replica, ReplicaPool
 from mcp_server.engine.remote_settings import RemoteModel, RemoteSettings
@@ -30,6 +30,22 @@ MAX_ANSWER_BYTES = 256 << 20  # of an answer that is not a stream: embeddings of
 RETRY_DELAY_S = 0.05  # before the first further try at the same server; doubles
 MODELS_PATH = "/v1/models"
 JSON_HEADERS = {"Content-Type": "application/json"}
+
+
+class Reader(Protocol):
+    """What is told of one stream."""
+
+    def begin(self) -> None:
+        """Note that the request is about to be sent; again with a further try."""
+        ...
+
+    def receive(self, url: str, data: str) -> None:
+        """Take the data of one event of the server at *url*; may raise `ValueError` or `CinqueError`."""
+        ...
+
+    def end(self, url: str) -> None:
+        """Note that the stream is over; may raise as `receive`."""
+        ...
 
 
 class RemoteHttp:
@@ -59,20 +75,19 @@ class RemoteHttp:
         """
         return await self._attempt(lambda replica: self._json(replica, "GET", path, None))
 
-    async def stream(self, path: str, body: dict[str, Any], receive: Callable[[str, str], None]) -> str:
-        """Send a request and hand over the data of every event as it arrives; give the URL of who answered.
+    async def stream(self, path: str, body: dict[str, Any], reader: Reader) -> None:
+        """Send a request and hand over the data of every event as it arrives.
 
         Args:
             path: below the server's root, such as `/v1/completions`.
             body: of the request.
-            receive: called with the server's URL and an event's data; its `ValueError` means that the server wrote
-                nonsense, and its `CinqueError` ends the stream.
+            reader: told what happens; its `ValueError` means that the server wrote nonsense.
 
         Raises:
             UpstreamError: The server cannot be reached, failed, or refused the key.
             CinqueError: The refusal of the request that it answered.
         """
-        return await self._attempt(lambda replica: self._stream(replica, path, body, receive))
+        await self._attempt(lambda replica: self._stream(replica, path, body, reader))
 
     async def aclose(self) -> None:
         """Close every connection; idempotent."""
@@ -116,22 +131,20 @@ class RemoteHttp:
         finally:
             self._places.release()
 
-    async def _stream(
-        self, replica: Replica, path: str, body: dict[str, Any], receive: Callable[[str, str], None]
-    ) -> str:
+    async def _stream(self, replica: Replica, path: str, body: dict[str, Any], reader: Reader) -> None:
         async def read(response: httpx.Response) -> None:
             is_stream = "event-stream" in response.headers.get("content-type", "")
-            if not is_stream:  # a server that does not stream: its answer is one event
-                receive(replica.url, (await _read(response, MAX_ANSWER_BYTES)).decode("utf-8", "replace"))
-                receive(replica.url, DONE)
-                return
             splitter = EventSplitter()
-            async for data in response.aiter_bytes():
-                for event in splitter.feed(data):
-                    receive(replica.url, event)
+            if is_stream:
+                async for data in response.aiter_bytes():
+                    for event in splitter.feed(data):
+                        reader.receive(replica.url, event)
+            else:  # a server that does not stream: its answer is one event
+                reader.receive(replica.url, (await _read(response, MAX_ANSWER_BYTES)).decode("utf-8", "replace"))
+            reader.end(replica.url)
 
+        reader.begin()
         await self._exchange(replica, ("POST", path, body), read)
-        return replica.url
 
     async def _json(self, replica: Replica, method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
         answers: list[dict[str, Any]] = []

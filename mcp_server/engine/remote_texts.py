@@ -199,7 +199,10 @@ def _in_order(answer: Json, name: str, n: int) -> list[Json]:
 
 def _vector(item: Json, *, normalize: bool) -> tuple[float, ...]:
     given = item.get("embedding")
-    vector = tuple(map(_number, given)) if isinstance(given, list) else ()
+    if not isinstance(given, list) or not given:
+        msg = "The server answered without the numbers of an embedding. Is it an OpenAI-compatible server?"
+        raise ServerFailureError(msg)
+    vector = tuple(map(_number, given))
     length = math.hypot(*vector) if normalize else 1.0
     return tuple(x / length for x in vector) if length > 0 else vector
 
