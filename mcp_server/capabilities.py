@@ -17,6 +17,7 @@ import anyio.to_thread
 from mcp_server.contract import Finding
 from mcp_server.doctor import Doctor
 from mcp_server.engine.async_engine import AsyncEngine
+from mcp_server.engine.backends import BackendRouter
 from mcp_server.engine.catalog import ModelCatalog
 from mcp_server.engine.settings import EngineSettings
 from mcp_server.engine.types import Engine
@@ -51,7 +52,7 @@ async def open_capabilities(settings: McpSettings, http_url: str | None = None) 
     """Make the real capabilities from the environment's settings; close them on the way out."""
     engine_settings = EngineSettings()
     catalog = ModelCatalog(engine_settings)
-    engine = AsyncEngine(engine_settings, catalog)
+    engine = BackendRouter(AsyncEngine(engine_settings, catalog), catalog)
     sandbox = Sandbox(SandboxSettings())
     retrieval = Retrieval(RagSettings())
     try:

@@ -14,6 +14,7 @@ from typing import Literal
 
 from mcp_server.engine.gguf_file import SPLIT_NAME, read_header, split_parts
 from mcp_server.engine.pull import pull_file
+from mcp_server.engine.remote_settings import RemoteModel
 from mcp_server.engine.settings import EngineSettings
 from mcp_server.engine.types import Model, PullProgress
 from mcp_server.errors import InvalidRequestError, ModelNotFoundError
@@ -55,6 +56,14 @@ class ModelCatalog:
         available = ", ".join(model.model_id for model in models)
         msg = f"There is no model {name!r} here; available: {available or 'none'}. Pull it, or name one of these."
         raise ModelNotFoundError(msg, param="model")
+
+    def remotes(self) -> tuple[RemoteModel, ...]:
+        """Give the models of other servers; no file names any yet."""
+        return ()
+
+    def problems(self) -> tuple[str, ...]:
+        """Tell what is wrong with what people wrote about models."""
+        return ()
 
     def check(self, model: Model) -> None:
         """Read the headers of the model's files; once they are found sound, not again until they change.

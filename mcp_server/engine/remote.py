@@ -16,7 +16,7 @@ import anyio
 
 from mcp_server.engine.remote_answer import Answer
 from mcp_server.engine.remote_http import RemoteHttp
-from mcp_server.engine.remote_pool import Clock
+from mcp_server.engine.remote_pool import Clock, Replica
 from mcp_server.engine.remote_relay import Relay, all_of
 from mcp_server.engine.remote_settings import RemoteModel, RemoteSettings
 from mcp_server.engine.remote_stream import Stopwatch, StreamReader
@@ -148,10 +148,17 @@ class RemoteEngine:
             await self._http.aclose()
         return was_loaded
 
-    async def check_health(self) -> tuple[UpstreamStatistics, ...]:
-        """Probe every server of this model at once, for `cinque doctor`; a failure is in what is returned."""
-        await all_of([partial(self._probe, place) for place in range(len(self._http.pool.replicas))])
-        return self._upstreams()
+    async def check_health(self) -> tuple[tuple[str, str], ...]:
+        """Probe every server at once, for `cinque doctor`; give each URL with what is wrong there, "" when nothing."""
+        replicas = self._http.pool.replicas
+        faults = dict.fromkeys((replica.url for replica in replicas), "")
+
+        async def probe(replica: Replica) -> None:
+            error = await self._http.pool.check(replica)
+            faults[replica.url] = error.message if error else ""
+
+        await all_of([partial(probe, replica) for replica in replicas])
+        return tuple(faults.items())
 
     def statistics(self) -> EngineStatistics:
         """Count what was asked since the start, and tell how the servers do."""
@@ -173,10 +180,6 @@ class RemoteEngine:
         """Close every connection; idempotent."""
         self._is_closed = True
         await self._http.aclose()
-
-    async def _probe(self, place: int) -> None:
-        pool = self._http.pool
-        await pool.check(pool.replicas[place])
 
     def _upstreams(self) -> tuple[UpstreamStatistics, ...]:
         return tuple(replica.statistics() for replica in self._http.pool.replicas)

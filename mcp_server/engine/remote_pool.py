@@ -141,7 +141,7 @@ class ReplicaPool:
             raise UpstreamError(msg)
         return min(usable, key=lambda replica: (replica.url in tried, replica.n_in_flight, replica.n_requests))
 
-    async def check(self, replica: Replica) -> UpstreamError | None:
+    async def check(self, replica: Replica) -> CinqueError | None:
         """Probe one server; tell what is wrong with it."""
         replica.breaker.is_probed = True
         try:
@@ -149,7 +149,7 @@ class ReplicaPool:
         except ServerFailureError as error:
             replica.breaker.fail()
             return error
-        except UpstreamError as error:
+        except CinqueError as error:
             replica.breaker.succeed()  # it answered, if only to refuse our key
             return error
         else:

@@ -504,9 +504,13 @@ async def test_a_server_that_keeps_failing_is_left_alone_for_a_growing_time_and_
 
 
 async def test_health_is_told_of_every_server(connect: Connect) -> None:
-    engine = await connect(gone(), RawUpstream(answer({"data": []})), breaker_failures=1)
-    first, second = await engine.check_health()
-    assert (first.is_healthy, second.is_healthy) == (False, True)
+    dead, locked, alive = gone(), RawUpstream(answer({"error": "no"}, 401)), RawUpstream(answer({"data": []}))
+    engine = await connect(dead, locked, alive, breaker_failures=1)
+    told = dict(await engine.check_health())
+    assert "cannot be reached" in told[dead.url]
+    assert "api_key_env" in told[locked.url]
+    assert told[alive.url] == ""
+    assert [upstream.is_healthy for upstream in engine.statistics().upstreams] == [False, True, True]
 
 
 # -- everything else ---------------------------------------------------------------------------------------------------
