@@ -343,3 +343,23 @@ def serving(upstream: EngineUpstream) -> Any:
         finally:
             server.should_exit = True
             thread.join()
+
+
+ASK = GenerationRequest((Message("user", "hello"),), sampling=SamplingParams(temperature=0))
+HELLO = stream(chunk("Hel"), chunk("lo"), chunk(finish="stop"), usage(5, 2))
+
+
+def gone() -> RawUpstream:
+    """A server that nobody started."""
+    upstream = RawUpstream()
+    upstream.url = unused_url()
+    return upstream
+
+
+def collector() -> tuple[list[Delta], Any]:
+    seen: list[Delta] = []
+
+    async def on_delta(deltas: tuple[Delta, ...]) -> None:
+        seen.extend(deltas)
+
+    return seen, on_delta
