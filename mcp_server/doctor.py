@@ -186,7 +186,7 @@ def _what_failed(error: subprocess.SubprocessError) -> str:
 def _devices(report: ProbeReport) -> Finding:
     """Tell what layers are computed on, and where a GPU lies idle for want of a build."""
     told = "; ".join(
-        f"{device['kind']} {device['name']} ({device['description']}, {_memory(device)})" for device in report.devices
+        f"{device['name']} ({device['description']}, {device['kind']}, {_memory(device)})" for device in report.devices
     )
     detail = f"{told}; {' '.join(report.features)}"
     if not report.supports_gpu and NVIDIA_DRIVER.exists():

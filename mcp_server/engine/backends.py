@@ -5,6 +5,7 @@ costs one look at the date of models.toml. Each remote model has an engine of it
 made anew when its entry in models.toml changes. Knows neither llama.cpp nor HTTP.
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from itertools import chain
@@ -34,6 +35,7 @@ from mcp_server.engine.types import (
 )
 
 MakeRemote = Callable[[RemoteModel], Engine]
+ROUTE_KEPT_S = 1.0  # how long a name's meaning is remembered: looking into the models folder costs half a millisecond
 
 
 class MixedCatalog(Protocol):
@@ -59,18 +61,29 @@ class _Opened:
 class BackendRouter:
     """The `Engine` that sends each request to the one that has its model."""
 
-    def __init__(self, local: Engine, catalog: MixedCatalog, make_remote: MakeRemote | None = None) -> None:
+    def __init__(
+        self,
+        local: Engine,
+        catalog: MixedCatalog,
+        make_remote: MakeRemote | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """Keep both; nothing is opened before the first request.
 
         Args:
             local: runs the models of this machine; closed with this.
             catalog: tells which models are remote.
             make_remote: makes the engine of a remote model, in a worker thread; the real one when left out.
+            clock: gives seconds.
         """
         self._local = local
         self._catalog = catalog
         self._make_remote = make_remote or _make_remote
+        self._clock = clock
         self._opened: dict[str, _Opened] = {}
+        self._known: dict[str | None, tuple[float, Model]] = {}  # names that meant a model, and until when
+        self._remotes: tuple[RemoteModel, ...] = ()  # as they were then
         self._retired: list[Engine] = []  # of entries that changed while requests ran
 
     async def generate(self, request: GenerationRequest, on_delta: DeltaSink | None = None) -> GenerationResult:
@@ -145,11 +158,22 @@ class BackendRouter:
         remotes = self._catalog.remotes()
         if not remotes:
             return self._local, name
-        model = self._catalog.resolve(name)
+        model = self._resolve(name, remotes)
         if model.source != "remote":
             return self._local, name
         entry = next(remote for remote in remotes if remote.model_id == model.model_id)
         return await self._open(entry), model.model_id
+
+    def _resolve(self, name: str | None, remotes: tuple[RemoteModel, ...]) -> Model:
+        """Ask the catalogue, unless it was asked a moment ago and models.toml says the same since."""
+        if remotes != self._remotes:
+            self._remotes = remotes
+            self._known.clear()
+        kept_until, model = self._known.get(name, (0.0, None))
+        if model is None or self._clock() >= kept_until:
+            model = self._catalog.resolve(name)
+            self._known[name] = (self._clock() + ROUTE_KEPT_S, model)
+        return model
 
     async def _open(self, model: RemoteModel) -> Engine:
         opened = self._opened.get(model.model_id)

@@ -28,6 +28,7 @@ from mcp_server.engine.types import (
     GenerationResult,
     Model,
     ModelProperties,
+    ModelStatistics,
     RenderedPrompt,
     RerankRequest,
     RerankResult,
@@ -108,6 +109,10 @@ class LLMEngine:
     def n_running(self) -> int:
         """Count the sequences in the batch."""
         return len(self._scheduler.running)
+
+    def statistics(self) -> ModelStatistics:
+        """Count what this model does now."""
+        return ModelStatistics(self.model.model_id, n_running=self.n_running, n_waiting=len(self._scheduler.waiting))
 
     def add(self, job: Job, request: GenerationRequest) -> None:
         """Queue a request.

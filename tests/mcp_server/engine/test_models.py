@@ -144,7 +144,7 @@ async def test_another_model_waits_for_the_running_ones_and_then_takes_their_pla
     make_settings: Any, add_model: Any
 ) -> None:
     add_model("other.gguf")
-    engine = AsyncEngine(make_settings(model=EMBEDDED.stem))
+    engine = AsyncEngine(make_settings(model=EMBEDDED.stem, max_loaded_models=1))
     done: list[GenerationResult] = []
 
     async def run(model: str) -> None:

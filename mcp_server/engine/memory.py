@@ -1,0 +1,182 @@
+"""How much memory a model will take, said before it is loaded, and how much there is.
+
+The estimate is read from the header of the file and the settings: weights, the cells of the KV cache or the states of
+recurrent layers, the buffers of computation, and the vocabulary. Weights that are mapped from the file count as if they
+were read: they are in memory while the model computes. Loads nothing and knows nothing of llama.cpp but how it lays out
+its buffers. Not counted: the context that embeddings are computed in, which is made when they are first asked for.
+"""
+
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from mcp_server.engine.gguf_file import GgufHeader, read_header, split_parts
+from mcp_server.engine.settings import EngineSettings
+from mcp_server.engine.types import Model
+
+BUDGET_SHARE = 0.75  # of what the machine has; the rest is the system's, the doors', the sandbox's and the index's
+UBATCH_TOKENS = 512  # most tokens of one native pass, which its buffers are laid out for
+CELL_BYTES = 2  # of one number in the KV cache, float16
+FLOAT_BYTES = 4
+ACTIVATIONS = 6  # vectors of the model's width that are held at once for each token of a pass
+VOCABULARY_BYTES = 500  # a token, in native tables and caches; measured with 3,000 to 262,000 tokens: 440 to 560
+FIXED_BYTES = 24 << 20  # of a context whatever the model: graphs, work buffers of threads, the batch
+ESTIMATES_KEPT = 32
+
+CGROUP_ROOT = Path("/sys/fs/cgroup")
+OWN_CGROUPS = Path("/proc/self/cgroup")
+CGROUP_LIMITS = ("memory.max", "memory.high", "memory.limit_in_bytes")  # of version 2, 2 and 1
+
+
+@dataclass(frozen=True)
+class MemoryEstimate:
+    """What one loaded model takes (bytes)."""
+
+    weights_bytes: int
+    kv_cache_bytes: int  # or the states of recurrent layers
+    compute_bytes: int
+    vocabulary_bytes: int
+
+    @property
+    def total_bytes(self) -> int:
+        """Everything."""
+        return self.weights_bytes + self.kv_cache_bytes + self.compute_bytes + self.vocabulary_bytes + FIXED_BYTES
+
+
+def estimate_memory(model: Model, settings: EngineSettings) -> MemoryEstimate:
+    """Say what a model of this machine will take with these settings.
+
+    Raises:
+        ModelLoadError: A file is missing, damaged or truncated.
+    """
+    shape = _read_shape(model.path, model.size_bytes, model.created_at)
+    context_tokens = min(settings.max_context_tokens, shape.context_tokens)
+    n_cells = min(max(settings.kv_cache_tokens, context_tokens), settings.n_slots * context_tokens)
+    return MemoryEstimate(
+        weights_bytes=shape.weights_bytes,
+        kv_cache_bytes=n_cells * shape.cell_values * CELL_BYTES + settings.n_slots * shape.state_bytes,
+        compute_bytes=_compute_bytes(shape, settings, n_cells),
+        vocabulary_bytes=shape.n_vocab * VOCABULARY_BYTES,
+    )
+
+
+def default_budget_bytes() -> int:
+    """Give the share of this machine's memory, or of its container's, that models may take together."""
+    cgroups = OWN_CGROUPS.read_text(encoding="ascii") if OWN_CGROUPS.is_file() else ""
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return int(BUDGET_SHARE * min([physical, *cgroup_limits(cgroups, CGROUP_ROOT)]))
+
+
+def cgroup_limits(cgroups: str, root: Path) -> list[int]:
+    """List the limits of memory that hold for a process.
+
+    Args:
+        cgroups: what `/proc/self/cgroup` says.
+        root: where the control groups are mounted. In a container the path of a group may be the host's, of which only
+            the top is mounted, so every folder on the way up is asked.
+    """
+    limits = []
+    for line in cgroups.splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers not in ("", "memory"):
+            continue
+        top = root / controllers
+        folder = top / path.lstrip("/")
+        for place in (folder, *folder.parents):
+            limits += [int(text) for name in CGROUP_LIMITS if (text := _first_word(place / name)).isdigit()]
+            if place == top:
+                break
+    return limits
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """What of a model decides how much memory it takes."""
+
+    weights_bytes: int
+    context_tokens: int  # that it was trained for
+    cell_values: int  # numbers in the keys and values of one token, all layers
+    state_bytes: int  # of the recurrent layers, one sequence
+    n_heads: int
+    n_embedding: int
+    n_feed_forward: int
+    n_vocab: int
+    has_window: bool  # some layers see a sliding window
+
+
+@lru_cache(maxsize=ESTIMATES_KEPT)
+def _read_shape(path: str, _size_bytes: int, _created_at: int) -> _Shape:
+    """Read the headers, 0.1 s for a large vocabulary, once for each state of the file."""
+    headers = [read_header(part) for part in split_parts(Path(path))]
+    numbers = _Numbers(headers[0])
+    n_layers, n_embedding = numbers.largest("block_count"), numbers.largest("embedding_length")
+    n_heads = numbers.largest("attention.head_count")
+    head_size = n_embedding // n_heads if n_heads else 0
+    key_size = numbers.largest("attention.key_length", head_size)
+    value_size = numbers.largest("attention.value_length", head_size)
+    return _Shape(
+        weights_bytes=sum(header.weights_bytes for header in headers),
+        context_tokens=numbers.largest("context_length"),
+        cell_values=numbers.over_layers("attention.head_count_kv", n_layers, n_heads) * (key_size + value_size),
+        state_bytes=_state_bytes(numbers, n_layers),
+        n_heads=n_heads,
+        n_embedding=n_embedding,
+        n_feed_forward=numbers.largest("feed_forward_length"),
+        n_vocab=headers[0].lengths.get("tokenizer.ggml.tokens", numbers.largest("vocab_size")),
+        has_window=numbers.largest("attention.sliding_window") > 0,
+    )
+
+
+class _Numbers:
+    """The numbers of one architecture in a header; whatever is no number there counts as absent."""
+
+    def __init__(self, header: GgufHeader) -> None:
+        self._metadata = header.metadata
+        self._architecture = header.architecture
+
+    def largest(self, key: str, default: int = 0) -> int:
+        """Give a number, the largest where each layer has its own."""
+        return max(self._items(key), default=default)
+
+    def over_layers(self, key: str, n_layers: int, default: int) -> int:
+        """Sum a number over the layers, which may share one or have each their own."""
+        items = self._items(key)
+        return sum(items) if len(items) > 1 else n_layers * (items[0] if items else default)
+
+    def _items(self, key: str) -> list[int]:
+        value: Any = self._metadata.get(f"{self._architecture}.{key}")
+        items = value if isinstance(value, list) else [value]
+        return [item for item in items if isinstance(item, int) and item >= 0]
+
+
+def _state_bytes(numbers: _Numbers, n_layers: int) -> int:
+    """Count the states of Mamba's and RWKV's layers, as if every layer had one."""
+    inner, state = numbers.largest("ssm.inner_size"), numbers.largest("ssm.state_size")
+    groups, kernel = numbers.largest("ssm.group_count"), numbers.largest("ssm.conv_kernel")
+    width, head = numbers.largest("embedding_length"), numbers.largest("wkv.head_size")
+    mamba = max(0, kernel - 1) * (inner + 2 * groups * state) + inner * state
+    rwkv = (2 + head) * width if head else 0
+    return n_layers * (mamba + rwkv) * FLOAT_BYTES
+
+
+def _compute_bytes(shape: _Shape, settings: EngineSettings, n_cells: int) -> int:
+    """Count the largest buffers of one pass.
+
+    Without flash attention every token of the pass has a number for each head and cell, which is nearly all of it.
+    """
+    n_tokens = min(settings.n_slots + settings.prefill_chunk_tokens, UBATCH_TOKENS)
+    n_masks = 2 if shape.has_window else 1
+    n_rows = n_masks if settings.flash_attention == "on" else shape.n_heads + n_masks
+    attention = n_tokens * n_cells * n_rows if shape.cell_values else 0
+    activations = n_tokens * (2 * shape.n_feed_forward + ACTIVATIONS * shape.n_embedding)
+    logits = 2 * settings.n_slots * shape.n_vocab  # where they are computed and where they are handed out
+    return (attention + activations + logits) * FLOAT_BYTES
+
+
+def _first_word(file: Path) -> str:
+    try:
+        return file.read_text(encoding="ascii").strip()
+    except OSError:
+        return ""  # no such limit here
