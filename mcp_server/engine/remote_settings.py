@@ -41,16 +41,19 @@ class RemoteSettings(BaseSettings):
         default=3.0, gt=0, le=60, description="Longest wait for a remote server to tell its health and its models (s)"
     )
     max_connections: int = Field(
-        default=64, ge=1, le=4096, description="Connections to the servers of one remote model (connections)"
-    )
-    keepalive_s: float = Field(
-        default=30.0, ge=0, le=3600, description="How long an unused connection is kept for the next request (s)"
+        default=64, ge=1, le=4096, description="Requests to one remote model at once; more wait (requests)"
     )
     max_waiting: int = Field(
-        default=256, ge=1, description="Requests in flight to one remote model before new ones are refused (requests)"
+        default=256, ge=0, description="Requests that may wait for one remote model before new ones fail (requests)"
+    )
+    keepalive_s: float = Field(
+        default=4.0,
+        ge=0,
+        le=3600,
+        description="How long an unused connection is kept; many servers close theirs after 5 (s)",
     )
     connect_retries: int = Field(
-        default=2, ge=0, le=10, description="Further tries when no server could be connected to (tries)"
+        default=2, ge=0, le=10, description="Further tries when a server cannot be connected to (tries)"
     )
     breaker_failures: int = Field(
         default=3, ge=1, le=100, description="Failures in a row after which a server is not asked for a while (count)"
@@ -59,6 +62,3 @@ class RemoteSettings(BaseSettings):
         default=2.0, gt=0, le=600, description="How long it is not asked first; doubles with each failed probe (s)"
     )
     breaker_max_open_s: float = Field(default=60.0, gt=0, le=3600, description="How long it is not asked at most (s)")
-    health_interval_s: float = Field(
-        default=30.0, ge=0, le=3600, description="Least time between two looks at the health of a server; 0: none (s)"
-    )
