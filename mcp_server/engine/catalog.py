@@ -26,6 +26,7 @@ EMBEDDED_PATH = Path(__file__).parent / "embedded"
 SUFFIX = ".gguf"
 CHECKS_KEPT = 16  # models found sound, remembered
 DEFAULT_NAMES = ("", "default")
+CACHE_SHARE = 6  # one part in as many of the memory budget is for the KV cache of one model, unless a setting says more
 KEEP_ALIVE_S = 300.0  # of models that are not the default, where nothing else is said; the settings say why
 
 _log = logging.getLogger(__name__)
@@ -47,6 +48,7 @@ class ModelCatalog:
 
     def __init__(self, settings: EngineSettings) -> None:
         self._settings = settings
+        self._run_settings = _within_budget(settings)
         self._read: tuple[State, ModelsFile] = (None, ModelsFile())
 
     def list(self) -> tuple[Model, ...]:
@@ -81,9 +83,9 @@ class ModelCatalog:
         general = self._settings.keep_alive_s
         keep_alive_s = (-1.0 if model.is_default else KEEP_ALIVE_S) if general is None else general
         if not isinstance(entry, LocalEntry):
-            return ModelOptions(self._settings, keep_alive_s, None)
+            return ModelOptions(self._run_settings, keep_alive_s, None)
         own = keep_alive_s if entry.keep_alive_s is None else entry.keep_alive_s
-        return ModelOptions(entry.apply_to(self._settings), own, entry.draft)
+        return ModelOptions(entry.apply_to(self._run_settings), own, entry.draft)
 
     def remotes(self) -> tuple[RemoteModel, ...]:
         """List the models of models.toml that other servers run."""
@@ -225,6 +227,13 @@ class ModelCatalog:
         for problem in file.problems:
             if problem.model_id == name:
                 raise ModelNotFoundError(problem.message, param="model")
+
+
+def _within_budget(settings: EngineSettings) -> EngineSettings:
+    """Bound the KV cache by the budget where only that is set, or a model might not fit for its cache alone."""
+    if settings.kv_cache_bytes or not settings.memory_budget_bytes:
+        return settings
+    return settings.model_copy(update={"kv_cache_bytes": settings.memory_budget_bytes // CACHE_SHARE})
 
 
 def _find(models: tuple[Model, ...], name: str) -> Model | None:

@@ -3,22 +3,23 @@
 The estimate is read from the header of the file and the settings: weights, the cells of the KV cache or the states of
 recurrent layers, the buffers of computation, and the vocabulary. Weights that are mapped from the file count as if they
 were read: they are in memory while the model computes. Loads nothing and knows nothing of llama.cpp but how it lays out
-its buffers. Not counted: the context that embeddings are computed in, which is made when they are first asked for.
+its buffers. Not counted: what may or may not come later, such as the context for embeddings, made when they are first
+asked for, and the states of old prompts, which have a bound of their own (`prefix_cache_bytes`).
 """
 
-import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from mcp_server.engine.gguf_file import GgufHeader, read_header, split_parts
-from mcp_server.engine.settings import EngineSettings
+from mcp_server.engine.kv_layout import KVPlan, plan_kv
+from mcp_server.engine.settings import EngineSettings, count_memory_bytes
 from mcp_server.engine.types import Model
 
 BUDGET_SHARE = 0.75  # of what the machine has; the rest is the system's, the doors', the sandbox's and the index's
-UBATCH_TOKENS = 512  # most tokens of one native pass, which its buffers are laid out for
-CELL_BYTES = 2  # of one number in the KV cache, float16
+MIN_OUTPUTS = 32  # rows of logits that a context has room for, however few its slots
 FLOAT_BYTES = 4
 ACTIVATIONS = 6  # vectors of the model's width that are held at once for each token of a pass
 VOCABULARY_BYTES = 500  # a token, in native tables and caches; measured with 3,000 to 262,000 tokens: 440 to 560
@@ -53,11 +54,11 @@ def estimate_memory(model: Model, settings: EngineSettings) -> MemoryEstimate:
     """
     shape = _read_shape(model.path, model.size_bytes, model.created_at)
     context_tokens = min(settings.max_context_tokens, shape.context_tokens)
-    n_cells = min(max(settings.kv_cache_tokens, context_tokens), settings.n_slots * context_tokens)
+    plan = plan_kv(shape.metadata, settings, context_tokens)
     return MemoryEstimate(
         weights_bytes=shape.weights_bytes,
-        kv_cache_bytes=n_cells * shape.cell_values * CELL_BYTES + settings.n_slots * shape.state_bytes,
-        compute_bytes=_compute_bytes(shape, settings, n_cells),
+        kv_cache_bytes=(plan.n_bytes if shape.n_heads else 0) + settings.n_slots * shape.state_bytes,
+        compute_bytes=_compute_bytes(shape, settings, plan),
         vocabulary_bytes=shape.n_vocab * VOCABULARY_BYTES,
     )
 
@@ -65,8 +66,7 @@ def estimate_memory(model: Model, settings: EngineSettings) -> MemoryEstimate:
 def default_budget_bytes() -> int:
     """Give the share of this machine's memory, or of its container's, that models may take together."""
     cgroups = OWN_CGROUPS.read_text(encoding="ascii") if OWN_CGROUPS.is_file() else ""
-    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return int(BUDGET_SHARE * min([physical, *cgroup_limits(cgroups, CGROUP_ROOT)]))
+    return int(BUDGET_SHARE * min([count_memory_bytes(), *cgroup_limits(cgroups, CGROUP_ROOT)]))
 
 
 def cgroup_limits(cgroups: str, root: Path) -> list[int]:
@@ -95,9 +95,9 @@ def cgroup_limits(cgroups: str, root: Path) -> list[int]:
 class _Shape:
     """What of a model decides how much memory it takes."""
 
+    metadata: Mapping[str, Any]
     weights_bytes: int
     context_tokens: int  # that it was trained for
-    cell_values: int  # numbers in the keys and values of one token, all layers
     state_bytes: int  # of the recurrent layers, one sequence
     n_heads: int
     n_embedding: int
@@ -111,18 +111,13 @@ def _read_shape(path: str, _size_bytes: int, _created_at: int) -> _Shape:
     """Read the headers, 0.1 s for a large vocabulary, once for each state of the file."""
     headers = [read_header(part) for part in split_parts(Path(path))]
     numbers = _Numbers(headers[0])
-    n_layers, n_embedding = numbers.largest("block_count"), numbers.largest("embedding_length")
-    n_heads = numbers.largest("attention.head_count")
-    head_size = n_embedding // n_heads if n_heads else 0
-    key_size = numbers.largest("attention.key_length", head_size)
-    value_size = numbers.largest("attention.value_length", head_size)
     return _Shape(
+        metadata=headers[0].metadata,
         weights_bytes=sum(header.weights_bytes for header in headers),
         context_tokens=numbers.largest("context_length"),
-        cell_values=numbers.over_layers("attention.head_count_kv", n_layers, n_heads) * (key_size + value_size),
-        state_bytes=_state_bytes(numbers, n_layers),
-        n_heads=n_heads,
-        n_embedding=n_embedding,
+        state_bytes=_state_bytes(numbers),
+        n_heads=numbers.largest("attention.head_count"),
+        n_embedding=numbers.largest("embedding_length"),
         n_feed_forward=numbers.largest("feed_forward_length"),
         n_vocab=headers[0].lengths.get("tokenizer.ggml.tokens", numbers.largest("vocab_size")),
         has_window=numbers.largest("attention.sliding_window") > 0,
@@ -136,43 +131,39 @@ class _Numbers:
         self._metadata = header.metadata
         self._architecture = header.architecture
 
-    def largest(self, key: str, default: int = 0) -> int:
-        """Give a number, the largest where each layer has its own."""
-        return max(self._items(key), default=default)
-
-    def over_layers(self, key: str, n_layers: int, default: int) -> int:
-        """Sum a number over the layers, which may share one or have each their own."""
-        items = self._items(key)
-        return sum(items) if len(items) > 1 else n_layers * (items[0] if items else default)
-
-    def _items(self, key: str) -> list[int]:
+    def largest(self, key: str) -> int:
+        """Give a number, the largest where each layer has its own; 0 when there is none."""
         value: Any = self._metadata.get(f"{self._architecture}.{key}")
         items = value if isinstance(value, list) else [value]
-        return [item for item in items if isinstance(item, int) and item >= 0]
+        return max((item for item in items if isinstance(item, int) and item >= 0), default=0)
 
 
-def _state_bytes(numbers: _Numbers, n_layers: int) -> int:
+def _state_bytes(numbers: _Numbers) -> int:
     """Count the states of Mamba's and RWKV's layers, as if every layer had one."""
     inner, state = numbers.largest("ssm.inner_size"), numbers.largest("ssm.state_size")
     groups, kernel = numbers.largest("ssm.group_count"), numbers.largest("ssm.conv_kernel")
     width, head = numbers.largest("embedding_length"), numbers.largest("wkv.head_size")
     mamba = max(0, kernel - 1) * (inner + 2 * groups * state) + inner * state
     rwkv = (2 + head) * width if head else 0
-    return n_layers * (mamba + rwkv) * FLOAT_BYTES
+    return numbers.largest("block_count") * (mamba + rwkv) * FLOAT_BYTES
 
 
-def _compute_bytes(shape: _Shape, settings: EngineSettings, n_cells: int) -> int:
+def _compute_bytes(shape: _Shape, settings: EngineSettings, plan: KVPlan) -> int:
     """Count the largest buffers of one pass.
 
-    Without flash attention every token of the pass has a number for each head and cell, which is nearly all of it.
+    Without flash attention every token of the pass has a number for each head and each cell that it may see, which is
+    nearly all of it.
     """
-    n_tokens = min(settings.n_slots + settings.prefill_chunk_tokens, UBATCH_TOKENS)
+    n_prefill = max(settings.prefill_chunk_tokens, settings.idle_prefill_tokens)
+    n_tokens = min(settings.n_slots + n_prefill, settings.ubatch_tokens)
+    n_seen = plan.n_cells // settings.n_slots if plan.layout == "split" else plan.n_cells
     n_masks = 2 if shape.has_window else 1
     n_rows = n_masks if settings.flash_attention == "on" else shape.n_heads + n_masks
-    attention = n_tokens * n_cells * n_rows if shape.cell_values else 0
+    attention = n_tokens * n_seen * n_rows if shape.n_heads else 0
     activations = n_tokens * (2 * shape.n_feed_forward + ACTIVATIONS * shape.n_embedding)
-    logits = 2 * settings.n_slots * shape.n_vocab  # where they are computed and where they are handed out
-    return (attention + activations + logits) * FLOAT_BYTES
+    logits = max(settings.n_slots, MIN_OUTPUTS) * shape.n_vocab
+    # Attention and logits come one after the other and share a buffer; logits have one more, to be handed out in.
+    return (max(attention, logits) + activations + logits) * FLOAT_BYTES
 
 
 def _first_word(file: Path) -> str:

@@ -182,7 +182,7 @@ def test_the_model_used_longest_ago_leaves_for_another(stepped: Any) -> None:
 
 def test_a_model_whose_memory_would_not_be_enough_stays(stepped: Any, make_settings: Any) -> None:
     """The large one leaves although it was used last, because the small one's place would not be enough."""
-    entry = '[[models]]\nid = "{}"\npath = "models/a.gguf"\nkv_cache_tokens = 2048\n'
+    entry = '[[models]]\nid = "{}"\npath = "models/a.gguf"\nn_slots = 8\n'
     bench = stepped()
     make_settings().models_file_path.write_text(entry.format("big") + entry.format("big2"))
     small, big = (bench.memory_bytes(name) for name in ("b", "big"))
