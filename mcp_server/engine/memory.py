@@ -2,9 +2,9 @@
 
 The estimate is read from the header of the file and the settings: weights, the cells of the KV cache or the states of
 recurrent layers, the buffers of computation, and the vocabulary. Weights that are mapped from the file count as if they
-were read: they are in memory while the model computes. Loads nothing and knows nothing of llama.cpp but how it lays out
-its buffers. Not counted: what may or may not come later, such as the context for embeddings, made when they are first
-asked for, and the states of old prompts, which have a bound of their own (`prefix_cache_bytes`).
+were read; where a CPU build packs them anew, the pages of the file that stay until somebody needs the memory do not
+count. Nor does what may come later: the context for embeddings, made when they are first asked for, and the states of
+old prompts, which have a bound of their own (`prefix_cache_bytes`). Loads nothing.
 """
 
 from collections.abc import Mapping
