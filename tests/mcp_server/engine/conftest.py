@@ -1,6 +1,6 @@
 """Real engines on the embedded model (6 MB, loads in 0.1 s), each with a data folder of its own; remote ones."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from mcp_server.engine.async_engine import AsyncEngine
 from mcp_server.engine.remote import RemoteEngine
 from mcp_server.engine.remote_settings import RemoteModel, RemoteSettings
 from mcp_server.engine.settings import EngineSettings
+from tests.stepped import TINY, Stepped
 from tests.upstreams import RawUpstream, listening
 
 MakeSettings = Callable[..., EngineSettings]
@@ -57,3 +58,16 @@ async def connect() -> AsyncIterator[Connect]:
             return engine
 
         yield make
+
+
+@pytest.fixture
+def stepped(make_settings: Any) -> Iterator[Callable[..., Stepped]]:
+    made: list[Stepped] = []
+
+    def make(**changes: Any) -> Stepped:
+        made.append(Stepped(make_settings(**({"model": TINY, "kv_layout": "split", "n_slots": 2} | changes))))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.host.close()
