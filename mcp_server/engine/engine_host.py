@@ -139,9 +139,8 @@ class EngineHost:
 
     def statistics(self) -> EngineStatistics:
         """Count work done and waiting; totals keep what unloaded models did."""
-        models = tuple(resident.statistics() for resident in self._residents)
         return EngineStatistics(
-            n_running=sum(model.n_running for model in models),
+            n_running=sum(resident.engine.n_running for resident in self._residents),
             n_waiting=len(self._line),
             n_requests=self._counters.n_requests,
             n_aborted=self._counters.n_aborted,
@@ -150,7 +149,7 @@ class EngineHost:
             n_steps=self._counters.n_steps,
             loaded_models=self._residents.loaded(self._clock()),
             load_failure=self._load_failure,
-            models=models,
+            models=tuple(resident.engine.statistics() for resident in self._residents),
         )
 
     def close(self) -> None:

@@ -13,7 +13,7 @@ from mcp_server.engine.catalog import ModelOptions, State
 from mcp_server.engine.embedding_jobs import EmbeddingRun, RerankRun
 from mcp_server.engine.jobs import Job
 from mcp_server.engine.llm_engine import LLMEngine
-from mcp_server.engine.types import LoadedModel, Model, ModelStatistics
+from mcp_server.engine.types import LoadedModel, Model
 from mcp_server.errors import ModelLoadError
 
 
@@ -40,7 +40,6 @@ class Resident:
     embeddings: deque[Embedding] = field(default_factory=deque)
     n_aside: int = 0  # jobs of it that are done beside the worker's thread
     last_beat: int = 0  # the host's count of beats when it had its last
-    counted: ModelStatistics | None = None  # None: to be counted anew
 
     @property
     def has_beat(self) -> bool:
@@ -64,12 +63,6 @@ class Resident:
         if self.is_busy:
             return self.keep_alive_s
         return max(0.0, self.idle_since + self.keep_alive_s - now)
-
-    def statistics(self) -> ModelStatistics:
-        """Count, once after each change."""
-        if self.counted is None:
-            self.counted = self.engine.statistics()
-        return self.counted
 
 
 class Residents:
@@ -98,7 +91,7 @@ class Residents:
 
     def touch(self, resident: Resident, now: float) -> None:
         """Note that it was used; one that was removed meanwhile is freed when nothing is done with it any more."""
-        resident.counted, resident.idle_since = None, now
+        resident.idle_since = now
         if self._residents.get(resident.model.model_id) is resident:
             self._residents[resident.model.model_id] = self._residents.pop(resident.model.model_id)
         elif resident.n_aside == 0:

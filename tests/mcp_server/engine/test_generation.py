@@ -97,7 +97,9 @@ async def test_every_sequence_of_a_mixed_batch_is_what_it_is_alone(engine: Async
 
 
 async def test_a_preempted_sequence_ends_as_if_nothing_had_happened(make_settings: Any) -> None:
-    crowded = AsyncEngine(make_settings(max_context_tokens=256, kv_cache_tokens=256, prefill_chunk_tokens=64))
+    crowded = AsyncEngine(
+        make_settings(kv_layout="unified", max_context_tokens=256, kv_cache_tokens=256, prefill_chunk_tokens=64)
+    )
     requests = [ask(task, max_tokens=50, n_logprobs=2, logit_bias=NEVER_END) for task in TASKS]
     alone = [await crowded.generate(request) for request in requests]
     batched = await generate_all(crowded, requests)
@@ -229,11 +231,13 @@ async def test_an_aborted_request_frees_its_slot_and_its_cells(make_settings: An
     await engine.aclose()
 
 
-@pytest.mark.parametrize("prefix_cache_tokens", [0, 256])
+@pytest.mark.parametrize(
+    ("kv_layout", "kept_tokens"), [("unified", 0), ("unified", 256), ("split", 0), ("split", 8192)]
+)
 async def test_a_storm_of_submits_and_aborts_leaves_nothing_behind(
-    make_settings: Any, prefix_cache_tokens: int
+    make_settings: Any, kv_layout: str, kept_tokens: int
 ) -> None:
-    watched = WatchedHost(make_settings(max_waiting=1000, prefix_cache_tokens=prefix_cache_tokens))
+    watched = WatchedHost(make_settings(max_waiting=1000, prefix_cache_tokens=kept_tokens, kv_layout=kv_layout))
     engine = AsyncEngine(watched.settings, make_host=watched.make)
     draw = random.Random(11)  # noqa: S311  # a repeatable test
 
@@ -263,7 +267,7 @@ async def test_a_storm_of_submits_and_aborts_leaves_nothing_behind(
     assert statistics.n_aborted > 0
     cells = list(watched.cells())
     assert all(recorded == native for recorded, native in cells)
-    assert sum(recorded for recorded, _ in cells) <= prefix_cache_tokens
+    assert sum(recorded for recorded, _ in cells) <= kept_tokens
     await engine.aclose()
 
 
