@@ -14,10 +14,12 @@ from importlib import metadata
 import anyio
 import anyio.to_thread
 
-from mcp_server.contract import Finding
+from mcp_server.contract import Finding, Model
 from mcp_server.doctor import Doctor
 from mcp_server.engine.async_engine import AsyncEngine
+from mcp_server.engine.backends import BackendRouter
 from mcp_server.engine.catalog import ModelCatalog
+from mcp_server.engine.memory import estimate_memory
 from mcp_server.engine.settings import EngineSettings
 from mcp_server.engine.types import Engine
 from mcp_server.lens.scorer import DisabledScorer
@@ -51,8 +53,12 @@ async def open_capabilities(settings: McpSettings, http_url: str | None = None) 
     """Make the real capabilities from the environment's settings; close them on the way out."""
     engine_settings = EngineSettings()
     catalog = ModelCatalog(engine_settings)
-    engine = AsyncEngine(engine_settings, catalog)
+    engine = BackendRouter(AsyncEngine(engine_settings, catalog), catalog)
     sandbox = Sandbox(SandboxSettings())
+
+    def estimate(model: Model) -> int:
+        return estimate_memory(model, catalog.options(model).settings).total_bytes
+
     retrieval = Retrieval(RagSettings())
     try:
         yield Capabilities(
@@ -63,7 +69,7 @@ async def open_capabilities(settings: McpSettings, http_url: str | None = None) 
             retrieval=retrieval,
             scorer=DisabledScorer(),
             http_url=http_url,
-            diagnose=Doctor(settings, catalog, sandbox, retrieval).findings,
+            diagnose=Doctor(settings, catalog, sandbox, retrieval, estimate).findings,
         )
     finally:
         # Cleanup must finish even when the server is being cancelled, or child processes would outlive it.

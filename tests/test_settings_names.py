@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic_settings import BaseSettings
 
+from mcp_server.engine.remote_settings import RemoteSettings
 from mcp_server.engine.settings import EngineSettings
 from mcp_server.settings import McpSettings
 from rag.settings import RagSettings
@@ -12,7 +13,7 @@ from sandbox.settings import SandboxSettings
 from shim.settings import ShimSettings
 
 WITH_HOME = (McpSettings, EngineSettings, RagSettings, SandboxSettings)
-SETTINGS = (*WITH_HOME, ShimSettings)
+SETTINGS = (*WITH_HOME, RemoteSettings, ShimSettings)
 
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=lambda settings: settings.__name__)

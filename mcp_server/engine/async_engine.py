@@ -203,7 +203,7 @@ class AsyncEngine:
 
     def statistics(self) -> EngineStatistics:
         """Count work done and waiting, as of the worker's last step; the counts begin again after a crash."""
-        counted = self._worker.statistics if self._worker else EngineStatistics()
+        counted = self._worker.statistics() if self._worker else EngineStatistics()
         return replace(counted, n_waiting=self._n_waiting)
 
     async def aclose(self) -> None:
@@ -241,7 +241,7 @@ class AsyncEngine:
         return outcome
 
     def _submit(self, request: Request) -> Ticket:
-        self._check_queue()
+        self._check_queue(request.model)
         self._loop = asyncio.get_running_loop()
         job = Job(next(self._ids), request, time.perf_counter())
         if self._worker is None or not self._worker.put(job):
@@ -251,11 +251,16 @@ class AsyncEngine:
         self._tickets[job.request_id] = ticket
         return ticket
 
-    def _check_queue(self) -> None:
+    def _check_queue(self, model: str | None) -> None:
+        """Refuse what would wait behind too many; the slots that a model has free are places beside the queue.
+
+        The slots of each name are counted apart, so that requests for one model find theirs while another is full.
+        """
         if self._is_closed:
             msg = "The engine is closed; nothing more can be generated in this process."
             raise EngineError(msg)
-        n_busy = sum(_count_slots(ticket.request) for ticket in self._tickets.values() if ticket.is_started)
+        started = (ticket.request for ticket in self._tickets.values() if ticket.is_started)
+        n_busy = sum(_count_slots(request) for request in started if request.model == model)
         n_places = self._settings.max_waiting + max(0, self._settings.n_slots - n_busy)
         if self._n_waiting >= n_places:
             msg = f"{self._n_waiting} requests wait, which is as many as may; try again later."

@@ -5,6 +5,7 @@ llama.cpp maps a model into memory, so a truncated file may fail late or kill th
 Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 """
 
+import math
 import mmap
 import re
 import struct
@@ -17,8 +18,10 @@ from mcp_server.errors import ModelLoadError
 MAGIC = b"GGUF"
 SUPPORTED_VERSIONS = (2, 3)
 DEFAULT_ALIGNMENT = 32  # bytes, where the metadata does not say
-MAX_COUNT = 1 << 24  # entries of a table or array; more is a damaged header, not a model
-LONG_ARRAY = 64  # items; longer arrays (vocabularies) are skipped, not kept
+MAX_ROWS = 1 << 16  # of metadata and of tensors; the largest models have some 2,000; more is a damaged header
+MAX_ITEMS = 1 << 22  # of an array; the largest vocabularies have 500,000 merges
+MAX_DIMENSIONS = 4  # of a tensor, in ggml
+LONG_ARRAY = 1024  # items; longer arrays (vocabularies) are skipped and only counted
 
 SPLIT_NAME = re.compile(r"(?P<stem>.+)-(?P<part>\d{5})-of-(?P<total>\d{5})\.gguf")
 
@@ -40,7 +43,9 @@ class GgufHeader:
     """What the head of one file says."""
 
     metadata: dict[str, Any]  # scalars, strings and short arrays
+    lengths: dict[str, int]  # items of every array
     n_tensors: int
+    weights_bytes: int  # of all tensors in this file
     needed_bytes: int  # the file must have at least as many
 
     @property
@@ -58,6 +63,9 @@ def read_header(path: Path) -> GgufHeader:
     try:
         with path.open("rb") as file:
             size = path.stat().st_size
+            if size == 0:
+                msg = f"{path} is empty; download the model again."
+                raise ModelLoadError(msg)
             if file.read(len(MAGIC)) != MAGIC:
                 msg = f"{path} is not a GGUF file; download the model again, in GGUF format."
                 raise ModelLoadError(msg)
@@ -94,30 +102,37 @@ class _Reader:
         self._data = data
         self._path = path
         self._at = len(MAGIC)
+        self._lengths: dict[str, int] = {}
 
     def read(self) -> GgufHeader:
         version = self._number("I")
         if version not in SUPPORTED_VERSIONS:
             msg = f"{self._path} has GGUF version {version}; versions {SUPPORTED_VERSIONS} can be loaded."
             raise ModelLoadError(msg)
-        n_tensors, n_entries = self._count(), self._count()
+        n_tensors, n_entries = self._count(MAX_ROWS), self._count(MAX_ROWS)
         metadata: dict[str, Any] = {}
         for _ in range(n_entries):
             key = self._string()
-            metadata[key] = self._value(self._number("I"))
-        end = max((self._tensor_end() for _ in range(n_tensors)), default=0)
+            metadata[key] = self._value(self._number("I"), key)
+        tensors = [self._tensor() for _ in range(n_tensors)]
         alignment = int(metadata.get("general.alignment", DEFAULT_ALIGNMENT)) or DEFAULT_ALIGNMENT
         start = -(-self._at // alignment) * alignment
-        return GgufHeader(metadata, n_tensors, needed_bytes=start + end)
+        return GgufHeader(
+            metadata=metadata,
+            lengths=self._lengths,
+            n_tensors=n_tensors,
+            weights_bytes=sum(n_bytes for _, n_bytes in tensors),
+            needed_bytes=start + max((begin + n_bytes for begin, n_bytes in tensors), default=0),
+        )
 
     def _number(self, code: str) -> Any:
         (value,) = struct.unpack_from(f"<{code}", self._data, self._at)
         self._at += struct.calcsize(f"<{code}")
         return value
 
-    def _count(self) -> int:
+    def _count(self, most: int) -> int:
         n = int(self._number("Q"))
-        if n > MAX_COUNT:
+        if n > most:
             raise ValueError(n)
         return n
 
@@ -129,18 +144,19 @@ class _Reader:
         self._at += n
         return text
 
-    def _value(self, kind: int) -> Any:
+    def _value(self, kind: int, key: str) -> Any:
         if kind == _STRING:
             return self._string()
         if kind != _ARRAY:
             return self._number(_scalar(kind))
-        item, n = self._number("I"), self._count()
+        item, n = self._number("I"), self._count(MAX_ITEMS)
+        self._lengths[key] = n
         if item == _ARRAY:
             raise ValueError(item)  # the format allows nesting, no model uses it, and depth would be unbounded
         if item == _STRING and n > LONG_ARRAY:
             return self._skip_strings(n)
         if item == _STRING or n <= LONG_ARRAY:
-            return [self._value(item) for _ in range(n)]
+            return [self._value(item, key) for _ in range(n)]
         self._at += n * struct.calcsize(f"<{_scalar(item)}")
         return None
 
@@ -150,14 +166,15 @@ class _Reader:
             at += 8 + unpack(data, at)[0]
         self._at = at
 
-    def _tensor_end(self) -> int:
-        """Read one row of the tensor table; give where its data ends, counted from the start of all data."""
+    def _tensor(self) -> tuple[int, int]:
+        """Read one row of the tensor table; give where its data begins, in all data, and how long it is (bytes)."""
         self._string()
-        n_items = 1
-        for _ in range(int(self._number("I"))):
-            n_items *= int(self._number("Q"))
+        n_dimensions = int(self._number("I"))
+        if n_dimensions > MAX_DIMENSIONS:
+            raise ValueError(n_dimensions)
+        n_items = math.prod(int(self._number("Q")) for _ in range(n_dimensions))
         items_a_block, bytes_a_block = _BLOCKS.get(self._number("I"), (1, 0))
-        return int(self._number("Q")) + n_items // items_a_block * bytes_a_block
+        return int(self._number("Q")), n_items // items_a_block * bytes_a_block
 
 
 def _scalar(kind: int) -> str:

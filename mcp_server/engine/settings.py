@@ -34,6 +34,28 @@ class EngineSettings(BaseSettings):
     model_aliases: tuple[str, ...] = Field(
         default=("cinque",), description="Names that mean the default model, beside `default` (JSON list)"
     )
+    models_file: Path | None = Field(
+        default=None,
+        description="Names and settings of models here and elsewhere; unset: `models.toml` in CINQUE_HOME (path)",
+    )
+    memory_budget_bytes: int = Field(
+        default=0,
+        ge=0,
+        description="Memory that loaded models may take, estimated before loading; idle ones make room for others; "
+        "0: three quarters of what this machine or its container has (bytes)",
+    )
+    max_loaded_models: int = Field(
+        default=3, ge=1, le=64, description="Models in memory at once, however small they are (models)"
+    )
+    # Who started this server wants its default model at hand, as llama-server keeps its one for good: the first request
+    # of the day must not wait. Other models were asked for by name, once perhaps, and a laptop needs its memory back:
+    # they leave after the five minutes that users of Ollama know.
+    keep_alive_s: float | None = Field(
+        default=None,
+        allow_inf_nan=False,
+        description="How long a model stays loaded without a request; negative: until memory is needed; "
+        "unset: that for the default model, 300 for others (s)",
+    )
     n_slots: int = Field(default=8, ge=1, le=64, description="Sequences generated at once (sequences)")
     prefill_chunk_tokens: int = Field(
         default=256,
@@ -119,7 +141,7 @@ class EngineSettings(BaseSettings):
     max_tokenize_bytes: int = Field(
         default=1 << 20,
         ge=1024,
-        description="Longest text to tokenize for a caller; streams wait meanwhile, some 0.5 s a MiB (bytes of UTF-8)",
+        description="Longest text to tokenize for a caller; some 0.5 s a MiB, beside running streams (bytes of UTF-8)",
     )
     threads: int = Field(
         default=0,
@@ -158,6 +180,11 @@ class EngineSettings(BaseSettings):
     pull_timeout_s: float = Field(
         default=10.0, gt=0, le=600, description="Longest silence of the model hub before a download fails (s)"
     )
+
+    @property
+    def models_file_path(self) -> Path:
+        """The file of models' names and settings; it may not exist."""
+        return (self.models_file or self.home / "models.toml").expanduser()
 
     @property
     def models_path(self) -> Path:

@@ -8,14 +8,22 @@ nothing of event loops: `deliver` is called in this thread and must hand over by
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
+from enum import Enum
 from typing import Protocol
 
 from mcp_server.engine.jobs import Abort, Event, Job
-from mcp_server.engine.types import EngineStatistics
+from mcp_server.engine.types import EngineStatistics, LoadedModel
 
 _log = logging.getLogger(__name__)
+
+
+class _Wake(Enum):
+    """Nothing to apply: look again."""
+
+    UP = 1
 
 
 class Host(Protocol):
@@ -24,6 +32,14 @@ class Host(Protocol):
     @property
     def has_work(self) -> bool:
         """Tell whether a step would do anything."""
+        ...
+
+    def wake_by(self, wake: Callable[[], None]) -> None:
+        """Have this called, from any thread, when there is work again."""
+        ...
+
+    def next_step_s(self) -> float | None:
+        """How long until a step is due though nothing happens; None: never."""
         ...
 
     def submit(self, job: Job) -> None:
@@ -66,10 +82,10 @@ class Worker:
         self._make_host = make_host
         self._deliver = deliver
         self._report_end = report_end
-        self._inbox: queue.SimpleQueue[Job | Abort | None] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[Job | Abort | _Wake | None] = queue.SimpleQueue()
         self._lock = threading.Lock()  # so that nothing is put into an inbox that nobody will read
         self._is_closed = False
-        self.statistics = EngineStatistics()  # replaced after every step, never changed: safe to read anywhere
+        self._statistics = (time.perf_counter(), EngineStatistics())  # replaced after every step, never changed
         self._thread = threading.Thread(target=self._run, name="cinque-engine", daemon=True)
         self._thread.start()
 
@@ -79,6 +95,16 @@ class Worker:
             if not self._is_closed:
                 self._inbox.put(command)
             return not self._is_closed
+
+    def wake(self) -> None:
+        """Have the host stepped though no command comes; callable from any thread."""
+        self._inbox.put(_Wake.UP)
+
+    def statistics(self) -> EngineStatistics:
+        """Give the counts of the last step, with keep-alives as of now; callable from any thread."""
+        counted_at, statistics = self._statistics
+        elapsed = time.perf_counter() - counted_at
+        return replace(statistics, loaded_models=tuple(_aged(m, elapsed) for m in statistics.loaded_models))
 
     def stop(self) -> None:
         """End after the current step; what runs is aborted."""
@@ -92,6 +118,7 @@ class Worker:
         failure: Exception | None = None
         try:
             host = self._make_host()
+            host.wake_by(self.wake)
             try:
                 self._step_until_stopped(host)
             finally:
@@ -101,26 +128,38 @@ class Worker:
             failure = error
         with self._lock:
             self._is_closed = True
-        self.statistics = replace(self.statistics, n_running=0, n_waiting=0, loaded_models=())
+        counted_at, counted = self._statistics
+        self._statistics = counted_at, replace(counted, n_running=0, n_waiting=0, loaded_models=(), models=())
         self._report_end(self, failure)
 
     def _step_until_stopped(self, host: Host) -> None:
         while self._apply_commands(host):
             events = host.step()
-            self.statistics = host.statistics()
+            self._statistics = time.perf_counter(), host.statistics()
             if events:
                 self._deliver(self, events)
 
     def _apply_commands(self, host: Host) -> bool:
-        """Apply what is in the inbox, waiting for the first command when the host is idle; False on `stop`."""
+        """Apply what is in the inbox; False on `stop`.
+
+        An idle host is waited for until the first command, or until a step of it is due by the clock.
+        """
         is_patient = not host.has_work
+        wait_s = host.next_step_s() if is_patient else None
         try:
-            while (command := self._inbox.get(block=is_patient)) is not None:
+            while (command := self._inbox.get(is_patient, None if wait_s is None else max(0.0, wait_s))) is not None:
                 is_patient = False
                 if isinstance(command, Job):
                     host.submit(command)
-                else:
+                elif isinstance(command, Abort):
                     host.abort(command.request_id)
         except queue.Empty:
             return True
         return False
+
+
+def _aged(model: LoadedModel, seconds: float) -> LoadedModel:
+    """Give what is left of a keep-alive after as long."""
+    if model.expires_in_s is None:
+        return model
+    return replace(model, expires_in_s=max(0.0, model.expires_in_s - seconds))

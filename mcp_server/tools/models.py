@@ -1,4 +1,4 @@
-"""Tools for the models on this machine: `list_models`, `pull_model`, `remove_model`."""
+"""Tools for models: list them, describe, load and unload one, download one to this machine, remove it from there."""
 
 import functools
 import threading
@@ -34,9 +34,9 @@ def register(server: MCPServer, capabilities: Capabilities) -> None:
         cursor: Annotated[str | None, Field(description="`next_cursor` of the page before; null for the first")] = None,
         limit: Annotated[int | None, Field(ge=1, le=1000, description="Models in one page (count)")] = None,
     ) -> ModelList:
-        """List the language models on this machine, the default one first.
+        """List the language models on this machine and those of other servers, the default one first.
 
-        Use it to find an id for `model` elsewhere; leaving `model` out means the default.
+        Use it to find an id or alias for `model` elsewhere; leaving `model` out means the default.
         """
         start = _offset(cursor)
         loaded = {model.model_id: model for model in capabilities.engine.statistics().loaded_models}
@@ -98,11 +98,13 @@ def register(server: MCPServer, capabilities: Capabilities) -> None:
 
     @server.tool(name=ToolName.REMOVE_MODEL, title="Remove a model", annotations=REMOVES)
     async def remove_model(model: Annotated[str, Field(description="Model id from list_models")]) -> Model:
-        """Delete a model's file from the models folder. The embedded model cannot be removed.
+        """Delete a model's file from the models folder, once its requests are done. The embedded one cannot be removed.
 
         Use it only when the user asks for it: to have it back, it must be downloaded again.
         """
         removed = await threads.run(catalog.resolve, model)
+        if removed.source == "local":
+            await capabilities.engine.unload(removed.model_id)
         await threads.run(catalog.remove, model)
         return removed
 

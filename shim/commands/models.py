@@ -1,4 +1,4 @@
-"""`cinque models list | pull | rm`: the models on this machine."""
+"""`cinque models list | pull | rm`: the models on this machine and those of other servers."""
 
 import argparse
 from collections.abc import Awaitable, Callable
@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
 
+from mcp_server.contract import Model
 from shim.commands.running import run_async
 from shim.gateway import Gateway
 from shim.progress import ProgressStep
@@ -30,12 +31,26 @@ async def _in_session(action: Action, options: argparse.Namespace) -> int:
 
 
 async def _list(gateway: Gateway, console: Console, _: argparse.Namespace) -> None:
-    table = Table("model", "size", "source", "changed", "")
+    table = Table("model", "source", "size", "context", "loaded", "aliases", "changed", "")
+    for name in ("size", "context"):
+        next(column for column in table.columns if column.header == name).justify = "right"
     for model in await gateway.list_models():
-        changed = datetime.fromtimestamp(model.created_at, UTC).date().isoformat()
-        note = "default" if model.is_default else ""
-        table.add_row(model.model_id, f"{model.size_bytes / 1e6:,.1f} MB", model.source, changed, note)
+        table.add_row(*_row(model))
     console.print(table)
+
+
+def _row(model: Model) -> tuple[str, ...]:
+    """Say of one model what the table has columns for; what is not known is left empty."""
+    return (
+        model.model_id,
+        model.path if model.source == "remote" else model.source,
+        "" if model.source == "remote" else f"{model.size_bytes / 1e6:,.1f} MB",
+        "" if model.context_tokens is None else f"{model.context_tokens:,}",
+        "yes" if model.is_loaded else "",
+        ", ".join(model.aliases),
+        datetime.fromtimestamp(model.created_at, UTC).date().isoformat(),
+        "default" if model.is_default else "",
+    )
 
 
 async def _pull(gateway: Gateway, console: Console, options: argparse.Namespace) -> None:

@@ -4,6 +4,7 @@ import fcntl
 import importlib.machinery
 import importlib.util
 import sys
+import sysconfig
 import tomllib
 from pathlib import Path
 from types import ModuleType
@@ -20,8 +21,9 @@ def setup_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The script as a module, with logs and wheels in temporary folders."""
     monkeypatch.setattr(sys, "dont_write_bytecode", True)  # a script without a suffix would leave a file beside it
     monkeypatch.setenv("CINQUE_CACHE", str(tmp_path / "a cache"))
-    for name in ("CXX", "CXXFLAGS", "CMAKE_ARGS", "CINQUE_LLAMA_CMAKE_ARGS"):
+    for name in ("CXX", "CXXFLAGS", "CMAKE_ARGS", "CINQUE_LLAMA_CMAKE_ARGS", "CINQUE_LLAMA_BACKEND"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
     loader = importlib.machinery.SourceFileLoader("setup_script", str(ROOT / "scripts" / "setup"))
     spec = importlib.util.spec_from_loader(loader.name, loader)
     assert spec is not None
@@ -29,6 +31,7 @@ def setup_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     loader.exec_module(module)
     module.LOGS = tmp_path / "logs"
     module.LOGS.mkdir()
+    module.machine = module.hardware.Machine  # a plain CPU, whatever these tests run on
     return module
 
 
@@ -142,3 +145,112 @@ def test_the_browser_of_one_test_is_installed_in_ci_only_and_may_fail(
     setup_script.install_browser()
     assert (tmp_path / "asked").read_text(encoding="utf-8") == "update\n"
     assert "one test will be skipped" in capsys.readouterr().out
+
+
+RTX = "8.9, NVIDIA GeForce RTX 4090"
+
+
+CUDA_ARGS = "-DGGML_CUDA=on -DCMAKE_CUDA_COMPILER=/c/nvcc -DCMAKE_CUDA_ARCHITECTURES=89"
+OLD_DRIVER = {"nvidia_gpus": (RTX,), "nvcc": "/c/nvcc", "nvcc_version": "13.0", "driver_cuda": "12.4"}
+CUDA = {"nvidia_gpus": (RTX, RTX), "nvcc": "/c/nvcc", "nvcc_version": "12.4", "driver_cuda": "12.8"}
+VULKAN = {"has_render_node": True, "has_glslc": True, "has_vulkan_headers": True}
+
+
+@pytest.mark.parametrize(
+    ("found", "backend", "args", "words"),
+    [
+        ({}, "cpu", "", "no GPU"),
+        ({"nvcc": "/usr/bin/nvcc"}, "cpu", "", "no NVIDIA GPU"),
+        ({"nvidia_gpus": (RTX,)}, "cpu", "", "install the CUDA toolkit"),
+        (OLD_DRIVER, "cpu", "", "update the driver"),
+        (CUDA, "cuda", CUDA_ARGS, "RTX 4090 with nvcc 12.4"),
+        ({"system": "darwin", "processor": "arm64"}, "metal", "-DGGML_METAL=on", "Apple"),
+        ({"system": "darwin"}, "cpu", "", "Intel"),
+        ({"has_render_node": True}, "cpu", "", "install glslc and the headers"),
+        ({"has_render_node": True, "has_glslc": True}, "cpu", "", "install the headers"),
+        ({"has_glslc": True, "has_vulkan_headers": True}, "cpu", "", "no GPU"),
+        (VULKAN, "vulkan", "-DGGML_VULKAN=on", "/dev/dri"),
+    ],
+)
+def test_llama_cpp_is_built_for_what_is_there_and_the_reason_is_told(
+    setup_script: ModuleType, found: dict[str, object], backend: str, args: str, words: str
+) -> None:
+    choice = setup_script.hardware.choose(setup_script.hardware.Machine(**found))
+    assert (choice.backend, choice.cmake_args) == (backend, args)
+    assert words in choice.reason
+    assert "\n" not in choice.reason
+
+
+@pytest.mark.parametrize(
+    ("found", "forced", "args"),
+    [
+        ({}, "vulkan", "-DGGML_VULKAN=on"),
+        ({}, "cuda", "-DGGML_CUDA=on"),
+        (CUDA, "cpu", ""),
+        ({"system": "darwin", "processor": "arm64"}, "cpu", "-DGGML_METAL=off"),
+    ],
+)
+def test_the_operator_decides_whatever_is_there(
+    setup_script: ModuleType, found: dict[str, object], forced: str, args: str
+) -> None:
+    machine = setup_script.hardware.Machine(**found)
+    choice = setup_script.hardware.choose(machine, forced)
+    assert (choice.backend, choice.cmake_args) == (forced, args)
+    assert "CINQUE_LLAMA_BACKEND" in choice.reason
+    assert setup_script.hardware.choose(machine, forced, "-DX=1").cmake_args == ""
+
+
+def test_a_gpu_means_another_wheel_and_a_plain_cpu_the_one_it_always_had(
+    setup_script: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = setup_script.wheel_key()
+    flags, version = setup_script.build_flags(), setup_script.pinned("llama-cpp-python")
+    parts = (setup_script.cpu(), setup_script.compiler(), sysconfig.get_platform())
+    assert plain == setup_script.digest(version, flags["CXXFLAGS"], "", *parts)[:16]
+    monkeypatch.setenv("CINQUE_LLAMA_BACKEND", "cpu")
+    assert setup_script.wheel_key() == plain
+    monkeypatch.setenv("CINQUE_LLAMA_BACKEND", "vulkan")
+    assert setup_script.wheel_key() != plain
+    monkeypatch.setenv("CINQUE_LLAMA_BACKEND", "fpga")
+    with pytest.raises(setup_script.SetupError, match="cpu, cuda, metal, vulkan"):
+        setup_script.wheel_key()
+
+
+def test_another_cuda_compiler_means_another_wheel(setup_script: ModuleType) -> None:
+    keys = set()
+    for version in ("12.4", "12.8"):
+        found = setup_script.hardware.Machine(nvidia_gpus=(RTX,), nvcc="/c/nvcc", nvcc_version=version)
+        setup_script.machine = lambda found=found: found
+        keys.add(setup_script.wheel_key())
+    assert len(keys) == 2
+
+
+def test_a_build_for_a_gpu_that_fails_says_how_to_go_on_without(setup_script: ModuleType, tmp_path: Path) -> None:
+    setup_script.VENV_PYTHON = fake_pip(tmp_path, "exit 3")
+    found = setup_script.hardware.Machine(system="darwin", processor="arm64")
+    setup_script.machine = lambda: found
+    with pytest.raises(setup_script.SetupError, match="CINQUE_LLAMA_BACKEND=cpu make setup builds without metal"):
+        setup_script.llama_wheel()
+
+
+def test_looking_at_the_machine_never_fails(setup_script: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = setup_script.hardware.look()
+    assert found.system == sys.platform
+    monkeypatch.setenv("PATH", "")
+    assert setup_script.hardware.look().nvidia_gpus == ()
+
+
+def test_a_machine_with_an_nvidia_gpu_is_read_from_its_own_tools(
+    setup_script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs = {
+        "nvidia-smi": 'case "$1" in --q*) echo "9.0, NVIDIA H100";; *) echo "| CUDA Version: 12.4  |";; esac',
+        "nvcc": 'echo "Cuda compilation tools, release 12.2, V12.2.140"',
+    }
+    for name, script in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    found = setup_script.hardware.look()
+    assert (found.nvidia_gpus, found.driver_cuda) == (("9.0, NVIDIA H100",), "12.4")
+    assert (found.nvcc, found.nvcc_version) == (str(tmp_path / "nvcc"), "12.2")

@@ -1,15 +1,21 @@
-"""Real engines on the embedded model (6 MB, loads in 0.1 s), each with a data folder of its own."""
+"""Real engines on the embedded model (6 MB, loads in 0.1 s), each with a data folder of its own; remote ones."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mcp_server.engine.async_engine import AsyncEngine
+from mcp_server.engine.remote import RemoteEngine
+from mcp_server.engine.remote_settings import RemoteModel, RemoteSettings
 from mcp_server.engine.settings import EngineSettings
+from tests.stepped import TINY, Stepped
+from tests.upstreams import RawUpstream, listening
 
 MakeSettings = Callable[..., EngineSettings]
+Connect = Callable[..., Any]
 
 
 @pytest.fixture
@@ -33,3 +39,35 @@ async def engine(make_settings: MakeSettings) -> AsyncIterator[AsyncEngine]:
     engine = AsyncEngine(make_settings())
     yield engine
     await engine.aclose()
+
+
+@pytest.fixture
+async def connect() -> AsyncIterator[Connect]:
+    """Make an engine over scripted servers; they listen, and the engine lives, as long as the test."""
+    async with AsyncExitStack() as opened:
+
+        async def make(*upstreams: RawUpstream, clock: Any = None, **settings: Any) -> RemoteEngine:
+            key = settings.pop("api_key_env", None)
+            for upstream in upstreams:
+                if not upstream.url:
+                    await opened.enter_async_context(listening(upstream))
+            model = RemoteModel("far", tuple(upstream.url for upstream in upstreams), "their-name", key)
+            made = RemoteSettings(**settings)
+            engine = RemoteEngine(model, made, clock=clock) if clock else RemoteEngine(model, made)
+            opened.push_async_callback(engine.aclose)
+            return engine
+
+        yield make
+
+
+@pytest.fixture
+def stepped(make_settings: Any) -> Iterator[Callable[..., Stepped]]:
+    made: list[Stepped] = []
+
+    def make(**changes: Any) -> Stepped:
+        made.append(Stepped(make_settings(**({"model": TINY, "kv_layout": "split", "n_slots": 2} | changes))))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.host.close()

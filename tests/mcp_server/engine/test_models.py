@@ -17,6 +17,7 @@ from mcp_server.engine.types import GenerationRequest, GenerationResult, Samplin
 from mcp_server.errors import InvalidRequestError, ModelLoadError, ModelNotFoundError
 
 EMBEDDED = next(EMBEDDED_PATH.glob("*.gguf"))
+EMBEDDING = b"\x11\0\0\0\0\0\0\0token_embd.weight"  # the name of a tensor, as its row in the table begins
 
 
 @pytest.fixture
@@ -107,6 +108,12 @@ def test_the_header_says_what_the_file_is() -> None:
     assert header.needed_bytes == EMBEDDED.stat().st_size
 
 
+DAMAGES = (
+    *("empty", "short", "not gguf", "version", "header", "weights", "count", "rows", "zeros", "dimensions"),
+    *("huge tensor", "architecture"),
+)
+
+
 def damaged(data: bytes, kind: str) -> bytes:
     """Damage a model: every one of these reached llama.cpp in some product and ended it."""
     return {
@@ -117,15 +124,17 @@ def damaged(data: bytes, kind: str) -> bytes:
         "header": data[:2000],
         "weights": data[:-1],
         "count": data[:8] + struct.pack("<Q", 1 << 60) + data[16:],
+        "rows": data[:16] + struct.pack("<Q", 1 << 16) + data[24:],
+        "zeros": data[:24] + bytes(1 << 20),
+        "dimensions": data.replace(EMBEDDING + b"\x02", EMBEDDING + b"\x09"),
+        "huge tensor": data.replace(EMBEDDING + b"\x02\0\0\0\0\x01", EMBEDDING + b"\x02\0\0\0" + b"\xff" * 2),
         "architecture": data.replace(b"general.architecture\x08\0\0\0\x05\0\0\0\0\0\0\0llama", b"general.architecture"
                                      b"\x08\0\0\0\x05\0\0\0\0\0\0\0lxama", 1),
     }[kind]  # fmt: skip
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize(
-    "kind", ["empty", "short", "not gguf", "version", "header", "weights", "count", "architecture"]
-)
+@pytest.mark.parametrize("kind", DAMAGES)
 async def test_a_damaged_file_is_a_load_error_that_names_it_and_the_engine_lives(
     make_settings: Any, add_model: Any, kind: str
 ) -> None:
@@ -139,12 +148,22 @@ async def test_a_damaged_file_is_a_load_error_that_names_it_and_the_engine_lives
     await engine.aclose()
 
 
+def test_a_folder_or_a_broken_link_that_is_called_like_a_model_is_none(make_settings: Any, add_model: Any) -> None:
+    folder = add_model("mine.gguf").parent
+    (folder / "folder.gguf").mkdir()
+    (folder / "link.gguf").symlink_to(folder / "gone")
+    catalog = ModelCatalog(make_settings())
+    assert set(ids(catalog)) == {"mine", EMBEDDED.stem}
+    with pytest.raises(ModelNotFoundError, match="neither"):
+        ModelCatalog(make_settings(model=str(folder / "folder.gguf"))).resolve(None)
+
+
 @pytest.mark.anyio
 async def test_another_model_waits_for_the_running_ones_and_then_takes_their_place(
     make_settings: Any, add_model: Any
 ) -> None:
     add_model("other.gguf")
-    engine = AsyncEngine(make_settings(model=EMBEDDED.stem))
+    engine = AsyncEngine(make_settings(model=EMBEDDED.stem, max_loaded_models=1))
     done: list[GenerationResult] = []
 
     async def run(model: str) -> None:

@@ -1,5 +1,6 @@
 """Streams rest between messages so that messages never cost more than tokens; neither text nor the end waits for it."""
 
+from collections.abc import Callable
 from typing import Any
 
 import anyio
@@ -30,6 +31,12 @@ class OneTokenAStep:
     @property
     def has_work(self) -> bool:
         return bool(self._jobs)
+
+    def wake_by(self, wake: Callable[[], None]) -> None:
+        """Nothing here is done beside the worker."""
+
+    def next_step_s(self) -> None:
+        """Nothing is due by the clock."""
 
     def submit(self, job: Job) -> None:
         self._jobs[job.request_id] = 0
