@@ -7,7 +7,7 @@ completions, llama-server's own form, and a whole JSON answer of a server that d
 import json
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import BaseModel, Field
@@ -213,6 +213,8 @@ class Answer:
         """End the answer; give the last deltas: open reasoning closed, and tokens that no chunk showed counted."""
         deltas = []
         counted = sum(one.n_tokens for one in self._sums.values())
+        if self.usage and len(self._sums) > 1:  # llama-server tells what one of them cost
+            self.usage = replace(self.usage, completion_tokens=max(counted, self.usage.completion_tokens))
         missing = max(0, self.usage.completion_tokens - counted) if self.usage else 0
         for index, one in sorted(self._sums.items()):
             tail = END_OF_THINK if one.is_thinking else ""
