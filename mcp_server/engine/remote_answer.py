@@ -127,10 +127,10 @@ def read_chunk(data: str | bytes) -> Chunk:
     Raises:
         ValueError: It is no JSON, or not of any form known here (pydantic's error is one).
     """
-    document = json.loads(data)
-    if isinstance(document, dict) and "content" in document and "choices" not in document:
-        return _from_native(_Native.model_validate(document))
-    return Chunk.model_validate(document)
+    chunk = Chunk.model_validate_json(data)
+    if chunk.choices is None and chunk.error is None and chunk.usage is None:
+        return _from_native(_Native.model_validate_json(data))
+    return chunk
 
 
 def _from_native(event: _Native) -> Chunk:
@@ -277,8 +277,8 @@ class Answer:
         return reasoning + text, ""
 
     def _take_usage(self, chunk: Chunk) -> None:
-        timings = chunk.timings or _Timings()
         if chunk.usage is not None:
+            timings = chunk.timings or _Timings()
             details = chunk.usage.prompt_tokens_details
             self.usage = Usage(
                 prompt_tokens=chunk.usage.prompt_tokens,
