@@ -7,7 +7,7 @@ completions, llama-server's own form, and a whole JSON answer of a server that d
 import json
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import BaseModel, Field
@@ -127,10 +127,10 @@ def read_chunk(data: str | bytes) -> Chunk:
     Raises:
         ValueError: It is no JSON, or not of any form known here (pydantic's error is one).
     """
-    document = json.loads(data)
-    if isinstance(document, dict) and "content" in document and "choices" not in document:
-        return _from_native(_Native.model_validate(document))
-    return Chunk.model_validate(document)
+    chunk = Chunk.model_validate_json(data)
+    if chunk.choices is None and chunk.error is None and chunk.usage is None:
+        return _from_native(_Native.model_validate_json(data))
+    return chunk
 
 
 def _from_native(event: _Native) -> Chunk:
@@ -213,6 +213,8 @@ class Answer:
         """End the answer; give the last deltas: open reasoning closed, and tokens that no chunk showed counted."""
         deltas = []
         counted = sum(one.n_tokens for one in self._sums.values())
+        if self.usage and len(self._sums) > 1:  # llama-server tells what one of them cost
+            self.usage = replace(self.usage, completion_tokens=max(counted, self.usage.completion_tokens))
         missing = max(0, self.usage.completion_tokens - counted) if self.usage else 0
         for index, one in sorted(self._sums.items()):
             tail = END_OF_THINK if one.is_thinking else ""
@@ -275,8 +277,8 @@ class Answer:
         return reasoning + text, ""
 
     def _take_usage(self, chunk: Chunk) -> None:
-        timings = chunk.timings or _Timings()
         if chunk.usage is not None:
+            timings = chunk.timings or _Timings()
             details = chunk.usage.prompt_tokens_details
             self.usage = Usage(
                 prompt_tokens=chunk.usage.prompt_tokens,

@@ -19,45 +19,50 @@ class Relay:
     """The way of deltas from several readers to one consumer."""
 
     def __init__(self) -> None:
-        self.has_begun = False  # something arrived
+        self._is_heard = False  # somebody wants the deltas
+        self._is_over = False  # nothing more will come
         self._waiting: list[Delta] = []
         self._changed = anyio.Event()
 
     def put(self, deltas: Iterable[Delta]) -> None:
-        """Take deltas of a reader; never blocks."""
+        """Take deltas of a reader; never blocks. Where nobody listens they are dropped."""
+        if not self._is_heard:
+            return
         self._waiting.extend(deltas)
         if self._waiting:
-            self.has_begun = True
             self._changed.set()
         if len(self._waiting) > JOINED_AT:
             self._waiting = list(join_deltas(self._waiting))
 
     async def run(self, read: Callable[[], Awaitable[T]], on_delta: DeltaSink | None) -> T:
-        """Read while delivering; give what *read* gives once all is delivered."""
+        """Read while delivering; give or raise what *read* does, once all that came before is delivered."""
         if on_delta is None:
             return await read()
-        sink, results = on_delta, []
-        is_read = False
+        self._is_heard = True
+        results: list[T] = []
+        failures: list[Exception] = []
 
         async def produce() -> None:
-            nonlocal is_read
             try:
                 results.append(await read())
-            finally:
-                is_read = True
-                self._changed.set()
+            except Exception as error:  # noqa: BLE001 - raised below, after the deltas that came before it
+                failures.append(error)
+            self._is_over = True
+            self._changed.set()
 
-        async def consume() -> None:
-            while self._waiting or not is_read:
-                if self._waiting:
-                    deltas, self._waiting = join_deltas(self._waiting), []
-                    await sink(deltas)
-                else:
-                    await self._changed.wait()
-                    self._changed = anyio.Event()
-
-        await all_of([produce, consume])
+        await all_of([produce, lambda: self._deliver(on_delta)])
+        if failures:
+            raise failures[0]
         return results[0]
+
+    async def _deliver(self, sink: DeltaSink) -> None:
+        while self._waiting or not self._is_over:
+            if self._waiting:
+                deltas, self._waiting = join_deltas(self._waiting), []
+                await sink(deltas)
+            else:
+                await self._changed.wait()
+                self._changed = anyio.Event()
 
 
 async def all_of(functions: Sequence[Callable[[], Awaitable[None]]]) -> None:

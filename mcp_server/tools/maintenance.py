@@ -47,7 +47,7 @@ def register(server: MCPServer, capabilities: Capabilities) -> None:
 
 
 def _inference(capabilities: Capabilities) -> tuple[bool, str]:
-    """Say whether the default model can answer: its file is sound, and loading it has not failed."""
+    """Say whether the default model can answer: its file is sound and loaded without failure, or its servers answer."""
     statistics = capabilities.engine.statistics()
     try:
         model = capabilities.catalog.resolve(None)
@@ -56,5 +56,8 @@ def _inference(capabilities: Capabilities) -> tuple[bool, str]:
         return False, error.message
     if statistics.load_failure is not None and statistics.load_failure.model == model:
         return False, statistics.load_failure.message
+    servers = [upstream for upstream in statistics.upstreams if upstream.model_id == model.model_id]
+    if servers and all(upstream.opens_again_in_s for upstream in servers):  # 0 where the next request will try it
+        return False, f"{model.model_id} is remote, and none of its servers answered lately; start one"
     is_loaded = any(loaded.model_id == model.model_id for loaded in statistics.loaded_models)
     return True, f"{model.model_id} ({model.source}), {'loaded' if is_loaded else 'loads on first use'}"

@@ -18,11 +18,14 @@ from mcp_types import CallToolResult, Tool
 from mcp_server.app import TOOLSETS, build_server
 from mcp_server.capabilities import Capabilities
 from mcp_server.contract import ErrorCode, GenerationRequest, GenerationResult, LoadFailure, ToolName
+from mcp_server.engine.backends import BackendRouter
 from mcp_server.engine.catalog import ModelCatalog
 from mcp_server.engine.settings import EngineSettings
+from mcp_server.errors import UpstreamError
 from mcp_server.telemetry import JsonLines
 from tests.fakes import Reply, ScriptedEngine
 from tests.stack import ScriptedCatalog, ScriptedSandbox, scripted_capabilities
+from tests.upstreams import unused_url
 
 ERAS = ("legacy", "2026-07-28")
 HI = {"messages": [{"role": "user", "content": "hi"}]}
@@ -294,3 +297,19 @@ async def test_inference_is_not_ready_after_the_default_model_failed_to_load(tmp
     assert await inference(scripted_capabilities(tmp_path, engine=failed)) == (False, "no memory for it")
     since_replaced = ScriptedEngine(load_failure=LoadFailure(replace(model, created_at=1), "no memory for it"))
     assert (await inference(scripted_capabilities(tmp_path, engine=since_replaced)))[0]
+
+
+async def test_inference_is_not_ready_while_no_server_of_a_remote_default_model_answers(tmp_path: Path) -> None:
+    entry = f'[[models]]\nid = "far"\nurl = "{unused_url()}"\ndefault = true\n'
+    (tmp_path / "models.toml").write_text(entry, encoding="utf-8")
+    catalog = ModelCatalog(EngineSettings(home=tmp_path))
+    router = BackendRouter(ScriptedEngine(), catalog)
+    capabilities = replace(scripted_capabilities(tmp_path, engine=router), catalog=catalog)
+    assert (await inference(capabilities))[0]
+    for _ in range(2):
+        with pytest.raises(UpstreamError):
+            await router.load()
+    ready, detail = await inference(capabilities)
+    await router.aclose()
+    assert not ready
+    assert "far is remote" in detail

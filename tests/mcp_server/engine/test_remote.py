@@ -252,7 +252,7 @@ async def test_n_completions_come_whether_the_server_takes_n_or_not(connect: Con
         if way == "refused":
             return answer({"error": {"message": "n > 1 is not supported"}}, 400)
         texts = [chunk(str(received.body["seed"] + i), "stop", i) for i in range(n)]
-        return stream(*texts, usage(4, n))
+        return stream(*texts, usage(4, 1))  # as llama-server, which tells what one of them cost
 
     upstream = RawUpstream(choose=choose)
     engine = await connect(upstream)

@@ -107,6 +107,13 @@ async def test_a_broken_answer_is_an_upstream_error_and_counts_as_a_failure(
     assert (statistics.upstreams[0].n_failed, statistics.n_running, statistics.n_aborted) == (1, 0, 1)
 
 
+async def test_what_came_before_a_failure_is_delivered_before_it_is_raised(connect: Connect) -> None:
+    seen, on_delta = collector()
+    with pytest.raises(UpstreamError):
+        await (await connect(RawUpstream(stream(chunk("a"), chunk("b"), "nonsense")))).generate(ASK, on_delta)
+    assert "".join(delta.text for delta in seen) == "ab"
+
+
 async def test_an_event_without_end_is_refused(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mcp_server.engine.remote_answer.MAX_EVENT_BYTES", 1000)
     endless = b"7d0\r\n" + b"x" * 2000 + b"\r\n"
