@@ -9,7 +9,7 @@ import ctypes
 from collections.abc import Iterable
 from functools import cached_property
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, proxy
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +31,7 @@ class Candidates:
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         n_vocab = vocabulary.n_tokens
-        self.tokens = TokenTable(vocabulary.pieces, vocabulary.end_tokens)
+        self.tokens = TokenTable(vocabulary)
         self._rows = np.zeros(n_vocab, _CANDIDATE)  # (n_vocab,)
         self._ids = np.arange(n_vocab, dtype=np.int32)  # (n_vocab,)
         self._array: Any = native.llama_token_data_array()
@@ -118,14 +118,23 @@ class Candidates:
 class TokenTable:
     """What a grammar asks of all tokens at once; made at the first question (0.1 s for 150,000 tokens)."""
 
-    def __init__(self, pieces: list[bytes], ends: tuple[int, ...]) -> None:
-        self._pieces = pieces
-        self.ends: Ids = np.array(ends, np.int32)  # tokens that end a generation
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._pieces = vocabulary.pieces
+        self._vocabulary = proxy(vocabulary)  # asked once; whoever asks holds the vocabulary
+        self.ends: Ids = np.array(vocabulary.end_tokens, np.int32)  # tokens that end a generation
 
     @cached_property
     def first_bytes(self) -> npt.NDArray[np.uint8]:
         """The first byte of each token, 0 for an empty one: `(n_vocab,)`."""
         return np.array([piece[0] if piece else 0 for piece in self._pieces], np.uint8)
+
+    @cached_property
+    def is_hidden(self) -> npt.NDArray[np.bool_]:
+        """Which tokens are no text of a completion, ends left out: `(n_vocab,)`."""
+        is_hidden = np.zeros(len(self._pieces), np.bool_)
+        is_hidden[list(self._vocabulary.hidden_tokens)] = True
+        is_hidden[self.ends] = False
+        return is_hidden
 
     @cached_property
     def is_startable(self) -> npt.NDArray[np.bool_]:

@@ -39,6 +39,7 @@ class GrammarState:
         self._candidates = candidates
         self._triggers = tuple(map(re.compile, grammar.triggers))
         self._is_waiting = bool(grammar.triggers)
+        self._allows_hidden = grammar.allows_hidden or mentions_tokens(grammar.text)
         self._asks_bytes = not mentions_tokens(grammar.text)
         self._native = _parse(vocabulary, grammar.text, param)
         self._begun: tuple[int, Any, bytes] | None = None  # the token that would begin the grammar, and what comes then
@@ -102,7 +103,10 @@ class GrammarState:
         rows = self._candidates.live
         is_refused = np.zeros(N_BYTES, np.bool_)
         is_refused[tokens.first_bytes[rows["id"][~np.isfinite(rows["logit"])]]] = True
-        good = np.flatnonzero(tokens.is_startable & ~is_refused[tokens.first_bytes])
+        is_good = tokens.is_startable & ~is_refused[tokens.first_bytes]
+        if not self._allows_hidden:
+            is_good &= ~tokens.is_hidden
+        good = np.flatnonzero(is_good)
         return np.concatenate([good, tokens.ends]).astype(np.int32)
 
     def _fits(self, grammar: Any, pending: bytes, token: int) -> bytes | None:
@@ -112,6 +116,8 @@ class GrammarState:
         is_end = self._vocabulary.is_end(token)
         tail = pending if is_end else utf8_tail(pending + self._vocabulary.pieces[token])
         if tail is None or (is_end and pending):
+            return None
+        if self._candidates.tokens.is_hidden[token] and not self._allows_hidden:
             return None
         self._candidates.fill_one(token)
         self._candidates.apply(grammar)
