@@ -48,7 +48,12 @@ async def measure(engine: AsyncEngine, name: str, n_samples: int) -> Row:
     started = time.perf_counter()
     for first_seed in range(0, n_samples, SAMPLES_A_REQUEST):
         sampling = SamplingParams(
-            temperature=1.0, top_k=0, top_p=1.0, seed=first_seed, max_tokens=MAX_TOKENS, json_schema=EXAMPLE_SCHEMAS[name]
+            temperature=1.0,
+            top_k=0,
+            top_p=1.0,
+            seed=first_seed,
+            max_tokens=MAX_TOKENS,
+            json_schema=EXAMPLE_SCHEMAS[name],
         )
         request = GenerationRequest(
             (Message("user", f"Give an example of: {name}"),),

@@ -137,7 +137,10 @@ PLACE: Schema = {
         },
         "names": {
             "type": "object",
-            "properties": {"de": {"const": "K\u00f6ln \u00fcber \u4e16\u754c"}, "en": {"enum": ['"Cologne"', "a\\b\tc"]}},
+            "properties": {
+                "de": {"const": "K\u00f6ln \u00fcber \u4e16\u754c"},
+                "en": {"enum": ['"Cologne"', "a\\b\tc"]},
+            },
             "minProperties": 0,
         },
     },

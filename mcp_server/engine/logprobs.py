@@ -1,6 +1,7 @@
 """Log-probabilities of sampled tokens, of the model's own distribution or of what cutting and temperature left of it.
 
-Pure arithmetic on a row of logits or of candidates; float64, because over 150,000 tokens float32 loses the fourth digit.
+Pure arithmetic on a row of logits or of candidates; in float64: over 150,000 tokens float32 loses the
+fourth digit.
 """
 
 import math
@@ -25,9 +26,7 @@ def token_logprob(vocabulary: Vocabulary, logits: Logits, token: int, n_top: int
     return _reported(vocabulary, token, float(logits[token]) - total, tops)
 
 
-def post_sampling_logprob(
-    vocabulary: Vocabulary, candidates: npt.NDArray[Any], token: int, n_top: int
-) -> TokenLogprob:
+def post_sampling_logprob(vocabulary: Vocabulary, candidates: npt.NDArray[Any], token: int, n_top: int) -> TokenLogprob:
     """Report them under the distribution that `token` was drawn from: rows of `id` and `p` (n,).
 
     Only what cutting left has a probability, so there may be fewer than `n_top`.

@@ -47,7 +47,9 @@ def number_rule(rules: Rules, wanted: Range) -> str:
     Raises:
         ValueError: There are none that can be expressed.
     """
-    least = max((_count_decimals(bound) for bound in (wanted.low, wanted.high, wanted.step) if bound is not None), default=0)
+    least = max(
+        (_count_decimals(bound) for bound in (wanted.low, wanted.high, wanted.step) if bound is not None), default=0
+    )
     alternatives = []
     for n_decimals in range(min(max(DECIMALS, least + 1), MAX_DECIMALS) + 1):
         step = Fraction(1) if wanted.step is None else wanted.step * 10**n_decimals
@@ -110,7 +112,7 @@ def _listed(span: tuple[int, int], step: int, n_decimals: int) -> str:
 
 
 class Digits:
-    """Rules for the digits of natural numbers with a point `n_decimals` from the right, multiples of `step` without it."""
+    """Rules for digits of natural numbers, multiples of `step`, with a point set `n_decimals` from the right."""
 
     def __init__(self, rules: Rules, step: int, n_decimals: int) -> None:
         self._rules, self._step, self._n_decimals = rules, step, n_decimals
@@ -129,7 +131,7 @@ class Digits:
                 yield body
 
     def _tail(self, low: str, high: str, remainder: int) -> str | None:
-        """Give the digits from `low` to `high`, of equal length, after others with this remainder; None: there are none."""
+        """Give the digits from `low` to `high`, of equal length, after others with this remainder; None: none."""
         if not low:
             return '""' if remainder == 0 else None
         is_free = set(low) == {"0"} and set(high) == {"9"}

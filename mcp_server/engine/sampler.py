@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mcp_server.engine.candidates import Candidates, Logits, candidates_of
+from mcp_server.engine.candidates import Logits, candidates_of
 from mcp_server.engine.grammar import Grammar
 from mcp_server.engine.grammar_state import GrammarState
 from mcp_server.engine.llama import native
@@ -54,7 +54,9 @@ class TokenSampler:
         self._grammar: GrammarState | None = None
         self._chain = make_chain(vocabulary, sampling, seed=seed % SEED_RANGE, prompt=prompt)
         self._is_open = True
-        self._last: npt.NDArray[Any] = np.zeros(0)  # the candidates of the latest draw, when their log-probabilities are asked for
+        self._last: npt.NDArray[Any] = np.zeros(
+            0
+        )  # the candidates of the latest draw, when their log-probabilities are asked for
         self._is_argmax = self._chain.is_greedy and self._chain.shaping is None
         self._reports_post = sampling.post_sampling_logprobs and sampling.n_logprobs is not None
         if grammar is not None:
@@ -176,4 +178,6 @@ class TokenSampler:
 def logits_of(context: Any, row: int, n_tokens: int) -> Logits:
     """View a row of logits of the last batch, `(n_tokens,)`; valid until the next one."""
     address = ctypes.addressof(native.llama_get_logits_ith(context, row).contents)
-    return np.frombuffer((ctypes.c_float * n_tokens).from_address(address), np.float32)
+    row_of_floats: Any = (ctypes.c_float * n_tokens).from_address(address)
+    logits: Logits = np.frombuffer(row_of_floats, np.float32)
+    return logits

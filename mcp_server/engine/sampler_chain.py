@@ -25,7 +25,9 @@ MAX_BIAS = 100.0  # added to a logit; as large as forces or forbids a token
 MAX_KEY_SHOWN = 20  # characters of a bad token id that a message quotes
 MAX_WINDOW = 1 << 17  # tokens; each costs 4 to 8 bytes a sequence from the start
 MIN_TEMPERATURE = 1e-4  # likelier by 0.01 in logits is then e^100 times as likely; below 1e-30 float32 overflows
-MIN_SHARE = 1e-30  # of the likeliest: what is less likely has probability 0 in float32 soon, whose logarithm is no number
+MIN_SHARE = (
+    1e-30  # of the likeliest: what is less likely has probability 0 in float32 soon, whose logarithm is no number
+)
 MIROSTAT_TOKENS = 100  # that version 1 estimates its distribution from, as in the paper and in llama.cpp
 MAX_DRY_KEPT = 8  # prepared DRY samplers for each vocabulary; the breakers of a default take 0.1 s for 150,000 tokens
 
