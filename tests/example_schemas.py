@@ -186,6 +186,7 @@ SERVICE: Schema = {
     },
     "required": ["port", "address", "labels"],
     "additionalProperties": {"type": "integer", "minimum": -3, "maximum": 3},
+    "maxProperties": 8,
 }
 PLAN: Schema = {
     "type": "object",

@@ -268,7 +268,9 @@ def test_the_same_seed_draws_the_same_and_another_does_not(drawer: Any) -> None:
     assert draws(-1) == draws(-1)
 
 
-@pytest.mark.parametrize("sampling", [{}, {"json_mode": True}, {"mirostat": 2}, {"dry_multiplier": 1.0, "n_logprobs": 2}])
+@pytest.mark.parametrize(
+    "sampling", [{}, {"json_mode": True}, {"mirostat": 2}, {"dry_multiplier": 1.0, "n_logprobs": 2}]
+)
 async def test_a_seeded_request_is_the_same_alone_and_among_seven_others(
     engine: AsyncEngine, sampling: dict[str, Any]
 ) -> None:
