@@ -1,7 +1,6 @@
 """Log-probabilities of sampled tokens, of the model's own distribution or of what cutting and temperature left of it.
 
-Pure arithmetic on a row of logits or of candidates; in float64: over 150,000 tokens float32 loses the
-fourth digit.
+Pure arithmetic on a row of logits or of candidates. Sums are in float64: over 150,000 tokens float32 loses digits.
 """
 
 import math
