@@ -21,6 +21,7 @@ Logits = npt.NDArray[np.float32]  # (n_vocab,)
 Ids = npt.NDArray[np.int32]  # (n,) token ids
 
 N_BYTES = 256  # values of a byte
+PAIR = 2  # bytes
 CONTINUATION = range(0x80, 0xC0)  # bytes that go on with a character of UTF-8
 
 _CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
@@ -52,6 +53,12 @@ class Candidates:
         self._rows["id"][:n] = ids
         self._rows["logit"][:n] = logits[ids]
         self._point(n)
+
+    def fill_equal(self, ids: Ids) -> None:
+        """Start again from some tokens, all as likely."""
+        self._rows["id"][: len(ids)] = ids
+        self._rows["logit"][: len(ids)] = 0
+        self._point(len(ids))
 
     def fill_one(self, token: int) -> None:
         """Start with a single token, to ask a grammar about it."""
@@ -149,6 +156,18 @@ class TokenTable:
         ends = set(self.ends.tolist())
         found = {piece: token for token, piece in enumerate(self._pieces) if len(piece) == 1 and token not in ends}
         return np.array(list(found.values()), np.int32)
+
+    @cached_property
+    def first_pairs(self) -> npt.NDArray[np.uint16]:
+        """The first two bytes of each token as a number, 0 for a shorter one: `(n_vocab,)`."""
+        pairs = (int.from_bytes(piece[:2], "big") if len(piece) > 1 else 0 for piece in self._pieces)
+        return np.fromiter(pairs, np.uint16, len(self._pieces))
+
+    @cached_property
+    def pairs(self) -> Ids:
+        """Tokens of just two bytes that begin with a character."""
+        is_pair = np.array([len(piece) == PAIR for piece in self._pieces], np.bool_)
+        return np.flatnonzero(is_pair & self.is_startable & (self.first_pairs > 0)).astype(np.int32)
 
     def continuing(self, pending: bytes) -> Ids:
         """Tokens that go on with an unfinished character."""

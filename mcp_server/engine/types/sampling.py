@@ -57,15 +57,11 @@ class SamplingParams:
     )
     frequency_penalty: float = field(
         default=0.0,
-        metadata={
-            "description": "Taken from a token's logit each time it was generated in the window; 0: off (-100 to 100)"
-        },
+        metadata={"description": "Taken from a token's logit for each time it was generated; 0: off"},
     )
     presence_penalty: float = field(
         default=0.0,
-        metadata={
-            "description": "Taken from a token's logit once it was generated in the window; 0: off (-100 to 100)"
-        },
+        metadata={"description": "Taken from a token's logit once it was generated in the window; 0: off"},
     )
     penalty_window: int = field(
         default=-1, metadata={"description": "Latest tokens that penalties look at; -1: all of them, 0: none (tokens)"}
