@@ -53,15 +53,15 @@ class SamplingParams:
     )
     repetition_penalty: float = field(
         default=1.0,
-        metadata={"description": "Divides the logits of tokens in the window, prompt included; 1: off (0.001-1000)"},
+        metadata={"description": "Divides the logits of tokens in the window, prompt included; 1: off"},
     )
     frequency_penalty: float = field(
         default=0.0,
-        metadata={"description": "Taken from a token's logit for each time it was generated; 0: off"},
+        metadata={"description": "Taken from a token's logit each time it was generated; 0: off"},
     )
     presence_penalty: float = field(
         default=0.0,
-        metadata={"description": "Taken from a token's logit once it was generated in the window; 0: off"},
+        metadata={"description": "Taken from a token's logit once it was generated; 0: off"},
     )
     penalty_window: int = field(
         default=-1, metadata={"description": "Latest tokens that penalties look at; -1: all of them, 0: none (tokens)"}
@@ -85,7 +85,7 @@ class SamplingParams:
     seed: int | None = field(
         default=None,
         metadata={
-            "description": "Equal seeds draw equal texts, up to near ties that a larger batch rounds another way; null: fresh"
+            "description": "Equal seeds draw equal texts, but for near ties that another batch rounds; null: a fresh one"
         },
     )
     stop: tuple[str, ...] = field(
