@@ -85,7 +85,7 @@ class SamplingParams:
     seed: int | None = field(
         default=None,
         metadata={
-            "description": "Equal seeds draw equal texts, but for near ties that another batch rounds; null: a fresh one"
+            "description": "Equal seeds draw equal texts, but for near ties that another batch rounds; null: a new one"
         },
     )
     stop: tuple[str, ...] = field(
