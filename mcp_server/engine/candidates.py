@@ -9,7 +9,7 @@ import ctypes
 from collections.abc import Iterable
 from functools import cached_property
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, proxy
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,7 @@ Logits = npt.NDArray[np.float32]  # (n_vocab,)
 Ids = npt.NDArray[np.int32]  # (n,) token ids
 
 N_BYTES = 256  # values of a byte
+PAIR = 2  # bytes
 CONTINUATION = range(0x80, 0xC0)  # bytes that go on with a character of UTF-8
 
 _CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
@@ -31,7 +32,7 @@ class Candidates:
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         n_vocab = vocabulary.n_tokens
-        self.tokens = TokenTable(vocabulary.pieces, vocabulary.end_tokens)
+        self.tokens = TokenTable(vocabulary)
         self._rows = np.zeros(n_vocab, _CANDIDATE)  # (n_vocab,)
         self._ids = np.arange(n_vocab, dtype=np.int32)  # (n_vocab,)
         self._array: Any = native.llama_token_data_array()
@@ -52,6 +53,12 @@ class Candidates:
         self._rows["id"][:n] = ids
         self._rows["logit"][:n] = logits[ids]
         self._point(n)
+
+    def fill_equal(self, ids: Ids) -> None:
+        """Start again from some tokens, all as likely."""
+        self._rows["id"][: len(ids)] = ids
+        self._rows["logit"][: len(ids)] = 0
+        self._point(len(ids))
 
     def fill_one(self, token: int) -> None:
         """Start with a single token, to ask a grammar about it."""
@@ -118,14 +125,23 @@ class Candidates:
 class TokenTable:
     """What a grammar asks of all tokens at once; made at the first question (0.1 s for 150,000 tokens)."""
 
-    def __init__(self, pieces: list[bytes], ends: tuple[int, ...]) -> None:
-        self._pieces = pieces
-        self.ends: Ids = np.array(ends, np.int32)  # tokens that end a generation
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._pieces = vocabulary.pieces
+        self._vocabulary = proxy(vocabulary)  # asked once; whoever asks holds the vocabulary
+        self.ends: Ids = np.array(vocabulary.end_tokens, np.int32)  # tokens that end a generation
 
     @cached_property
     def first_bytes(self) -> npt.NDArray[np.uint8]:
         """The first byte of each token, 0 for an empty one: `(n_vocab,)`."""
         return np.array([piece[0] if piece else 0 for piece in self._pieces], np.uint8)
+
+    @cached_property
+    def is_hidden(self) -> npt.NDArray[np.bool_]:
+        """Which tokens are no text of a completion, ends left out: `(n_vocab,)`."""
+        is_hidden = np.zeros(len(self._pieces), np.bool_)
+        is_hidden[list(self._vocabulary.hidden_tokens)] = True
+        is_hidden[self.ends] = False
+        return is_hidden
 
     @cached_property
     def is_startable(self) -> npt.NDArray[np.bool_]:
@@ -140,6 +156,18 @@ class TokenTable:
         ends = set(self.ends.tolist())
         found = {piece: token for token, piece in enumerate(self._pieces) if len(piece) == 1 and token not in ends}
         return np.array(list(found.values()), np.int32)
+
+    @cached_property
+    def first_pairs(self) -> npt.NDArray[np.uint16]:
+        """The first two bytes of each token as a number, 0 for a shorter one: `(n_vocab,)`."""
+        pairs = (int.from_bytes(piece[:2], "big") if len(piece) > 1 else 0 for piece in self._pieces)
+        return np.fromiter(pairs, np.uint16, len(self._pieces))
+
+    @cached_property
+    def pairs(self) -> Ids:
+        """Tokens of just two bytes that begin with a character."""
+        is_pair = np.array([len(piece) == PAIR for piece in self._pieces], np.bool_)
+        return np.flatnonzero(is_pair & self.is_startable & (self.first_pairs > 0)).astype(np.int32)
 
     def continuing(self, pending: bytes) -> Ids:
         """Tokens that go on with an unfinished character."""

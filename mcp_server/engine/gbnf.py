@@ -4,7 +4,7 @@ Knows nothing of JSON or of requests. Reference: llama.cpp `grammars/README.md`.
 """
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from dataclasses import dataclass
 
 MAX_RULES = 20_000  # of one grammar; a schema that needs more is refused before it fills memory
 LAST_CHAR = 0x10FFFF
@@ -12,7 +12,8 @@ LAST_CHAR = 0x10FFFF
 Span = tuple[int, int]  # first and last code point
 
 
-class Chars(NamedTuple):
+@dataclass(frozen=True)
+class Chars:
     """A set of characters, as spans that are sorted and apart."""
 
     spans: tuple[Span, ...]

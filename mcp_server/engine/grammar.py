@@ -24,6 +24,7 @@ class Grammar(NamedTuple):
 
     text: str
     triggers: tuple[str, ...] = ()  # regular expressions of `re`; none: it holds from the first token
+    allows_hidden: bool = False  # whether control tokens may spell what it asks for, which are no text of a completion
 
 
 def grammar_of(sampling: SamplingParams) -> Grammar | None:

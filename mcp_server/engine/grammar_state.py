@@ -3,7 +3,7 @@
 The native grammar aborts the process when it is given a token that does not fit, so nothing is given to it that was
 not asked about first. Two things are added to it. It takes bytes that are no UTF-8 for characters; here a token must
 keep the text good UTF-8. And it asks about each token of the vocabulary by walking its rules, 45 ms for 150,000; here
-it is first asked about the single bytes, and tokens that begin with a refused one are not asked about.
+it is first asked about single bytes, then about pairs, and tokens that begin with a refused one are not asked about.
 
 A grammar with triggers waits, and everything is allowed, until a trigger matches the text; the grammar then begins at
 the start of the trigger's first group, or of its match where it has none. A token that would complete a trigger with
@@ -39,6 +39,7 @@ class GrammarState:
         self._candidates = candidates
         self._triggers = tuple(map(re.compile, grammar.triggers))
         self._is_waiting = bool(grammar.triggers)
+        self._allows_hidden = grammar.allows_hidden or mentions_tokens(grammar.text)
         self._asks_bytes = not mentions_tokens(grammar.text)
         self._native = _parse(vocabulary, grammar.text, param)
         self._begun: tuple[int, Any, bytes] | None = None  # the token that would begin the grammar, and what comes then
@@ -97,13 +98,24 @@ class GrammarState:
             return tokens.continuing(self._pending)
         if not self._asks_bytes:
             return np.arange(self._vocabulary.n_tokens, dtype=np.int32)
-        self._candidates.fill_some(tokens.single_bytes, np.zeros(self._vocabulary.n_tokens, np.float32))
+        is_bad_byte = np.zeros(N_BYTES, np.bool_)
+        is_bad_byte[tokens.first_bytes[self._refused(tokens.single_bytes)]] = True
+        pairs = tokens.pairs[~is_bad_byte[tokens.first_bytes[tokens.pairs]]]
+        is_bad_pair = np.zeros(N_BYTES * N_BYTES, np.bool_)
+        is_bad_pair[tokens.first_pairs[self._refused(pairs)]] = True
+        is_good = tokens.is_startable & ~is_bad_byte[tokens.first_bytes] & ~is_bad_pair[tokens.first_pairs]
+        if not self._allows_hidden:
+            is_good &= ~tokens.is_hidden
+        good = np.flatnonzero(is_good)
+        return np.concatenate([good, tokens.ends]).astype(np.int32)
+
+    def _refused(self, ids: Ids) -> Ids:
+        """Give those that the grammar refuses; overwrites the candidates."""
+        self._candidates.fill_equal(ids)
         self._candidates.apply(self._native)
         rows = self._candidates.live
-        is_refused = np.zeros(N_BYTES, np.bool_)
-        is_refused[tokens.first_bytes[rows["id"][~np.isfinite(rows["logit"])]]] = True
-        good = np.flatnonzero(tokens.is_startable & ~is_refused[tokens.first_bytes])
-        return np.concatenate([good, tokens.ends]).astype(np.int32)
+        refused: Ids = rows["id"][~np.isfinite(rows["logit"])]
+        return refused
 
     def _fits(self, grammar: Any, pending: bytes, token: int) -> bytes | None:
         """Give the unfinished character after a token, or None where the token may not come."""
@@ -112,6 +124,8 @@ class GrammarState:
         is_end = self._vocabulary.is_end(token)
         tail = pending if is_end else utf8_tail(pending + self._vocabulary.pieces[token])
         if tail is None or (is_end and pending):
+            return None
+        if self._candidates.tokens.is_hidden[token] and not self._allows_hidden:
             return None
         self._candidates.fill_one(token)
         self._candidates.apply(grammar)

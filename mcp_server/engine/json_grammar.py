@@ -3,8 +3,8 @@
 Forced: types, properties and their order as declared, required ones, enumerations, bounds and multiples of numbers,
 lengths, patterns, formats, numbers of items, references, alternatives, and what `allOf` joins. Objects with declared
 properties get no others unless `additionalProperties` allows them by name. A grammar cannot force `not`, `if`,
-`contains`, `uniqueItems`, `dependentRequired`, that just one of `oneOf` holds, or a pattern and a length at once: who
-needs them validates the finished text and asks again within its budget. Knows nothing of models.
+`contains`, `uniqueItems`, `dependentRequired`, `minProperties` beside declared ones, that just one of `oneOf` holds, or
+a pattern and a length at once: who needs them validates the finished text and asks again within its budget.
 """
 
 import json
@@ -154,8 +154,11 @@ class _Converter:
             following = repeat(f"({comma} {extras})", max(least - 1, 0), None if most is None else max(most - 1, 0))
             many = f"{extras} {following}" if extras and most != 0 else '""'
             return many if least else f"({many})?"
-        after = f"({comma} {extras})*" if extras else '""'  # when something stands before
-        first = f"({extras} {after})?" if extras else '""'  # when nothing does yet
+        n_extras = None if most is None else max(most - len(parts), 0)
+        after = first = '""'  # what follows when something stands before, and when nothing does yet
+        if extras and n_extras != 0:
+            after = repeat(f"({comma} {extras})", 0, n_extras)
+            first = f"({extras} {repeat(f'({comma} {extras})', 0, n_extras and n_extras - 1)})?"
         for name, part in reversed(parts.items()):
             key = literal(json.dumps(name, ensure_ascii=False))
             item = f'{key} ":" {self._space} {self._value(part)}'

@@ -4,6 +4,7 @@ What comes out are plain schemas: objects without `$ref`, `allOf`, `anyOf` and `
 """
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 MAX_ALTERNATIVES = 256  # of one place; `anyOf` inside `allOf` multiplies
@@ -72,7 +73,7 @@ class SchemaReader:
             return []
         if not isinstance(schema, dict):
             msg = f"a part of it is {json.dumps(schema)[:40]} instead of a schema"
-            raise ValueError(msg)
+            raise ValueError(msg)  # noqa: TRY004  # a bad schema is a bad value, whatever is bad about it
         own = {key: value for key, value in schema.items() if key not in (*_SPECIAL, *_ANNOTATIONS)}
         found = [own]
         if "$ref" in schema:
@@ -132,7 +133,7 @@ def _listed(schema: dict[str, Any], word: str) -> list[Any]:
     parts = schema.get(word, [])
     if not isinstance(parts, list):
         msg = f"`{word}` is not a list"
-        raise ValueError(msg)  # noqa: TRY004  # a bad schema is a bad value, whatever is bad about it
+        raise ValueError(msg)  # noqa: TRY004  # as above
     return parts
 
 
@@ -160,24 +161,28 @@ def _both(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any] | None:
 
 def _word(word: str, one: Any, other: Any) -> Any:
     """Join the two values of one word; None when nothing satisfies both."""
-    if word in _HIGHEST and not isinstance(one, bool):
-        return max(one, other)
-    if word in _LOWEST and not isinstance(one, bool):
-        return min(one, other)
     if word == "type":
         return _common_types(one, other)
     if word == "enum":
         return [value for value in one if value in other] or None
-    if word == "required":
-        return list(dict.fromkeys([*one, *other]))
-    if word in ("properties", "patternProperties"):
-        return one | {
-            name: {"allOf": [one[name], part]} if name in one and one[name] != part else part
-            for name, part in other.items()
-        }
-    if word in ("items", "additionalProperties", "propertyNames") and one != other:
-        return False if False in (one, other) else {"allOf": [one, other]}
-    return other
+    joiners: dict[str, Callable[[Any, Any], Any]] = {
+        **dict.fromkeys(_HIGHEST, max),
+        **dict.fromkeys(_LOWEST, min),
+        **dict.fromkeys(("properties", "patternProperties"), _joined_properties),
+        **dict.fromkeys(("items", "additionalProperties", "propertyNames"), _all_of),
+        "required": lambda one, other: list(dict.fromkeys([*one, *other])),
+    }
+    return joiners[word](one, other) if word in joiners else other
+
+
+def _joined_properties(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    return one | {name: _all_of(one[name], part) if name in one else part for name, part in other.items()}
+
+
+def _all_of(one: Any, other: Any) -> Any:
+    if one == other:
+        return one
+    return False if False in (one, other) else {"allOf": [one, other]}
 
 
 def _common_types(one: Any, other: Any) -> list[Any] | None:

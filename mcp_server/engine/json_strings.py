@@ -6,6 +6,7 @@ narrower than the format where the whole of it would take a program: days are th
 
 from mcp_server.engine.gbnf import Rules
 
+MAX_KEY_CHARS = 40  # of a key that is not declared; without an end, a random model would never come to its value
 HEX = "[0-9a-fA-F]"
 # `\u` of a half of a surrogate pair is left out: a parser would count two of them as one character, or refuse.
 STRING_CHAR = (
@@ -58,12 +59,12 @@ def other_key(rules: Rules, names: tuple[str, ...]) -> str:
 
 
 def _other(rules: Rules, names: tuple[str, ...]) -> str:
-    plain = r'[^"\\\x00-\x1F\x7F]'
+    plain, most = r'[^"\\\x00-\x1F\x7F]', MAX_KEY_CHARS
     firsts = sorted({name[0] for name in names if name})
     if not firsts:
-        return rules.add(f"{plain}+" if "" in names else f"{plain}*", "key")
+        return rules.add(f"{plain}{{{int('' in names)},{most}}}", "key")
     from_others = "".join(f"\\U{ord(char):08X}" for char in firsts)
-    alternatives = [rf'[^"\\\x00-\x1F\x7F{from_others}] {plain}*']
+    alternatives = [rf'[^"\\\x00-\x1F\x7F{from_others}] {plain}{{0,{most}}}']
     for char in firsts:
         rests = tuple(name[1:] for name in names if name[:1] == char)
         alternatives.append(f'"\\U{ord(char):08X}" {_other(rules, rests)}')

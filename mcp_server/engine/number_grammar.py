@@ -37,7 +37,7 @@ def integer_rule(rules: Rules, wanted: Range) -> str:
     Raises:
         ValueError: There are none, or they cannot be expressed.
     """
-    step = 1 if wanted.step is None else wanted.step.numerator  # n is a multiple of p/q just if it is one of p
+    step = 1 if wanted.step is None else wanted.step.numerator  # as in `number_rule`
     return _signed(rules, _scaled(wanted, 0, MAX_INTEGER_DIGITS), step, 0)
 
 
@@ -52,13 +52,12 @@ def number_rule(rules: Rules, wanted: Range) -> str:
     )
     alternatives = []
     for n_decimals in range(min(max(DECIMALS, least + 1), MAX_DECIMALS) + 1):
-        step = Fraction(1) if wanted.step is None else wanted.step * 10**n_decimals
-        if step.denominator == 1 or wanted.step is None:
-            span = _scaled(wanted, n_decimals, MAX_WHOLE_DIGITS)
-            try:
-                alternatives.append(_signed(rules, span, int(step), n_decimals))
-            except ValueError:
-                continue  # none with so many decimals; another number of them may do
+        # An integer is a multiple of p/q just if it is one of p.
+        step = 1 if wanted.step is None else (wanted.step * 10**n_decimals).numerator
+        try:
+            alternatives.append(_signed(rules, _scaled(wanted, n_decimals, MAX_WHOLE_DIGITS), step, n_decimals))
+        except ValueError:
+            continue  # none with so many decimals; another number of them may do
     if not alternatives:
         msg = "no number is within the bounds"
         raise ValueError(msg)
@@ -112,7 +111,7 @@ def _listed(span: tuple[int, int], step: int, n_decimals: int) -> str:
 
 
 class Digits:
-    """Rules for the digits of natural numbers with a point `n_decimals` from the right, multiples of `step` without it."""
+    """Rules for digits of natural numbers, multiples of `step`, with a point set `n_decimals` from the right."""
 
     def __init__(self, rules: Rules, step: int, n_decimals: int) -> None:
         self._rules, self._step, self._n_decimals = rules, step, n_decimals
@@ -131,7 +130,7 @@ class Digits:
                 yield body
 
     def _tail(self, low: str, high: str, remainder: int) -> str | None:
-        """Give the digits from `low` to `high`, of equal length, after others with this remainder; None: there are none."""
+        """Give the digits from `low` to `high`, of equal length, after others with this remainder; None: none."""
         if not low:
             return '""' if remainder == 0 else None
         is_free = set(low) == {"0"} and set(high) == {"9"}

@@ -178,4 +178,6 @@ class TokenSampler:
 def logits_of(context: Any, row: int, n_tokens: int) -> Logits:
     """View a row of logits of the last batch, `(n_tokens,)`; valid until the next one."""
     address = ctypes.addressof(native.llama_get_logits_ith(context, row).contents)
-    return np.frombuffer((ctypes.c_float * n_tokens).from_address(address), np.float32)
+    row_of_floats: Any = (ctypes.c_float * n_tokens).from_address(address)
+    logits: Logits = np.frombuffer(row_of_floats, np.float32)
+    return logits

@@ -1,6 +1,6 @@
 """How tokens are chosen: every knob of one request, with its meaning for people and for the schemas of the tools.
 
-Names are the field's; ranges are checked by `sampler.check_sampling`. Nothing here computes.
+Names are the field's; ranges are checked by `sampling_checks.check_sampling`. Nothing here computes.
 """
 
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ class SamplingParams:
         metadata={"description": "A completion ends as `length` this long after its first token; null: never (ms)"},
     )
     temperature: float = field(
-        default=0.7, metadata={"description": "Randomness; 0 always takes the likeliest token (0 or more)"}
+        default=0.7, metadata={"description": "Randomness; 0 takes the likeliest token whatever is cut (0-1000)"}
     )
     dynatemp_range: float = field(
         default=0.0,
@@ -48,15 +48,20 @@ class SamplingParams:
     xtc_threshold: float = field(
         default=0.1, metadata={"description": "What counts as likely there; above 0.5 none can (0-1)"}
     )
-    min_keep: int = field(default=1, metadata={"description": "Tokens that cutting leaves at least (count)"})
+    min_keep: int = field(
+        default=1, metadata={"description": "Tokens that cutting leaves at least, but for top_n_sigma (count)"}
+    )
     repetition_penalty: float = field(
-        default=1.0, metadata={"description": "Divides the logits of tokens seen in the window; 1: off (above 0)"}
+        default=1.0,
+        metadata={"description": "Divides the logits of tokens in the window, prompt included; 1: off"},
     )
     frequency_penalty: float = field(
-        default=0.0, metadata={"description": "Taken from a token's logit each time it was generated; 0: off"}
+        default=0.0,
+        metadata={"description": "Taken from a token's logit each time it was generated; 0: off"},
     )
     presence_penalty: float = field(
-        default=0.0, metadata={"description": "Taken from a token's logit once it was generated; 0: off"}
+        default=0.0,
+        metadata={"description": "Taken from a token's logit once it was generated; 0: off"},
     )
     penalty_window: int = field(
         default=-1, metadata={"description": "Latest tokens that penalties look at; -1: all of them, 0: none (tokens)"}
@@ -73,12 +78,15 @@ class SamplingParams:
         default=("\n", ":", '"', "*"), metadata={"description": "Texts across which no run is counted"}
     )
     mirostat: Literal[0, 1, 2] = field(
-        default=0, metadata={"description": "Mirostat instead of cutting: version 1 or 2; 0: off"}
+        default=0, metadata={"description": "Mirostat instead of all cutting: version 1 or 2; 0: off"}
     )
     mirostat_tau: float = field(default=5.0, metadata={"description": "Its target surprise (bits)"})
     mirostat_eta: float = field(default=0.1, metadata={"description": "Its learning rate"})
     seed: int | None = field(
-        default=None, metadata={"description": "Equal seeds draw equal texts; null: a fresh one each time"}
+        default=None,
+        metadata={
+            "description": "Equal seeds draw equal texts, but for near ties that another batch rounds; null: a new one"
+        },
     )
     stop: tuple[str, ...] = field(
         default=(), metadata={"description": "Generation ends before the first of these texts; it is not returned"}
