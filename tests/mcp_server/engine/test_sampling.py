@@ -204,7 +204,7 @@ def test_logprobs_after_sampling_are_of_what_was_left_to_draw_from(drawer: Any) 
     asked = {"temperature": 0.5, "top_k": 2, "top_p": 1.0, "n_logprobs": 5}
     sampler = drawer.sampler(**asked, post_sampling_logprobs=True)
     (token,) = drawer.draw(sampler, drawer.flat(t10=1.0, t20=0.5, t30=0.4))
-    after = sampler.report(drawer.runner.context, drawer.row, token)
+    after = sampler.report(drawer.runner.native_context, drawer.row, token)
     likelier = 1 / (1 + math.exp(-1))
     assert [(top.token_id, math.exp(top.logprob)) for top in after.top] == [
         (10, pytest.approx(likelier)),
@@ -213,11 +213,11 @@ def test_logprobs_after_sampling_are_of_what_was_left_to_draw_from(drawer: Any) 
     assert math.exp(after.logprob) == pytest.approx(likelier if token == 10 else 1 - likelier)
     before = drawer.sampler(**asked)
     (token,) = drawer.draw(before)
-    assert len(before.report(drawer.runner.context, drawer.row, token).top) == 5
+    assert len(before.report(drawer.runner.native_context, drawer.row, token).top) == 5
     greedy = drawer.sampler(temperature=0, n_logprobs=2, post_sampling_logprobs=True)
     (token,) = drawer.draw(greedy)
-    assert greedy.report(drawer.runner.context, drawer.row, token).logprob == 0
-    assert drawer.sampler().report(drawer.runner.context, drawer.row, 10) is None
+    assert greedy.report(drawer.runner.native_context, drawer.row, token).logprob == 0
+    assert drawer.sampler().report(drawer.runner.native_context, drawer.row, 10) is None
 
 
 async def test_greedy_tokens_are_the_likeliest_of_their_own_logprobs(engine: AsyncEngine) -> None:

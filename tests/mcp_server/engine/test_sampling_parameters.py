@@ -96,7 +96,7 @@ def test_mirostat_converges_near_its_target_surprise(drawer: Any, version: int) 
         surprises = []
         for _ in range(400):
             (token,) = drawer.draw(sampler, logits)
-            surprises.append(-sampler.report(drawer.runner.context, drawer.row, token).logprob / math.log(2))
+            surprises.append(-sampler.report(drawer.runner.native_context, drawer.row, token).logprob / math.log(2))
         means.append(sum(surprises[200:]) / 200)
     assert means == [pytest.approx(2.0, rel=0.2), pytest.approx(4.0, rel=0.2)]
 
