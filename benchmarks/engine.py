@@ -207,10 +207,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--tokens", type=int, default=128, help="of each answer")
     parser.add_argument("--threads", type=int, default=0, help="0: the physical cores, 1 for models under 64 MiB")
     parser.add_argument("--seed", type=int, default=0, help="of the prompts")
-    options = parser.parse_args()
-    if options.quick:
-        options.prefix, options.tokens, options.repetitions, options.clients = 64, 16, 1, [1, 8]
-    return options
+    if parser.parse_known_args()[0].quick:
+        parser.set_defaults(prefix=64, tokens=16, repetitions=1, clients=[1, 8])
+    return parser.parse_args()
 
 
 if __name__ == "__main__":
