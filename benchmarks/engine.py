@@ -3,13 +3,15 @@
 Peers are built from the vendored source: llama-server tuned for this CPU and as it comes, `llama_cpp.server`, and the
 example server of llama-cpp-python. Every request has a prompt of 512 + 16 tokens and 128 tokens of answer; `shared`
 means that the 512 are the same for all clients. Prefixes are new in every repetition, so no cache is warm. Ratios are
-medians over repetitions of ours over the peer's. `--quick` takes small prompts and one repetition.
+medians over repetitions of ours over the peer's; it ends with 1 when a claim does not hold. `--quick` takes small
+prompts and one repetition.
 """
 
 import argparse
 import asyncio
 import json
 import statistics
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
@@ -191,6 +193,7 @@ def main() -> None:
     claims = judge(rows)
     if options.json:
         options.json.write_text(json.dumps({"rows": rows, "claims": claims}, indent=2), encoding="utf-8")
+    sys.exit(not all(claim["holds"] for claim in claims))
 
 
 def _options() -> argparse.Namespace:
