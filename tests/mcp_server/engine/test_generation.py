@@ -97,7 +97,9 @@ async def test_every_sequence_of_a_mixed_batch_is_what_it_is_alone(engine: Async
 
 
 async def test_a_preempted_sequence_ends_as_if_nothing_had_happened(make_settings: Any) -> None:
-    crowded = AsyncEngine(make_settings(max_context_tokens=256, kv_cache_tokens=256, prefill_chunk_tokens=64))
+    crowded = AsyncEngine(
+        make_settings(kv_layout="unified", max_context_tokens=256, kv_cache_tokens=256, prefill_chunk_tokens=64)
+    )
     requests = [ask(task, max_tokens=50, n_logprobs=2, logit_bias=NEVER_END) for task in TASKS]
     alone = [await crowded.generate(request) for request in requests]
     batched = await generate_all(crowded, requests)

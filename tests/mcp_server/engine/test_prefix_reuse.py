@@ -121,6 +121,17 @@ def test_a_conversation_whose_slot_went_to_others_goes_on_from_its_saved_state(
     assert bench.engine.kv_cache.counts.n_restored == 1
 
 
+@pytest.mark.parametrize("layout", ["split", "unified"])
+def test_prompts_that_arrive_together_compute_their_common_beginning_once(make_bench: MakeBench, layout: str) -> None:
+    bench = make_bench(kv_layout=layout, n_slots=4, prefix_cache_tokens=0)
+    common = ask(1, n_tokens=200)
+    prompts = [(*common.prompt_token_ids, *range(20, 30 + number)) for number in range(4)]
+    ids = [bench.add(replace(common, prompt_token_ids=prompt)) for prompt in prompts]
+    results = [bench.finish(request_id) for request_id in ids]
+    assert [result.usage.cached_tokens for result in results[1:]] == [210, 211, 212]
+    assert bench.engine.statistics().n_batched_tokens == 210 + 3 + 4 * 11
+
+
 def test_split_and_unified_cells_give_equal_texts(make_bench: MakeBench) -> None:
     results = []
     for layout in ("split", "unified"):
@@ -345,3 +356,20 @@ def test_a_model_whose_memory_cannot_be_cut_reuses_what_matches_as_a_whole(make_
     assert bench.run(conversation).usage.cached_tokens == 60 + 12 - 1, "the last token was sampled, never computed"
     assert bench.run(ask(1, n_tokens=40)).usage.cached_tokens == 0
     bench.cells()
+
+
+def test_a_preempted_sequence_goes_on_from_its_saved_state(make_bench: MakeBench) -> None:
+    n_computed, texts = [], []
+    for saved_bytes in (0, 1 << 24):
+        bench = make_bench(
+            kv_layout="unified", n_slots=6, max_context_tokens=256, kv_cache_tokens=256, prefix_cache_bytes=saved_bytes
+        )
+        ids = [bench.add(ask(number, n_tokens=40, max_tokens=50)) for number in range(6)]
+        texts.append([bench.finish(request_id) for request_id in ids])
+        statistics = bench.engine.statistics()
+        assert statistics.n_preempted > 0
+        n_computed.append(statistics.n_batched_tokens)
+        assert sum(bench.cells()) == 0
+    assert n_computed[1] <= 6 * (40 + 49 + 1) < n_computed[0], "at most one token of each is computed twice"
+    for one, other in zip(*texts, strict=True):
+        assert_same_up_to_ties(one, other)

@@ -87,14 +87,14 @@ def test_sequences_beyond_the_slots_wait_in_order() -> None:
 
 def test_forks_start_when_the_prompt_is_computed_and_share_its_cells() -> None:
     memory = RecordedMemory()
-    scheduler = Scheduler(KVCache(memory, 3), BatchLimits(prefill_tokens=8))
-    leader = sequence(*range(12))
-    leader.forks = [sequence(*range(12)), sequence(*range(12))]
+    scheduler = Scheduler(KVCache(memory, 3), BatchLimits(prefill_tokens=16))
+    leader = sequence(*range(20))
+    leader.forks = [sequence(*range(20)), sequence(*range(20))]
     scheduler.add(leader)
-    assert sizes(scheduler) == [(0, 8, False)]
-    assert sizes(scheduler) == [(8, 4, True)]
-    assert sizes(scheduler) == [(11, 1, True), (11, 1, True)]
-    assert [call[2:] for call in memory.calls if call[0] == "copy"] == [(1, 11), (2, 11)]
+    assert sizes(scheduler) == [(0, 16, False)]
+    assert sizes(scheduler) == [(16, 4, True)]
+    assert sizes(scheduler) == [(19, 1, True), (19, 1, True)]
+    assert [call[2:] for call in memory.calls if call[0] == "copy"] == [(1, 19), (2, 19)]
 
 
 def test_forks_share_the_slots_with_requests_that_came_later() -> None:
