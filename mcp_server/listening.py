@@ -7,6 +7,7 @@ server in order: no new connections, open ones get a short grace. It knows nothi
 import asyncio
 import contextlib
 import logging
+import resource
 import socket
 from collections.abc import Iterator, Sequence
 
@@ -21,6 +22,7 @@ log = logging.getLogger(__name__)
 
 BACKLOG = 2048  # a burst of a thousand streams must not see refused connections
 SHUTDOWN_GRACE_S = 2  # open streams end when their clients see the close; longer only delays a restart
+MAX_OPEN_FILES = 16384  # files; streams, and what a person would call a leak beyond that
 KEEP_ALIVE_S = 75  # longer than common client pools keep idle connections, so that the client closes first
 
 
@@ -57,6 +59,7 @@ async def serve(
     task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve *app* on *listeners* until cancelled; starts when connections are accepted."""
+    _allow_many_connections()
     config = uvicorn.Config(
         _Boundary(app),
         http="h11",  # whose late-answer error is told apart below
@@ -72,6 +75,14 @@ async def serve(
         group.start_soon(_run, server, listeners)
         await server.accepts.wait()
         task_status.started()
+
+
+def _allow_many_connections() -> None:
+    """Raise the process's limit of open files as far as it may; the usual 1,024 are fewer than a thousand streams."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 async def _run(server: uvicorn.Server, listeners: Sequence[socket.socket]) -> None:

@@ -35,7 +35,7 @@ async def stream(url: str, body: dict[str, Any], *, n_expected: int) -> Sample:
     """
     started_s = time.perf_counter()
     first_s, n_pieces, usage, reason = None, 0, None, None
-    async for event in _events(url, body):
+    async for event in events(url, body):
         if "error" in event:
             raise SystemExit(f"{url} answered {event}")
         for choice in event.get("choices", ()):
@@ -72,7 +72,8 @@ async def get_status(url: str) -> int:
         writer.close()
 
 
-async def _events(url: str, body: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+async def events(url: str, body: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+    """Post, and give the data of each event of the answer."""
     reader, writer = await _open(url, "POST", json.dumps(body).encode())
     try:
         status = int((await reader.readline()).split()[1])

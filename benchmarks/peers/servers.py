@@ -87,7 +87,7 @@ async def running(peer: Peer, folder: Path) -> AsyncIterator[Peer]:
 def cinque(load: Load) -> Peer:
     """Give ours through everything: door, MCP, engine."""
     has_door = any(door.name == "atlas-llama" for door in DOORS)
-    name, port = ("atlas-llama" if has_door else "atlas-proxy"), _free_port()
+    name, port = ("atlas-llama" if has_door else "atlas-proxy"), free_port()
     ports = {door.name: 0 for door in DOORS} | {name: port}
     environment = {
         "CINQUE_HOME": str(load.folder / "home"),
@@ -120,7 +120,7 @@ def engine_environment(load: Load) -> dict[str, str]:
 
 def llama_server(load: Load, *, is_tuned: bool) -> Peer:
     """Give llama.cpp's server, as ENGINE's measurements say it is fastest on a CPU, or as it comes."""
-    port = _free_port()
+    port = free_port()
     command = [str(building.llama_server()), "--model", str(load.model), "--port", str(port)]
     if is_tuned:
         threads = str(load.threads)
@@ -134,7 +134,7 @@ def llama_server(load: Load, *, is_tuned: bool) -> Peer:
 
 def llama_cpp_server(load: Load) -> Peer:
     """Give the server inside llama-cpp-python: one request after the other."""
-    port = _free_port()
+    port = free_port()
     options = {
         "model": load.model,
         "port": port,
@@ -151,7 +151,7 @@ def llama_cpp_server(load: Load) -> Peer:
 
 def example_server(load: Load) -> Peer:
     """Give the server among the examples of llama-cpp-python: continuous batching in one file."""
-    port = _free_port()
+    port = free_port()
     model = {
         "path": str(load.model),
         "alias": "model",
@@ -176,7 +176,8 @@ def example_server(load: Load) -> Peer:
     )
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Give a port that nobody listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -1,12 +1,14 @@
-"""What a sequence says in a busy batch is what it says alone, on random F32 models of three families.
+"""What a sequence says in a busy batch is what it says alone, on random F32 models of four families.
 
-Busy means: prompts of many lengths in small chunks, prefixes shared and forked, others aborted in between. A different
+Busy means: prompts of many lengths in small chunks, prefixes shared and forked, others aborted in between,
+in both layouts of the cache. A different
 token is allowed only where the two best logits are closer than `TIE`, since a batch may round such a pair either way;
 how often that happened is printed.
 """
 
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,10 +22,15 @@ from tests.random_models import random_model
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]  # models are drawn once a machine; vocabularies load slowly
 
 TIE = 1e-3  # of log-probabilities, so of logits
-N_TOKENS = 16
+N_TOKENS = 12
 SHARED = "You are a careful programmer. Answer with one function and nothing else. " * 4
 WORDS = ("sort", "reverse", "\u00fcber", "list", "\u4e16\u754c", "of", "def f(x):", "words", "{", "return", "\n", "it")
-FAMILIES = {"llama": "llama-bpe", "qwen2": "qwen2", "gemma": "gemma-4"}  # architecture -> vocabulary
+FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {  # architecture -> vocabulary and shape
+    "llama": ("llama-bpe", {}),
+    "qwen2": ("qwen2", {}),
+    "gemma": ("gemma-4", {}),
+    "gemma3": ("llama-spm", {"layers": 6}),  # a sliding window: its memory cannot be cut at any token
+}
 
 
 @dataclass
@@ -48,15 +55,19 @@ class Tally:
         assert alone.text == busy.text
 
 
-@pytest.fixture(params=FAMILIES)
-async def engines(request: pytest.FixtureRequest, make_settings: Any) -> AsyncIterator[tuple[AsyncEngine, AsyncEngine]]:
-    """Give two engines on one model: a plain one, and one that chunks and keeps prefixes."""
-    model = str(random_model(FAMILIES[request.param], arch=request.param))
-    plain = AsyncEngine(make_settings(model=model, prefix_cache_tokens=0, threads=1))
-    busy = AsyncEngine(make_settings(model=model, prefill_chunk_tokens=24, n_slots=6, kv_cache_tokens=4096, threads=1))
-    yield plain, busy
-    await plain.aclose()
-    await busy.aclose()
+@pytest.fixture
+def make_engine(make_settings: Any) -> Callable[..., AbstractAsyncContextManager[AsyncEngine]]:
+    """Give engines of one thread, closed after use: busy cores would only wait for each other."""
+
+    @asynccontextmanager
+    async def make(**settings: Any) -> AsyncIterator[AsyncEngine]:
+        engine = AsyncEngine(make_settings(threads=1, **settings))
+        try:
+            yield engine
+        finally:
+            await engine.aclose()
+
+    return make
 
 
 def some_requests(n: int) -> list[GenerationRequest]:
@@ -88,23 +99,37 @@ async def start_and_leave(engine: AsyncEngine, request: GenerationRequest, *, af
         await engine.generate(request, count)
 
 
-async def test_every_sequence_of_a_busy_batch_is_what_it_is_alone(engines: tuple[AsyncEngine, AsyncEngine]) -> None:
-    plain, busy = engines
-    requests = some_requests(10)
-    alone = [(await plain.generate(ask(request.prompt or "", n_logprobs=2))).completions[0] for request in requests]
-    tally = Tally()
+@pytest.mark.parametrize("family", FAMILIES)
+async def test_every_sequence_of_a_busy_batch_is_what_it_is_alone(make_engine: Any, family: str) -> None:
+    vocabulary, shape = FAMILIES[family]
+    model = str(random_model(vocabulary, arch=family, **shape))
+    requests = some_requests(8)
+    async with make_engine(model=model, prefix_cache_tokens=0) as plain:
+        alone = [(await plain.generate(ask(r.prompt or "", n_logprobs=2))).completions[0] for r in requests]
+    for layout in ("split", "unified"):
+        tally = Tally()
+        async with make_engine(model=model, prefill_chunk_tokens=24, n_slots=6, kv_layout=layout) as busy:
+            for _again in range(2):  # the second time with prefixes left by the first
+                await compare_all(busy, requests, alone, tally)
+            assert busy.statistics().n_running == 0
+        assert tally.n_sequences == 2 * sum(request.n for request in requests)
+        print(f"{family}, {layout}: {tally.n_sequences} sequences, {len(tally.ties)} parted at ties")  # noqa: T201
+
+
+async def compare_all(
+    engine: AsyncEngine, requests: list[GenerationRequest], alone: list[Completion], tally: Tally
+) -> None:
+    """Ask for everything at once, with others that go away."""
 
     async def check(i: int) -> None:
-        for completion in (await busy.generate(requests[i])).completions:
+        for completion in (await engine.generate(requests[i])).completions:
             tally.compare(alone[i], completion)
 
-    for _again in range(2):  # the second time with prefixes left by the first
-        async with anyio.create_task_group() as group:
-            for i in range(len(requests)):
-                group.start_soon(check, i)
-                if i % 4 == 0:
-                    leaver = ask(f"{SHARED}{i}", n=2)
-                    group.start_soon(lambda r=leaver, n=i: start_and_leave(busy, r, after_deltas=n // 2))
-    print(f"{tally.n_sequences} sequences compared, {len(tally.ties)} parted at ties: {tally.ties}")  # noqa: T201
-    assert tally.n_sequences == 2 * sum(request.n for request in requests)
-    assert busy.statistics().n_running == 0
+    async def leave(i: int) -> None:
+        await start_and_leave(engine, ask(f"{SHARED}{i}", n=2), after_deltas=i // 2)
+
+    async with anyio.create_task_group() as group:
+        for i in range(len(requests)):
+            group.start_soon(check, i)
+            if i % 4 == 0:
+                group.start_soon(leave, i)

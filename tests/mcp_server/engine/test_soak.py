@@ -1,0 +1,21 @@
+"""Random requests with random aborts leave nothing behind; `benchmarks/soak.py` does the same 10,000 times."""
+
+from typing import Any
+
+import pytest
+
+from benchmarks.soak import MARGIN_BYTES, PREFIX_BYTES, soak
+
+
+@pytest.mark.anyio
+@pytest.mark.timeout(90)
+@pytest.mark.parametrize("layout", ["split", "unified"])
+async def test_after_random_requests_and_aborts_slots_cells_and_memory_are_what_they_were(
+    make_settings: Any, layout: str
+) -> None:
+    settings = make_settings(kv_layout=layout, prefix_cache_bytes=PREFIX_BYTES)
+    outcome = await soak(160, settings, n_a_round=40)
+    assert outcome.faults == []
+    assert sum(outcome.ends.values()) == 160
+    assert outcome.ends["left"] > 20
+    assert outcome.growth_bytes < MARGIN_BYTES
