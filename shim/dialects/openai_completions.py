@@ -97,8 +97,8 @@ def generation_request(body: CompletionRequest, logit_bias: dict[str, float]) ->
     """Translate everything of *body* but its prompt; *logit_bias* is by token ids."""
     limit, made = body.limit(), body.best_of or body.n_choices
     n_logprobs = body.n_logprobs
-    if made > body.n_choices and n_logprobs is None:
-        n_logprobs = 0  # to know which are best
+    if n_logprobs is None and (made > body.n_choices or limit == 0):
+        n_logprobs = 0  # to know which are best, or what to leave out
     sampling = replace(
         DEFAULTS,
         **engine_sampling(body),
@@ -112,7 +112,7 @@ def generation_request(body: CompletionRequest, logit_bias: dict[str, float]) ->
         n=made,
         sampling=sampling,
         scheduling=SchedulingParams(cache_prompt=body.cache_prompt is not False),
-        output=OutputParams(echo=bool(body.echo), return_token_ids=limit == 0, reasoning="inline"),
+        output=OutputParams(echo=bool(body.echo), reasoning="inline"),
     )
 
 
@@ -190,7 +190,7 @@ def _choice(body: CompletionRequest, result: GenerationResult, completion: Compl
     text, logprobs = completion.text, None
     tokens = list(completion.logprobs or ())
     if body.limit() == 0:  # only an echo is left
-        text = text[: _prompt_length(result, text)] if body.echo else ""
+        text = text.removesuffix("".join(token.token for token in tokens)) if body.echo else ""
         tokens = []
     if body.echo:
         tokens = [*(result.prompt_logprobs or ()), *tokens]

@@ -9,10 +9,10 @@ from array import array
 from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, Field, RootModel, model_validator
+from pydantic import AliasChoices, BaseModel, Field, RootModel, model_validator
 
 from mcp_server.contract import EmbeddingResult, ErrorCode, Pooling
-from shim.dialects.llama_prompts import Prompt, PromptField, is_several, prompts_of
+from shim.dialects.llama_prompts import Prompt, PromptField, prompts_of
 from shim.errors import ApiError
 
 MAX_INPUTS = 2048  # of one request, as OpenAI takes them; they are embedded some at a time
@@ -47,8 +47,9 @@ class EmbeddingsRequest(BaseModel):
 class RawEmbeddingRequest(BaseModel):
     """A request for `/embedding`; `input` is another name of `content`."""
 
-    content: PromptField | None = Field(default=None, description="Text, token ids, or a list of either")
-    input: PromptField | None = Field(default=None, description="The same, when content is absent")
+    content: PromptField = Field(
+        validation_alias=AliasChoices("content", "input"), description="Text, token ids, or a list of either"
+    )
     model: str | None = Field(default=None, description="Model id; the default one answers for a name that is not here")
     embd_normalize: int | None = Field(
         default=None,
@@ -60,19 +61,12 @@ class RawEmbeddingRequest(BaseModel):
 
     @model_validator(mode="after")
     def _usable(self) -> Self:
-        if self.content is None and self.input is None:
-            msg = "content is missing; give the text to embed"
-            raise ValueError(msg)
-        _check_count(self.given())
+        _check_count(self.content)
         return self
-
-    def given(self) -> PromptField:
-        """Return what to embed as it was given."""
-        return self.content if self.content is not None else self.input or ""
 
     def inputs(self) -> tuple[Prompt, ...]:
         """Return what to embed."""
-        return prompts_of(self.given())
+        return prompts_of(self.content)
 
     @property
     def norm(self) -> int:
@@ -116,8 +110,7 @@ class RawEmbeddings(RootModel[list[RawEmbedding]]):
 
 
 def _check_count(given: PromptField) -> None:
-    n_inputs = len(prompts_of(given)) if is_several(given) else 1
-    prompts_of(given)
+    n_inputs = len(prompts_of(given))
     if n_inputs > MAX_INPUTS:
         msg = f"{n_inputs} inputs; the most is {MAX_INPUTS}"
         raise ValueError(msg)

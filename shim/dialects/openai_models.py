@@ -1,4 +1,4 @@
-"""OpenAI's list of models, with what llama.cpp's server adds: `meta` of each loaded one, and a list in Ollama's form."""
+"""OpenAI's list of models with what llama.cpp's server adds: `meta` of each loaded one, and a list in Ollama's form."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""What a request of the llama-server door needs the tokenizer for, before it can be sent: mixed prompts, biases of texts.
+"""What a request of the llama-server door needs the tokenizer for before it can be sent: mixed prompts, biased texts.
 
 Also the two numbers of a prompt that does not fit, which llama.cpp's errors have and ours say in words.
 """

@@ -6,7 +6,17 @@ https://github.com/ggml-org/llama.cpp/blob/master/tools/server/README.md.
 
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, Field, RootModel, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    Field,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    RootModel,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from mcp_server.contract import (
     EngineStatistics,
@@ -86,30 +96,31 @@ class InputTokens(BaseModel):
 
 
 class RerankBody(BaseModel):
-    """A request for `/rerank`; `texts` is another name of `documents`, of the form that TEI takes and answers in."""
+    """A request for `/rerank`. `texts` in the place of `documents` asks for text-embeddings-inference's form."""
 
     query: str = Field(description="What the documents should answer")
-    documents: list[str] | None = Field(default=None, max_length=MAX_DOCUMENTS, description="Texts to rank")
-    texts: list[str] | None = Field(default=None, max_length=MAX_DOCUMENTS, description="The same, in TEI's form")
+    documents: list[str] = Field(
+        validation_alias=AliasChoices("documents", "texts"),
+        min_length=1,
+        max_length=MAX_DOCUMENTS,
+        description="Texts to rank",
+    )
     top_n: int | None = Field(default=None, ge=0, le=2**31 - 1, description="Results at most (count)")
     return_text: bool = Field(default=False, description="Repeat the texts, in TEI's form")
     model: str | None = Field(default=None, description="Model id; the default one answers for a name that is not here")
+    _is_tei: bool = PrivateAttr(default=False)
 
-    @model_validator(mode="after")
-    def _usable(self) -> Self:
-        if not self.given():
-            msg = "documents is missing or empty; give at least one text"
-            raise ValueError(msg)
-        return self
-
-    def given(self) -> list[str]:
-        """Return the texts to rank."""
-        return self.documents or self.texts or []
+    @model_validator(mode="wrap")
+    @classmethod
+    def _note_form(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        body = handler(data)
+        body._is_tei = isinstance(data, dict) and "documents" not in data  # noqa: SLF001 - our own
+        return body
 
     @property
     def is_tei(self) -> bool:
         """Whether the answer is wanted in the form of text-embeddings-inference."""
-        return not self.documents
+        return self._is_tei
 
 
 class RankedDocument(BaseModel):
@@ -208,7 +219,7 @@ class Slots(RootModel[list[Slot]]):
 class LoadBody(BaseModel):
     """A request to load or unload a model."""
 
-    model: str = Field(description="Model id")
+    model: str | None = Field(default=None, description="Model id; absent for the default one")
 
 
 class Success(BaseModel):
@@ -248,7 +259,7 @@ def ranking(body: RerankBody, result: RerankResult) -> Ranking | RankedTexts:
     """Encode *result*, best first."""
     places = sorted(enumerate(result.scores), key=lambda place: place[1], reverse=True)[: body.top_n]
     if body.is_tei:
-        texts = body.given()
+        texts = body.documents
         return RankedTexts(
             [RankedText(index=i, score=s, text=texts[i] if body.return_text else None) for i, s in places]
         )

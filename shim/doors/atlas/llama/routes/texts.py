@@ -111,7 +111,7 @@ async def rerank(call: Call[wire.RerankBody]) -> wire.Ranking | wire.RankedTexts
     body = call.body
 
     async def ask(model: str | None) -> RerankResult:
-        return await call.gateway.rerank(RerankRequest(body.query, tuple(body.given()), model))
+        return await call.gateway.rerank(RerankRequest(body.query, tuple(body.documents), model))
 
     return wire.ranking(body, await or_default(body.model, ask))
 
