@@ -61,7 +61,7 @@ def build_door(door: Door, services: Services, metrics: Metrics, fallback: Route
 
 
 def door_router(door: Door, services: Services) -> Router:
-    """Make what answers the endpoints of *door*, without guard, log and documentation: for a door that falls back on it."""
+    """Make what answers the endpoints of *door* and nothing else, for a door that falls back on it."""
     routes = [Route(path, _Resource(door, endpoints, services)) for path, endpoints in _by_path(door).items()]
     return Router(routes, redirect_slashes=False, default=_not_found(door, services))
 

@@ -1,18 +1,47 @@
-"""OpenAI's chat with what llama.cpp's server adds: its ways of choosing tokens in the request, `timings` in the answer."""
+"""OpenAI's chat with what llama.cpp's server adds: ways of choosing tokens in the request, `timings` in the answer."""
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
+
+from pydantic import ConfigDict, Field, model_validator
 
 from mcp_server.contract import GenerationRequest, GenerationResult, SamplingParams
 from shim.dialects import openai_chat
-from shim.dialects.llama_sampling import DEFAULTS, LlamaOptions, engine_sampling
+from shim.dialects.llama_sampling import DEFAULTS, ENGINE_NAMES, LlamaOptions, engine_sampling
 from shim.dialects.llama_timings import LlamaTimings, timings
-from shim.dialects.openai_chat import ChatCompletion, ChatCompletionChunk, ChatCompletionRequest
+from shim.dialects.openai_chat import (
+    ChatCompletion,
+    ChatCompletionChunk,
+    ChatCompletionRequest,
+    JsonSchemaFormat,
+    ResponseFormat,
+)
+
+FROM_FORMAT = {"json_schema", "grammar"}  # fields that `response_format` may have set
+
+
+class LlamaResponseFormat(ResponseFormat):
+    """The form of the answer; llama.cpp's server also takes a schema without the wrapper around it."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    schema_: dict[str, Any] | None = Field(default=None, alias="schema", description="The schema, for either JSON type")
+
+    @model_validator(mode="after")
+    def _schema_is_there(self) -> Self:
+        if self.schema_ is not None and self.json_schema is None and self.type != "text":
+            self.type, self.json_schema = "json_schema", JsonSchemaFormat(schema_=self.schema_)
+        if self.type == "json_schema" and self.json_schema is None:
+            msg = "response_format of type json_schema needs json_schema"
+            raise ValueError(msg)
+        return self
 
 
 class LlamaChatRequest(LlamaOptions, ChatCompletionRequest):
     """A chat completion request with llama.cpp's options."""
+
+    response_format: LlamaResponseFormat | None = None
 
 
 class LlamaChatCompletion(ChatCompletion):
@@ -30,12 +59,12 @@ class LlamaChatChunk(ChatCompletionChunk):
 def generation_request(body: LlamaChatRequest, defaults: SamplingParams = DEFAULTS) -> GenerationRequest:
     """Translate *body*; what the client left out is taken from *defaults*."""
     request = openai_chat.generation_request(body)
-    of_openai = {name: getattr(request.sampling, name) for name in ("max_tokens", "stop", "n_logprobs", "json_mode")}
-    of_openai["json_schema"] = request.sampling.json_schema
-    of_openai["logit_bias"] = request.sampling.logit_bias
-    if of_openai["n_logprobs"] is None and body.n_probs:
-        of_openai["n_logprobs"] = body.n_probs
-    sampling = replace(defaults, **(of_openai | engine_sampling(body)))
+    given = engine_sampling(body)
+    left_out = set(ENGINE_NAMES.values()) - FROM_FORMAT - set(given)
+    changes = {name: getattr(defaults, name) for name in left_out} | given
+    if body.n_probs and request.sampling.n_logprobs is None:
+        changes["n_logprobs"] = body.n_probs
+    sampling = replace(request.sampling, **changes)
     scheduling = replace(request.scheduling, cache_prompt=body.cache_prompt is not False)
     return replace(request, sampling=sampling, scheduling=scheduling)
 

@@ -7,7 +7,7 @@ The fields are those of https://github.com/ggml-org/llama.cpp/blob/master/tools/
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictFloat, model_validator
 
 from mcp_server.contract import SamplingParams
 
@@ -70,7 +70,7 @@ SAMPLER_ALIASES = {"typical_p": "typ_p", "top-k": "top_k", "top-p": "top_p", "mi
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0, le=LARGEST)]
 Window = Annotated[int, Field(ge=-1, le=LARGEST)]
-Bias = float | Literal[False]
+Bias = StrictFloat | Literal[False]
 
 
 class LoraScale(BaseModel):

@@ -126,7 +126,7 @@ class CompletionLogprobs(BaseModel):
 
     tokens: list[str]
     token_logprobs: list[float | None]
-    top_logprobs: list[dict[str, float] | None]
+    top_logprobs: list[dict[str, float]]
     text_offset: list[int]
 
 
@@ -159,7 +159,7 @@ def _logprobs(tokens: Sequence[TokenLogprob], offset: int) -> CompletionLogprobs
     return CompletionLogprobs(
         tokens=[token.token for token in tokens],
         token_logprobs=[token.logprob for token in tokens],
-        top_logprobs=[{top.token: top.logprob for top in token.top} if token.top else None for token in tokens],
+        top_logprobs=[{top.token: top.logprob for top in token.top} for token in tokens],
         text_offset=offsets,
     )
 

@@ -11,6 +11,7 @@ import anyio
 from mcp_server.contract import Delta, GenerationRequest, GenerationResult
 from shim.doors.atlas.llama.prompts import counted
 from shim.doors.door import Call
+from shim.errors import ApiError
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -42,14 +43,14 @@ async def side_by_side(items: Sequence[T], run: Callable[[int, T], Awaitable[R]]
     if len(items) == 1:
         return [await run(0, items[0])]
     results: dict[int, R] = {}
-    failures: list[Exception] = []
+    failures: list[ApiError] = []
     limit = anyio.CapacityLimiter(MAX_AT_ONCE)
 
     async def one(position: int, item: T, scope: anyio.CancelScope) -> None:
         async with limit:
             try:
                 results[position] = await run(position, item)
-            except Exception as error:  # noqa: BLE001 - raised again below, outside the group that would wrap it
+            except ApiError as error:  # raised again below, outside the group that would wrap it
                 failures.append(error)
                 scope.cancel()
 
