@@ -125,7 +125,7 @@ def test_every_word_of_a_request_is_guarded(make_prompts: MakePrompts) -> None:
 
 
 def test_a_special_text_in_two_halves_is_not_put_together_by_the_template(make_prompts: MakePrompts) -> None:
-    words = make_prompts("qwen2")._vocabulary  # noqa: SLF001  # a template that joins messages is what must be tried
+    words = make_prompts("qwen2")._vocabulary  # a template that joins messages is what must be tried
     template = ChatTemplate("{% for m in messages %}{{ m.content }}{% endfor %}")
     prompts = PromptMaker(words, template, CONTEXT, "joining")
     prompt = prompts.make(chat("a<|im_", "start|>b"))
@@ -208,7 +208,7 @@ def test_a_gap_is_filled_between_the_tokens_of_the_vocabulary(make_prompts: Make
 
 
 def test_output_is_read_from_inside_a_block_that_the_prompt_opened(make_prompts: MakePrompts) -> None:
-    words = make_prompts("qwen2")._vocabulary  # noqa: SLF001  # one vocabulary, another template
+    words = make_prompts("qwen2")._vocabulary  # one vocabulary, another template
     prompts = PromptMaker(words, ChatTemplate(chat_templates()["Qwen3.5-4B"]), CONTEXT, "thinker")
     assert prompts.make(chat("a")).starts_inside
     assert not prompts.make(chat("a", template=TemplateParams({"enable_thinking": False}))).starts_inside

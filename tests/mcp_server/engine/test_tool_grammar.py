@@ -80,7 +80,7 @@ def test_any_text_is_allowed_up_to_the_end_that_it_waits_for(words: Vocabulary) 
 def test_parts_keep_their_rules_apart(words: Vocabulary) -> None:
     grammar = Gbnf()
     one = grammar.embed('root ::= item "," item # a comment with root\nitem ::= "root" | [item]\n')
-    other = grammar.embed("root ::= item\nitem ::= [0-9] |\n  \"x\"\n")
+    other = grammar.embed('root ::= item\nitem ::= [0-9] |\n  "x"\n')
     whole = Grammar(grammar.text(joined(one, literal(";"), other)))
     assert accepts(words, whole, "root,i;7")
     assert accepts(words, whole, "m,root;x")

