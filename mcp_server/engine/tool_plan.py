@@ -139,7 +139,7 @@ def _grammar(
 
 
 def _own_format(template: ChatTemplate, words: Sequence[str]) -> ToolFormat:
-    """Give the first format that reads the call which the template writes, else the first whose mark it or the vocabulary has."""
+    """Give the first format that reads the call which the template writes, else one whose mark it or a token is."""
     traits = template.traits
     schemas = {PROBE_NAME: PROBE_TOOL["function"]["parameters"]}  # type: ignore[index]  # a literal of ours
     for one in FORMATS:
