@@ -31,8 +31,10 @@ FAMILIES = {  # vocabulary -> template, and the tokens of one question in it
     "qwen2": ("Qwen-Qwen2.5-7B-Instruct", "<|im_start|> <|im_end|> <|im_start|> <|im_end|> <|im_start|>"),
     "llama-bpe": (
         "meta-llama-Llama-3.1-8B-Instruct",
-        f"<|begin_of_text|> {'<|start_header_id|> <|end_header_id|> <|eot_id|> ' * 2}"
-        "<|start_header_id|> <|end_header_id|>",
+        (
+            f"<|begin_of_text|> {'<|start_header_id|> <|end_header_id|> <|eot_id|> ' * 2}"
+            "<|start_header_id|> <|end_header_id|>"
+        ),
     ),
     "gemma-4": ("google-gemma-4-31B-it", "<bos> <|turn> <turn|> <|turn>"),
     "phi-3": ("microsoft-Phi-3.5-mini-instruct", "<s> <|user|> <|end|> <|assistant|>"),
