@@ -88,7 +88,8 @@ class Guard:
         self._door = door
         self._services = services
         self._respond = respond
-        self._open = {endpoint.path for endpoint in door.endpoints if endpoint.is_open} | set(OPEN_PATHS)
+        is_open = (endpoint for endpoint in door.endpoints if endpoint.is_open)
+        self._open = {path for endpoint in is_open for path in (endpoint.path, *endpoint.aliases)} | set(OPEN_PATHS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer why not."""

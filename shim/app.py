@@ -16,7 +16,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute, Match, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mcp_server.telemetry import request_id
@@ -33,11 +33,11 @@ log = logging.getLogger(__name__)
 EXPOSED_HEADERS = ("x-request-id", "retry-after")
 
 
-def build_door(door: Door, services: Services, metrics: Metrics) -> ASGIApp:
-    """Make the ASGI app of *door*."""
+def build_door(door: Door, services: Services, metrics: Metrics, fallback: Router | None = None) -> ASGIApp:
+    """Make the ASGI app of *door*; what it has no endpoint for is answered by *fallback*, another door's router."""
     routes: list[BaseRoute] = []
     for path, endpoints in _by_path(door).items():
-        routes.append(Route(path, _Resource(door, endpoints, services)))
+        routes.append(Route(path, _Resource(door, endpoints, services, fallback)))
     routes += documentation_routes(door)
     routes.append(metrics_route(metrics))
     settings = services.settings
@@ -56,8 +56,14 @@ def build_door(door: Door, services: Services, metrics: Metrics) -> ASGIApp:
         routes=routes, middleware=middleware, exception_handlers={HTTPException: _in_envelope(door, services)}
     )
     app.router.redirect_slashes = False
-    app.router.default = _not_found(door, services)
+    app.router.default = fallback or _not_found(door, services)
     return app
+
+
+def door_router(door: Door, services: Services) -> Router:
+    """Make what answers the endpoints of *door* and nothing else, for a door that falls back on it."""
+    routes = [Route(path, _Resource(door, endpoints, services)) for path, endpoints in _by_path(door).items()]
+    return Router(routes, redirect_slashes=False, default=_not_found(door, services))
 
 
 def _by_path(door: Door) -> dict[str, dict[str, Endpoint]]:
@@ -72,12 +78,18 @@ def _by_path(door: Door) -> dict[str, dict[str, Endpoint]]:
 class _Resource:
     """The ASGI app of one path: picks the method's endpoint, runs it, renders what it raises."""
 
-    def __init__(self, door: Door, endpoints: dict[str, Endpoint], services: Services) -> None:
+    def __init__(
+        self, door: Door, endpoints: dict[str, Endpoint], services: Services, fallback: Router | None = None
+    ) -> None:
         self._door = door
         self._endpoints = endpoints
         self._services = services
+        self._fallback = fallback
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._fallback is not None and self._falls_back(self._fallback, scope):
+            await self._fallback(scope, receive, send)
+            return
         request = Request(scope, receive)
         try:
             await self._answer(self._endpoint(request), request, send)
@@ -89,6 +101,11 @@ class _Resource:
             log.exception("handler failed", extra={"door": self._door.name, "path": request.url.path})
             defect = ApiError("internal_error", f"Cinque failed; its log has the cause under {request_id.get()}")
             await self._refuse(defect)(scope, receive, send)
+
+    def _falls_back(self, fallback: Router, scope: Scope) -> bool:
+        """Say whether the method is none of this path's, but the other door has the path."""
+        is_ours = scope["method"] in self._endpoints or (scope["method"] == "HEAD" and "GET" in self._endpoints)
+        return not is_ours and any(route.matches(scope)[0] is not Match.NONE for route in fallback.routes)
 
     def _endpoint(self, request: Request) -> Endpoint:
         """Return the endpoint of the request's method.

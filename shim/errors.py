@@ -7,6 +7,8 @@
 Doors render codes, never classes. A code that stands in no line of `STATUS` is a 500.
 """
 
+from collections.abc import Mapping
+
 from mcp_server.contract import ErrorCode
 
 BAD_JSON = "invalid_json"
@@ -47,13 +49,19 @@ RETRYABLE = frozenset({ErrorCode.QUEUE_FULL, ErrorCode.BACKEND_UNAVAILABLE})
 
 
 class ApiError(Exception):
-    """A request that cannot be answered. `message` says what happened, to what, and what to do."""
+    """A request that cannot be answered. `message` says what happened, to what, and what to do.
 
-    def __init__(self, code: str, message: str, *, param: str | None = None) -> None:
+    `details` are numbers that a dialect has members for, such as those of a prompt that does not fit.
+    """
+
+    def __init__(
+        self, code: str, message: str, *, param: str | None = None, details: Mapping[str, int] | None = None
+    ) -> None:
         super().__init__(message)
         self.code = str(code)
         self.message = message
         self.param = param
+        self.details: Mapping[str, int] = details or {}
 
     @property
     def status(self) -> int:

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from mcp_server.contract import ServerStatus
+from shim.engine_metrics import EngineCollector
 from shim.errors import ApiError
 from shim.gateway import Gateway
 
@@ -34,6 +35,8 @@ class Metrics:
             registry=self.registry,
         )
         self._gauges: dict[str, Gauge] = {}
+        self._engine = EngineCollector()
+        self.registry.register(self._engine)
 
     def observe_request(self, door: str, path: str, status: int, duration_s: float) -> None:
         """Count one request. *path* is the route's, so that ids in paths make no new series."""
@@ -43,6 +46,7 @@ class Metrics:
     async def render(self) -> bytes:
         """Return everything in the exposition format; the child's part is left out while it is down."""
         statistics = self._gateway.statistics()
+        self._engine.statistics = None  # until the child answers
         self._set("cinque_mcp_server_up", "Whether the MCP server answers", value=False)
         self._set("cinque_gateway_calls", "Tool calls since the start", statistics.n_calls)
         self._set("cinque_gateway_failed_calls", "Tool calls that failed since the start", statistics.n_failed)
@@ -63,6 +67,7 @@ class Metrics:
 
     def _set_server(self, status: ServerStatus) -> None:
         engine, sandbox = status.engine, status.sandbox
+        self._engine.statistics = engine
         self._set("cinque_engine_sequences_running", "Sequences in the batch", engine.n_running)
         self._set("cinque_engine_requests_waiting", "Requests in the queue", engine.n_waiting)
         self._set("cinque_engine_requests", "Generation requests since the server's start", engine.n_requests)

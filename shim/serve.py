@@ -16,7 +16,7 @@ from starlette.routing import Mount
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mcp_server import listening
-from shim.app import build_door
+from shim.app import build_door, door_router
 from shim.doors import DOORS
 from shim.doors.door import Door, Services
 from shim.errors import NOT_FOUND, CommandError
@@ -54,7 +54,10 @@ async def serve(settings: ShimSettings, command: Sequence[str], *, task_status: 
     supervisor = Supervisor(gateway, command, Pings(settings.ping_interval_s, settings.ping_timeout_s))
     listeners = _bind(settings)
     services = {door.name: Services(gateway, settings, listeners[door.name].getsockname()[1]) for door in DOORS}
-    apps = {door.name: build_door(door, services[door.name], metrics) for door in DOORS}
+    routers = {door.name: door_router(door, services[door.name]) for door in DOORS}
+    apps = {
+        door.name: build_door(door, services[door.name], metrics, routers.get(door.fallback or "")) for door in DOORS
+    }
     try:
         async with anyio.create_task_group() as group:
             await group.start(supervisor.run)

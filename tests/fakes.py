@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
 import anyio
 import anyio.lowlevel
@@ -36,6 +37,8 @@ from mcp_server.engine.types import (
     TokenizeRequest,
     TokenizeResult,
     TokenLogprob,
+    ToolCall,
+    ToolCallDelta,
     TopLogprob,
     Usage,
 )
@@ -78,11 +81,29 @@ SCRIPTED_PROPERTIES = ModelProperties(
 _WORD = re.compile(r"\s*\S+|\s+")
 
 
+class Thinks(str):
+    """A piece of reasoning."""
+
+    __slots__ = ()
+
+
+class Calls(str):  # noqa: SLOT000  # a str cannot have slots of its own that hold values
+    """A piece that is a whole tool call; as a text it is the call's arguments."""
+
+    name: str
+    call_id: str
+
+    def __new__(cls, name: str, arguments: str = "{}") -> Self:
+        piece = super().__new__(cls, arguments)
+        piece.name, piece.call_id = name, f"call_{hashlib.sha256((name + arguments).encode()).hexdigest()[:24]}"
+        return piece
+
+
 @dataclass(frozen=True)
 class Reply:
     """One scripted completion: its deltas, and what happens around them."""
 
-    pieces: tuple[str, ...]
+    pieces: tuple[str, ...]  # text, `Thinks` and `Calls`
     finish_reason: FinishReason = "stop"
     gate: anyio.Event | None = None  # awaited before piece number `gate_at`
     gate_at: int = 0
@@ -92,7 +113,8 @@ class Reply:
 class ScriptedEngine:
     """An `Engine` that plays `replies` in order, then the last one again and again.
 
-    A reply is a `Reply`, a text (split into words, one delta each), a list of deltas, or an exception to raise at once.
+    A reply is a `Reply`, a text (split into words, one delta each), a list of pieces (text, `Thinks` or `Calls`, one
+    delta each), or an exception to raise at once.
     A request for n completions plays n replies. `stop`, `max_tokens`, `n_logprobs`, unknown models and bad requests
     behave as in the real engine; sampling parameters are only recorded, in `requests`.
     """
@@ -127,7 +149,7 @@ class ScriptedEngine:
         self._count(n_requests=1, n_running=request.n, n_prompt_tokens=n_prompt)
         is_done = False
         try:
-            completions = [await self._play(i, reply, request.sampling, on_delta) for i, reply in enumerate(replies)]
+            completions = [await self._play(i, reply, request, on_delta) for i, reply in enumerate(replies)]
             is_done = True
         finally:
             self._count(n_running=-request.n, n_aborted=int(not is_done))
@@ -144,12 +166,16 @@ class ScriptedEngine:
         """Embed by hashing words: equal texts are equal, texts that share words are near."""
         self.embedding_requests.append(request)
         model = self._resolve(request.model)
-        if not request.input or not all(request.input):
+        texts = request.input or tuple(" ".join(map(str, ids)) for ids in request.token_ids)
+        if not texts or not all(texts):
             msg = "There is nothing to embed; give at least one text, none of them empty."
             raise InvalidRequestError(msg, param="input")
         await anyio.lowlevel.checkpoint()
-        vectors = tuple(_hash_vector(text, normalize=request.normalize) for text in request.input)
-        n_tokens = sum(len(_split(text)) for text in request.input)
+        n_tokens = sum(len(_split(text)) for text in texts)
+        if request.pooling == "none":
+            by_token = tuple(tuple(_hash_vector(word, normalize=False) for word in _split(text)) for text in texts)
+            return EmbeddingResult(model, (), EMBEDDING_DIMENSIONS, Usage(n_tokens, 0), by_token)
+        vectors = tuple(_hash_vector(text, normalize=request.normalize) for text in texts)
         return EmbeddingResult(model, vectors, EMBEDDING_DIMENSIONS, Usage(n_tokens, 0))
 
     async def rerank(self, request: RerankRequest) -> RerankResult:
@@ -220,6 +246,10 @@ class ScriptedEngine:
         self.is_closed = True
         await anyio.lowlevel.checkpoint()
 
+    def rewind(self) -> None:
+        """Begin again with the first reply."""
+        self._n_played = 0
+
     async def wait_until_running(self, n: int) -> None:
         """Return as soon as exactly n completions are being played, 0 included."""
         while self._statistics.n_running != n:
@@ -246,24 +276,40 @@ class ScriptedEngine:
         self._changed = anyio.Event()
 
     async def _play(
-        self, index: int, reply: Reply, sampling: SamplingParams, on_delta: DeltaSink | None
+        self, index: int, reply: Reply, request: GenerationRequest, on_delta: DeltaSink | None
     ) -> tuple[Completion, int]:
-        pieces, finish_reason = _cut(reply, sampling)
-        logprobs = tuple(_logprob(piece, sampling.n_logprobs) for piece in pieces)
-        for i, piece in enumerate(pieces):
+        sampling, wants_ids = request.sampling, request.output.return_token_ids
+        pieces, finish_reason, stop_text = _cut(reply, sampling)
+        echoed = (_prompt_text(request),) if request.output.echo else ()
+        shown = [(_logprob(piece, sampling.n_logprobs),) for piece in pieces]
+        n_top = sampling.n_logprobs
+        for i, piece in enumerate((*echoed, *pieces), -len(echoed)):
             if reply.gate is not None and i == reply.gate_at:
                 await reply.gate.wait()
             await anyio.lowlevel.checkpoint()
-            shown = () if sampling.n_logprobs is None else (logprobs[i],)
             self._count(n_steps=1)
             if on_delta is not None and piece:
-                await on_delta((Delta(index, piece, shown, n_tokens=1),))
+                ids = (_token_id(piece),) if wants_ids and i >= 0 else ()
+                logprobs = shown[i] if n_top is not None and i >= 0 else ()
+                delta = replace(_delta(piece, pieces[: max(i, 0)]), index=index, logprobs=logprobs, token_ids=ids)
+                await on_delta((replace(delta, n_tokens=int(i >= 0)),))
         if reply.gate is not None and reply.gate_at >= len(pieces):
             await reply.gate.wait()
         if reply.error is not None:
             raise reply.error
-        shown_all = None if sampling.n_logprobs is None else logprobs
-        return Completion(index, "".join(pieces), finish_reason, shown_all), len(pieces)
+        completion = Completion(
+            index,
+            "".join((*echoed, *filter(_is_text, pieces))),
+            finish_reason,
+            None if n_top is None else tuple(one for (one,) in shown),
+            token_ids=tuple(map(_token_id, pieces)) if wants_ids else None,
+            stop_text=stop_text,
+            reasoning="".join(piece for piece in pieces if isinstance(piece, Thinks)),
+            tool_calls=tuple(
+                ToolCall(piece.call_id, piece.name, str(piece)) for piece in pieces if isinstance(piece, Calls)
+            ),
+        )
+        return completion, len(pieces)
 
 
 def _as_reply(reply: Reply | str | Sequence[str] | Exception) -> Reply:
@@ -275,12 +321,17 @@ def _as_reply(reply: Reply | str | Sequence[str] | Exception) -> Reply:
 
 
 def _prompt_text(request: GenerationRequest) -> str:
-    if (request.prompt is None) == (not request.messages):
-        msg = "Give exactly one of `messages` and `prompt`."
+    given = (request.prompt is not None, request.messages, request.prompt_token_ids, request.infill)
+    if sum(map(bool, given)) != 1:
+        msg = "Give exactly one of `messages`, `prompt`, `prompt_token_ids` and `infill`."
         raise InvalidRequestError(msg, param="messages")
     if request.n < 1:
         msg = f"n is {request.n}; ask for at least one completion."
         raise InvalidRequestError(msg, param="n")
+    if request.infill is not None:
+        return f"{request.infill.prefix} {request.infill.suffix} {request.infill.middle}"
+    if request.prompt_token_ids:
+        return " ".join(map(str, request.prompt_token_ids))
     text = request.prompt if request.prompt is not None else "\n".join(m.content for m in request.messages)
     if request.prompt is not None and not text:
         msg = "The prompt is empty; give at least one character."
@@ -288,22 +339,33 @@ def _prompt_text(request: GenerationRequest) -> str:
     return text
 
 
-def _cut(reply: Reply, sampling: SamplingParams) -> tuple[tuple[str, ...], FinishReason]:
-    """Apply `max_tokens` and `stop` to the scripted pieces, a piece being a token."""
+def _cut(reply: Reply, sampling: SamplingParams) -> tuple[tuple[str, ...], FinishReason, str | None]:
+    """Apply `max_tokens` and `stop` to the scripted pieces, a piece being a token; say what stopped it, too."""
     pieces: list[str] = []
     for piece in reply.pieces:
         if sampling.max_tokens is not None and len(pieces) == sampling.max_tokens:
-            return tuple(pieces), "length"
+            return tuple(pieces), "length", None
         pieces.append(piece)
-    text = "".join(pieces)
-    ends = [at for at in (text.find(stop) for stop in sampling.stop if stop) if at >= 0]
+    text = "".join(filter(_is_text, pieces))
+    ends = [(text.find(stop), stop) for stop in sampling.stop if stop and stop in text]
     if not ends:
-        return tuple(pieces), reply.finish_reason
+        return tuple(pieces), reply.finish_reason, None
     kept: list[str] = []
     for piece in pieces:
-        room = min(ends) - sum(map(len, kept))
-        kept.append(piece[:room])
-    return tuple(piece for piece in kept if piece), "stop"
+        room = min(ends)[0] - sum(len(one) for one in kept if _is_text(one))
+        kept += [piece[:room] if _is_text(piece) else piece] if room else []
+    return tuple(piece for piece in kept if piece), "stop", min(ends)[1]
+
+
+def _is_text(piece: str) -> bool:
+    return not isinstance(piece, Thinks | Calls)
+
+
+def _delta(piece: str, before: Sequence[str]) -> Delta:
+    if isinstance(piece, Calls):
+        position = sum(isinstance(one, Calls) for one in before)
+        return Delta(0, "", tool_calls=(ToolCallDelta(position, piece.call_id, piece.name, str(piece)),))
+    return Delta(0, "", reasoning=str(piece)) if isinstance(piece, Thinks) else Delta(0, piece)
 
 
 def _logprob(piece: str, n_top: int | None) -> TokenLogprob:

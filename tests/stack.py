@@ -26,7 +26,7 @@ from rag.index import Retrieval
 from rag.settings import RagSettings
 from sandbox.errors import UnknownLanguageError
 from sandbox.types import ExecutionRequest, ExecutionResult, Language, SandboxStatus, SyntaxReport, Verdict
-from shim.app import build_door
+from shim.app import build_door, door_router
 from shim.doors.door import Door, Endpoint, Services
 from shim.gateway import Gateway
 from shim.metrics import Metrics
@@ -223,10 +223,10 @@ def closed_door(door: Door, **settings: object) -> httpx.AsyncClient:
     return door_client(door, Gateway(restart_wait_s=0), **settings)
 
 
-def door_app(door: Door, gateway: Gateway, **settings: object) -> Callable[..., object]:
-    """Make the ASGI app of *door*."""
+def door_app(door: Door, gateway: Gateway, fallback: Door | None = None, **settings: object) -> Callable[..., object]:
+    """Make the ASGI app of *door*, which falls back on *fallback*."""
     services = Services(gateway, shim_settings(**settings), door.port)
-    return build_door(door, services, Metrics(gateway))
+    return build_door(door, services, Metrics(gateway), fallback and door_router(fallback, services))
 
 
 def shim_settings(**settings: object) -> ShimSettings:
@@ -234,9 +234,9 @@ def shim_settings(**settings: object) -> ShimSettings:
     return ShimSettings(**settings)  # type: ignore[arg-type]  # pydantic checks each value
 
 
-def door_client(door: Door, gateway: Gateway, **settings: object) -> httpx.AsyncClient:
+def door_client(door: Door, gateway: Gateway, fallback: Door | None = None, **settings: object) -> httpx.AsyncClient:
     """Make a client of *door*. Replies arrive whole: drive the app itself to see delivery and disconnects."""
-    transport = httpx.ASGITransport(app=door_app(door, gateway, **settings), raise_app_exceptions=True)
+    transport = httpx.ASGITransport(app=door_app(door, gateway, fallback, **settings), raise_app_exceptions=True)
     return httpx.AsyncClient(transport=transport, base_url=f"http://localhost:{door.port}")
 
 

@@ -15,6 +15,7 @@ from starlette.responses import Response
 from mcp_server.admission import given_key
 from shim.errors import ApiError
 from shim.gateway import Gateway
+from shim.model_names import ModelNames
 from shim.settings import ShimSettings
 
 Body = TypeVar("Body", bound=BaseModel | None)
@@ -35,6 +36,7 @@ class Services:
     settings: ShimSettings
     port: int = 0  # the port this door is bound to; 0 when it is not known, as in tests
     counters: DoorCounters = field(default_factory=DoorCounters)
+    names: ModelNames = field(default_factory=ModelNames)
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ class Endpoint:
     event: type[BaseModel] | None = None  # of each server-sent event, where the endpoint can stream
     aliases: tuple[str, ...] = ()
     is_open: bool = False  # answers without the API key
+    is_static: bool = False  # answers without the MCP server
     max_body_bytes: Callable[[ShimSettings], int] = lambda settings: settings.max_body_bytes
 
 
@@ -86,3 +89,4 @@ class Door:
     endpoints: tuple[Endpoint, ...]
     render_error: Callable[[ApiError], dict[str, Any]]
     error: type[BaseModel]  # the schema of what `render_error` returns
+    fallback: str | None = None  # the door, by its name, that answers what this one has no endpoint for

@@ -19,7 +19,12 @@ from tests.stack import ScriptedSandbox, closed_door, open_door, path_of, smalle
 SECRET = "the secret inside"  # noqa: S105 - what no client may read
 BY_NAME = {door.name: door for door in DOORS}
 HEALTH = [(door, endpoint) for door in DOORS for endpoint in door.endpoints if endpoint.path == "/health"]
-WORK = [(door, endpoint) for door in DOORS for endpoint in door.endpoints if endpoint.path != "/health"]
+WORK = [
+    (door, endpoint)
+    for door in DOORS
+    for endpoint in door.endpoints
+    if endpoint.path != "/health" and not endpoint.is_static
+]
 GENERATES = [(BY_NAME["atlas-proxy"], "/v1/chat/completions")]
 EXECUTES = [(BY_NAME["atlas-sandbox"], "/execute")]
 
@@ -106,7 +111,11 @@ async def test_a_defect_in_a_handler_is_a_500_under_the_request_id(
 ) -> None:
     caplog.set_level(logging.ERROR)
     caplog.handler.setFormatter(JsonLines())
-    endpoint = next(endpoint for endpoint in door.endpoints if not endpoint.body and endpoint.path != "/health")
+    endpoint = next(
+        endpoint
+        for endpoint in door.endpoints
+        if not endpoint.body and endpoint.path != "/health" and not endpoint.is_static
+    )
 
     async with closed_door(door) as client:
         monkeypatch.setattr("shim.gateway.Gateway._wait_for_client", defect)  # every handler calls through it

@@ -1,5 +1,6 @@
 """What every `Engine` keeps, run against the real one and the scripted fake, so that the fake can be trusted."""
 
+import json
 import math
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
@@ -24,37 +25,42 @@ from mcp_server.engine.types import (
     ModelSource,
     SamplingParams,
     TokenizeRequest,
+    Tool,
+    ToolUse,
+    join_deltas,
 )
 from mcp_server.errors import CinqueError, InvalidRequestError, ModelNotFoundError
-from tests.fakes import SCRIPTED_CONTEXT_TOKENS, ScriptedEngine
+from tests.fakes import SCRIPTED_CONTEXT_TOKENS, Calls, ScriptedEngine
 from tests.upstreams import EngineUpstream, serving
 
 pytestmark = pytest.mark.anyio
 
 ASK = (Message("user", "Write a Python function add(a, b) that returns their sum."),)
 SCRIPT = ("def add(a, b):\n    total = a + b\n    return total\n",)
-KINDS = ("real", "scripted", "remote", "routed", "routed-remote")
+LOCAL_KINDS = ("real", "scripted", "routed")
+KINDS = (*LOCAL_KINDS, "remote", "routed-remote")
 
 
 @pytest.fixture(params=KINDS)
 async def any_engine(request: pytest.FixtureRequest, make_settings: Any) -> AsyncIterator[Engine]:
     """Each engine there is; "routed" ones are reached through the router, as the tools reach them."""
     with ExitStack() as opened:
-        engine = make_engine(request.param, make_settings(), opened)
+        kind, script = request.param if isinstance(request.param, tuple) else (request.param, SCRIPT)
+        engine = make_engine(kind, script, make_settings(), opened)
         yield engine
         await engine.aclose()
 
 
-def make_engine(kind: str, settings: EngineSettings, opened: ExitStack) -> Engine:
+def make_engine(kind: str, script: Any, settings: EngineSettings, opened: ExitStack) -> Engine:
     if kind == "real":
         return AsyncEngine(settings)
     if kind == "scripted":
-        return ScriptedEngine(SCRIPT)
-    url = opened.enter_context(serving(EngineUpstream(ScriptedEngine(SCRIPT), SCRIPTED_CONTEXT_TOKENS)))
+        return ScriptedEngine(script)
+    url = opened.enter_context(serving(EngineUpstream(ScriptedEngine(script), SCRIPTED_CONTEXT_TOKENS)))
     remote = RemoteModel("scripted", (url,), is_default=kind == "routed-remote")
     if kind == "remote":
         return RemoteEngine(remote)
-    return BackendRouter(ScriptedEngine(SCRIPT), TwoModels(remote))
+    return BackendRouter(ScriptedEngine(script), TwoModels(remote))
 
 
 class TwoModels:
@@ -99,6 +105,26 @@ async def test_deltas_join_to_the_text_of_the_completion(any_engine: Engine) -> 
     assert sum(delta.n_tokens for delta in seen) == result.usage.completion_tokens
     assert result.usage.prompt_tokens > 0
     assert completion.finish_reason == "stop"
+
+
+@pytest.mark.parametrize(
+    "any_engine", [(kind, [[Calls("now")]]) for kind in LOCAL_KINDS], indirect=True, ids=LOCAL_KINDS
+)
+async def test_a_tool_call_comes_whole_and_in_deltas_that_join_to_it(any_engine: Engine) -> None:
+    seen: list[Delta] = []
+
+    async def on_delta(deltas: tuple[Delta, ...]) -> None:
+        seen.extend(deltas)
+
+    use = ToolUse((Tool("now"),), choice="required", parallel=False)
+    result = await any_engine.generate(GenerationRequest(ASK, tool_use=use, sampling=greedy()), on_delta)
+    (completion,) = result.completions
+    (call,) = completion.tool_calls
+    assert (call.name, json.loads(call.arguments), completion.text, completion.finish_reason) == ("now", {}, "", "stop")
+    (joined,) = join_deltas(seen)
+    (delta,) = joined.tool_calls
+    assert (delta.position, delta.call_id, delta.name, delta.arguments) == (0, call.call_id, "now", call.arguments)
+    assert joined.n_tokens == result.usage.completion_tokens
 
 
 async def test_n_completions_come_in_the_order_of_their_index(any_engine: Engine) -> None:

@@ -1,4 +1,7 @@
-"""The ATLAS proxy on port 8090: what OpenAI-compatible chat clients connect to."""
+"""The ATLAS proxy on port 8090: what OpenAI-compatible chat clients connect to.
+
+A path that it does not have is answered by the llama-server door.
+"""
 
 from shim.dialects.openai_errors import ErrorEnvelope, render_error
 from shim.doors.atlas.proxy.routes import ENDPOINTS
@@ -12,4 +15,5 @@ DOOR = Door(
     endpoints=ENDPOINTS,
     render_error=render_error,
     error=ErrorEnvelope,
+    fallback="atlas-llama",
 )

@@ -1,11 +1,10 @@
 """Handlers of the ATLAS proxy: chat completions, models, health."""
 
-from dataclasses import replace
-
 from starlette.responses import JSONResponse, Response
 
-from mcp_server.contract import Delta, ErrorCode, GenerationRequest
-from shim.dialects.openai_chat import ChatCompletionRequest, ChunkEncoder, generation_request
+from mcp_server.contract import Delta, ErrorCode, GenerationRequest, SamplingParams
+from shim.dialects.llama_chat import LlamaChatRequest, generation_request
+from shim.dialects.openai_chat import ChunkEncoder
 from shim.dialects.openai_errors import render_error
 from shim.doors.atlas.proxy import wire
 from shim.doors.door import Call, Endpoint
@@ -15,43 +14,35 @@ from shim.streaming import DONE, Emit, EventStream, sse, sse_json
 UNAVAILABLE = 503
 
 
-async def chat_completions(call: Call[ChatCompletionRequest]) -> wire.AtlasChatCompletion | Response:
+async def chat_completions(call: Call[LlamaChatRequest]) -> wire.AtlasChatCompletion | Response:
     """Answer a conversation with the local model.
 
     A `model` that is not here is answered by the default one, as llama.cpp's server does; the response's `model` says
     which it was. With `stream: true` the answer comes as server-sent events, closed by `data: [DONE]`.
     """
     call.services.counters.n_requests += 1
-    request = await _with_known_model(call, generation_request(call.body))
+    request = generation_request(call.body, SamplingParams())
     if call.body.stream:
-        return _stream(call, request)
-    return wire.completion(await call.gateway.generate(request))
+        return await _stream(call, request)
+    return wire.completion(await call.services.names.generate(call.gateway, request))
 
 
-def _stream(call: Call[ChatCompletionRequest], request: GenerationRequest) -> EventStream:
+async def _stream(call: Call[LlamaChatRequest], request: GenerationRequest) -> EventStream:
     options = call.body.stream_options
-    encoder = ChunkEncoder(request.model or "")
+    names = call.services.names
+    encoder = ChunkEncoder(await names.answering(call.gateway, request.model))
 
     async def produce(emit: Emit) -> None:
         async def on_deltas(deltas: tuple[Delta, ...]) -> None:
             for chunk in encoder.deltas(deltas):
                 await emit(sse(wire.encode_chunk(chunk)))
 
-        result = await call.gateway.generate(request, on_deltas)
+        result = await names.generate(call.gateway, request, on_deltas)
         for chunk in encoder.end(result, include_usage=options is not None and options.include_usage):
             await emit(sse(wire.encode_chunk(chunk)))
         await emit(DONE)
 
     return EventStream(produce, lambda error: sse_json(render_error(error)) + DONE)
-
-
-async def _with_known_model(call: Call[ChatCompletionRequest], request: GenerationRequest) -> GenerationRequest:
-    """Name the model that will answer: the one asked for when it is here, else the default."""
-    models = await call.gateway.list_models()
-    if request.model in {model.model_id for model in models}:
-        return request
-    # Without a usable default, None lets the engine say what is wrong with it.
-    return replace(request, model=next((model.model_id for model in models if model.is_default), None))
 
 
 async def list_models(call: Call[None]) -> wire.ModelsPage:
@@ -84,7 +75,7 @@ ENDPOINTS = (
         "/v1/chat/completions",
         chat_completions,
         "Chat completion",
-        body=ChatCompletionRequest,
+        body=LlamaChatRequest,
         response=wire.AtlasChatCompletion,
         event=wire.AtlasChunk,
         aliases=("/chat/completions",),
