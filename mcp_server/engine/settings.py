@@ -55,6 +55,13 @@ class EngineSettings(BaseSettings):
         description="Cells of finished sequences kept for prompts that begin alike; 0: none; none either where walking "
         "over them would cost more than a quarter of the model's own work (tokens)",
     )
+    max_stream_interval_ms: float = Field(
+        default=50.0,
+        ge=0,
+        le=10_000,
+        description="Longest time for which tokens of a stream are gathered into one message; 4 ms for every stream "
+        "that runs, up to this (ms)",
+    )
     embedding_tokens: int = Field(
         default=2048, ge=16, description="Longest text to embed; a model trained for less has less (tokens)"
     )

@@ -6,7 +6,7 @@ arrived since the last one. The tool's result repeats the whole text, so a clien
 
 import json
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Any
 
 from mcp.server.mcpserver import Context, MCPServer
 from mcp_types import ToolAnnotations
@@ -109,5 +109,12 @@ class _Stream:
     async def send(self, deltas: tuple[Delta, ...]) -> None:
         """Send *deltas* in one notification. Returns when the transport took it: that is the back-pressure."""
         self._n_tokens += max(1, sum(delta.n_tokens for delta in deltas))
-        message = json.dumps({"deltas": [asdict(delta) for delta in deltas]}, separators=(",", ":"))
+        message = json.dumps({"deltas": [_wire(delta) for delta in deltas]}, separators=(",", ":"))
         await self._context.report_progress(self._n_tokens, self._total, message)
+
+
+def _wire(delta: Delta) -> dict[str, Any]:
+    """Encode what a delta has; most have text only, and `asdict` copies deeply."""
+    short = {name: value for name, value in vars(delta).items() if value or name in {"index", "text"}}
+    nested = {name: [asdict(item) for item in short[name]] for name in ("logprobs", "tool_calls") if name in short}
+    return short | nested
