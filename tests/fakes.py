@@ -36,6 +36,8 @@ from mcp_server.engine.types import (
     TokenizeRequest,
     TokenizeResult,
     TokenLogprob,
+    ToolCall,
+    ToolCallDelta,
     TopLogprob,
     Usage,
 )
@@ -78,11 +80,29 @@ SCRIPTED_PROPERTIES = ModelProperties(
 _WORD = re.compile(r"\s*\S+|\s+")
 
 
+class Thinks(str):
+    """A piece of reasoning."""
+
+    __slots__ = ()
+
+
+class Calls(str):
+    """A piece that is a whole tool call; as a text it is the call's arguments."""
+
+    name: str
+    call_id: str
+
+    def __new__(cls, name: str, arguments: str = "{}") -> "Calls":
+        piece = super().__new__(cls, arguments)
+        piece.name, piece.call_id = name, f"call_{hashlib.sha256((name + arguments).encode()).hexdigest()[:24]}"
+        return piece
+
+
 @dataclass(frozen=True)
 class Reply:
     """One scripted completion: its deltas, and what happens around them."""
 
-    pieces: tuple[str, ...]
+    pieces: tuple[str, ...]  # text, `Thinks` and `Calls`
     finish_reason: FinishReason = "stop"
     gate: anyio.Event | None = None  # awaited before piece number `gate_at`
     gate_at: int = 0
@@ -92,7 +112,8 @@ class Reply:
 class ScriptedEngine:
     """An `Engine` that plays `replies` in order, then the last one again and again.
 
-    A reply is a `Reply`, a text (split into words, one delta each), a list of deltas, or an exception to raise at once.
+    A reply is a `Reply`, a text (split into words, one delta each), a list of pieces (texts, `Thinks`, `Calls`, one delta
+    each), or an exception to raise at once.
     A request for n completions plays n replies. `stop`, `max_tokens`, `n_logprobs`, unknown models and bad requests
     behave as in the real engine; sampling parameters are only recorded, in `requests`.
     """
@@ -224,6 +245,10 @@ class ScriptedEngine:
         self.is_closed = True
         await anyio.lowlevel.checkpoint()
 
+    def rewind(self) -> None:
+        """Begin again with the first reply."""
+        self._n_played = 0
+
     async def wait_until_running(self, n: int) -> None:
         """Return as soon as exactly n completions are being played, 0 included."""
         while self._statistics.n_running != n:
@@ -265,18 +290,23 @@ class ScriptedEngine:
             if on_delta is not None and piece:
                 ids = (_token_id(piece),) if wants_ids and i >= 0 else ()
                 logprobs = shown[i] if n_top is not None and i >= 0 else ()
-                await on_delta((Delta(index, piece, logprobs, n_tokens=int(i >= 0), token_ids=ids),))
+                delta = replace(_delta(piece, pieces[: max(i, 0)]), index=index, logprobs=logprobs, token_ids=ids)
+                await on_delta((replace(delta, n_tokens=int(i >= 0)),))
         if reply.gate is not None and reply.gate_at >= len(pieces):
             await reply.gate.wait()
         if reply.error is not None:
             raise reply.error
         completion = Completion(
             index,
-            "".join((*echoed, *pieces)),
+            "".join((*echoed, *filter(_is_text, pieces))),
             finish_reason,
             None if n_top is None else tuple(one for (one,) in shown),
             token_ids=tuple(map(_token_id, pieces)) if wants_ids else None,
             stop_text=stop_text,
+            reasoning="".join(piece for piece in pieces if isinstance(piece, Thinks)),
+            tool_calls=tuple(
+                ToolCall(piece.call_id, piece.name, str(piece)) for piece in pieces if isinstance(piece, Calls)
+            ),
         )
         return completion, len(pieces)
 
@@ -315,15 +345,26 @@ def _cut(reply: Reply, sampling: SamplingParams) -> tuple[tuple[str, ...], Finis
         if sampling.max_tokens is not None and len(pieces) == sampling.max_tokens:
             return tuple(pieces), "length", None
         pieces.append(piece)
-    text = "".join(pieces)
+    text = "".join(filter(_is_text, pieces))
     ends = [(text.find(stop), stop) for stop in sampling.stop if stop and stop in text]
     if not ends:
         return tuple(pieces), reply.finish_reason, None
     kept: list[str] = []
     for piece in pieces:
-        room = min(ends)[0] - sum(map(len, kept))
-        kept.append(piece[:room])
+        room = min(ends)[0] - sum(len(one) for one in kept if _is_text(one))
+        kept += [piece[:room] if _is_text(piece) else piece] if room else []
     return tuple(piece for piece in kept if piece), "stop", min(ends)[1]
+
+
+def _is_text(piece: str) -> bool:
+    return not isinstance(piece, Thinks | Calls)
+
+
+def _delta(piece: str, before: Sequence[str]) -> Delta:
+    if isinstance(piece, Calls):
+        position = sum(isinstance(one, Calls) for one in before)
+        return Delta(0, "", tool_calls=(ToolCallDelta(position, piece.call_id, piece.name, str(piece)),))
+    return Delta(0, "", reasoning=str(piece)) if isinstance(piece, Thinks) else Delta(0, piece)
 
 
 def _logprob(piece: str, n_top: int | None) -> TokenLogprob:

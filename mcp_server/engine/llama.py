@@ -1,4 +1,4 @@
-"""The one importer of llama_cpp: the low-level functions as `native`, its log, and the schema converter.
+"""The one importer of llama_cpp: the low-level functions as `native`, and its log.
 
 Importing this module loads the shared library (0.1 s or more), so only the worker thread's side imports it. The log
 that llama.cpp would print is kept here, the last lines of it, because a failed load returns NULL and explains itself
@@ -6,7 +6,6 @@ only there. Structures of this library change between releases: the version is p
 """
 
 import ctypes
-import json
 import os
 from collections import deque
 from collections.abc import Iterator
@@ -15,12 +14,11 @@ from typing import Any
 
 import llama_cpp
 from llama_cpp import llama_cpp as native
-from llama_cpp import llama_grammar
 
 from mcp_server.errors import EngineError
 
 PINNED_VERSION = "0.3.36"  # its structures are laid out as this package expects
-__all__ = ["forget_log", "last_errors", "native", "schema_to_grammar", "silenced"]
+__all__ = ["forget_log", "last_errors", "native", "silenced"]
 
 LOG_LINES_KEPT = 40  # lines; enough for a failed load, which logs 3-10 warnings and errors
 LOG_LEVEL_WARN = 3  # ggml's levels: 1 debug, 2 info, 3 warn, 4 error, 5 continue the last one
@@ -66,15 +64,6 @@ def silenced() -> Iterator[None]:
             os.close(nowhere)
     finally:
         os.close(saved)
-
-
-def schema_to_grammar(schema: dict[str, Any]) -> str:
-    """Convert a JSON schema to GBNF with the library's converter, remote references refused.
-
-    Raises:
-        Exception: whatever the converter raises (assertions, key errors, recursion); the caller says what it means.
-    """
-    return str(llama_grammar.json_schema_to_gbnf(json.dumps(schema)))
 
 
 def _start() -> None:

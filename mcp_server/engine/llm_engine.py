@@ -5,7 +5,6 @@ knows nothing of tensors, the runner nothing of queues; this only joins them. Sy
 thread makes it, steps it and closes it.
 """
 
-import itertools
 import secrets
 import time
 from dataclasses import dataclass
@@ -13,27 +12,33 @@ from pathlib import Path
 
 import numpy as np
 
+from mcp_server.engine.active_request import ActiveRequest, check_scheduling
 from mcp_server.engine.chat_template import ChatTemplate
-from mcp_server.engine.grammar import grammar_of
-from mcp_server.engine.jobs import Event, Finished, Job, Progress, Started
-from mcp_server.engine.kv_cache import KVCache
+from mcp_server.engine.detokenizer import Detokenizer
+from mcp_server.engine.jobs import Event, Failed, Finished, Job, Progress, Started
+from mcp_server.engine.kv_cache import CacheLimits, KVCache
+from mcp_server.engine.logprobs import token_logprob
 from mcp_server.engine.model_runner import ModelRunner
-from mcp_server.engine.sampler import Candidates, Logits, TokenSampler, check_sampling, token_logprob
-from mcp_server.engine.scheduler import Chunk, Scheduler
-from mcp_server.engine.sequence import Detokenizer, Sequence
+from mcp_server.engine.prompts import Prompt, PromptMaker
+from mcp_server.engine.sampler import TokenSampler
+from mcp_server.engine.sampling_checks import check_sampling
+from mcp_server.engine.scheduler import BatchLimits, Chunk, Scheduler
+from mcp_server.engine.sequence import Sequence
 from mcp_server.engine.settings import EngineSettings
+from mcp_server.engine.tally import Tally
 from mcp_server.engine.types import (
     DetokenizeResult,
     GenerationRequest,
     GenerationResult,
     Model,
     ModelProperties,
+    ModelStatistics,
     RenderedPrompt,
     RerankRequest,
     RerankResult,
-    Timings,
     TokenizeRequest,
     TokenizeResult,
+    TokenLogprob,
     Usage,
 )
 from mcp_server.engine.vocabulary import count_bytes
@@ -54,21 +59,6 @@ class Counters:
     n_steps: int = 0
 
 
-@dataclass
-class ActiveRequest:
-    """A request whose sequences are queued or running."""
-
-    job: Job
-    sequences: list[Sequence]
-    started_at: float | None = None  # first batch; time.perf_counter(), as the next
-    first_token_at: float | None = None
-
-    @property
-    def is_done(self) -> bool:
-        """Tell whether every completion has ended."""
-        return all(sequence.finish_reason for sequence in self.sequences)
-
-
 class LLMEngine:
     """A loaded model and the requests in its batch."""
 
@@ -83,20 +73,25 @@ class LLMEngine:
         self.runner = ModelRunner(Path(model.path), settings)
         self._vocabulary = self.runner.vocabulary
         try:
-            self._template = ChatTemplate(
+            template = ChatTemplate(
                 self.runner.chat_template, bos_token=self._vocabulary.bos_text, eos_token=self._vocabulary.eos_text
             )
         except BaseException:
             self.runner.close()
             raise
-        self.kv_cache = KVCache(
-            self.runner,
-            settings.n_slots,
-            retained_tokens=self.runner.retained_tokens,
-            can_share=self.runner.can_share_prefixes,
+        self._prompts = PromptMaker(self._vocabulary, template, self.runner.context_tokens, model.model_id)
+        limits = CacheLimits(
+            self.runner.retained_tokens,
+            settings.prefix_cache_bytes if settings.prefix_cache_tokens else 0,
+            self.runner.can_share_prefixes,
         )
-        self._scheduler = Scheduler(self.kv_cache, prefill_chunk_tokens=settings.prefill_chunk_tokens)
-        self._candidates = Candidates(self._vocabulary.n_tokens)
+        self.kv_cache = KVCache(self.runner.memory, settings.n_slots, limits)
+        self._scheduler = Scheduler(
+            self.kv_cache,
+            BatchLimits(settings.prefill_chunk_tokens, settings.idle_prefill_tokens, self.runner.n_outputs),
+        )
+        self._tally = Tally()
+        self._deadlines: dict[int, float] = {}  # request id -> when it fails, of those that have one
         self._requests: dict[int, ActiveRequest] = {}
 
     @property
@@ -117,14 +112,18 @@ class LLMEngine:
             ContextLengthError: The prompt does not fit the model's context.
         """
         check_sampling(request.sampling)
+        check_scheduling(request)
         if not 1 <= request.n <= MAX_COMPLETIONS:
             msg = f"`n` is {request.n}; it must be 1 to {MAX_COMPLETIONS}."
             raise InvalidRequestError(msg, param="n")
-        tokens = self._prompt_tokens(request)
-        room = self.runner.context_tokens - len(tokens)
-        sequences = self._make_sequences(job, request, tokens, room)
+        sequences = self._make_sequences(job, request, self._prompts.make(request))
         leader, *leader.forks = sequences
-        self._requests[job.request_id] = ActiveRequest(job, sequences)
+        for fork in leader.forks:
+            fork.leader = leader
+        active = self._requests[job.request_id] = ActiveRequest(job, request, sequences)
+        if active.deadline_at is not None:
+            self._deadlines[job.request_id] = active.deadline_at
+        self._tally.n_requests += 1
         self._scheduler.add(leader)
 
     def abort(self, request_id: int) -> bool:
@@ -132,6 +131,7 @@ class LLMEngine:
         request = self._requests.pop(request_id, None)
         if request is None:
             return False
+        self._deadlines.pop(request_id, None)
         for sequence in request.sequences:
             if not sequence.finish_reason:
                 self._scheduler.finish(sequence, keeps_tokens=False)
@@ -144,14 +144,26 @@ class LLMEngine:
         Raises:
             EngineError: Native inference failed; nothing of this engine can be trusted afterwards.
         """
-        events: list[Event] = []
+        began_at = time.perf_counter()
+        events: list[Event] = self._expire(began_at) if self._deadlines else []
         chunks, rows = self._run_next_batch(events)
         self._scheduler.commit(chunks)
         self._counters.n_steps += bool(chunks)
-        sampled = (chunk.sequence for chunk in chunks if chunk.wants_logits)
-        for sequence, logits in zip(sampled, rows, strict=True):
-            events += self._advance(sequence, logits)
+        now = time.perf_counter()
+        n_sampled = 0
+        for chunk, its_rows in zip(chunks, rows, strict=True):
+            sequence = chunk.sequence
+            if sequence.wants_prompt_rows:
+                self._note_prompt_logprobs(sequence, chunk.start, its_rows)
+            if its_rows and not sequence.n_uncomputed:
+                n_sampled += self._advance(sequence, its_rows[-1], now, events)
+        self._tally.note_step(chunks, n_sampled, time.perf_counter() - began_at)
         return events
+
+    def statistics(self) -> ModelStatistics:
+        """Tell what was done since the model was loaded, and what runs now."""
+        n_cells = self.runner.kv_plan.n_cells
+        return self._tally.statistics(self.model.model_id, self._scheduler, self.kv_cache, self._requests, n_cells)
 
     def close(self) -> None:
         """Abort everything and free the model; idempotent."""
@@ -186,12 +198,12 @@ class LLMEngine:
 
     def render(self, request: GenerationRequest) -> RenderedPrompt:
         """Give the prompt of a request."""
-        prompt = self._prompt(request)
-        return RenderedPrompt(self.model.model_id, prompt, len(self._vocabulary.encode(prompt)))
+        prompt = self._prompts.make(request)
+        return RenderedPrompt(self.model.model_id, prompt.text, len(prompt.token_ids))
 
     def describe(self) -> ModelProperties:
         """Tell what the model is and can do."""
-        return self.runner.describe(self.model)
+        return self._prompts.described(self.runner.describe(self.model))
 
     def rerank(self, _request: RerankRequest) -> RerankResult:
         """Judge documents.
@@ -219,37 +231,14 @@ class LLMEngine:
         length = float(np.linalg.norm(vector)) if normalize else 1.0
         return tuple(float(x) for x in vector / (length or 1.0))
 
-    def _prompt_tokens(self, request: GenerationRequest) -> list[int]:
-        """Tokenize the prompt, unless its size alone says that it cannot fit."""
-        prompt, limit = self._prompt(request), self.runner.context_tokens
-        if self._vocabulary.exceeds(prompt, limit):
-            size = f"{count_bytes(prompt)} bytes, more than {limit} tokens can hold"
-        else:
-            tokens = self._vocabulary.encode(prompt)
-            if len(tokens) < limit:
-                return tokens
-            size = f"{len(tokens)} tokens"
-        msg = (
-            f"The prompt has {size}; {self.model.model_id} has a context of {limit} tokens, prompt and completion "
-            "together. Shorten the prompt."
-        )
-        raise ContextLengthError(msg, param="messages" if request.messages else "prompt")
-
-    def _prompt(self, request: GenerationRequest) -> str:
-        if (request.prompt is None) == (not request.messages):
-            msg = "Give exactly one of `messages` and `prompt`."
-            raise InvalidRequestError(msg, param="messages")
-        if request.prompt is None:
-            return self._template.render(request.messages)
-        if not request.prompt:
-            msg = "The prompt is empty; give at least one character."
-            raise InvalidRequestError(msg, param="prompt")
-        return request.prompt
-
-    def _make_sequences(self, job: Job, request: GenerationRequest, tokens: list[int], room: int) -> list[Sequence]:
-        sampling = request.sampling
-        grammar = grammar_of(sampling)
+    def _make_sequences(self, job: Job, request: GenerationRequest, prompt: Prompt) -> list[Sequence]:
+        sampling, tokens = request.sampling, prompt.token_ids
+        room = self.runner.context_tokens - len(tokens)
+        plan = self._prompts.plan(request, prompt)
         seed = secrets.randbits(SEED_BITS) if sampling.seed is None else sampling.seed
+        asks_prompt = request.output.echo and sampling.n_logprobs is not None
+        data = self._vocabulary.piece(tokens[0], with_special=True)
+        first = TokenLogprob(data.decode("utf-8", "replace"), tokens[0], None, tuple(data))
         return [
             Sequence(
                 request_id=job.request_id,
@@ -257,14 +246,23 @@ class LLMEngine:
                 tokens=list(tokens),
                 n_prompt=len(tokens),
                 max_tokens=min(sampling.max_tokens or room, room),
-                sampler=TokenSampler(self._vocabulary, sampling, seed=seed + index, grammar=grammar),
-                detokenizer=Detokenizer(sampling.stop),
+                sampler=TokenSampler(
+                    self._vocabulary, sampling, seed=seed + index, grammar=plan.grammar, prompt=tokens
+                ),
+                detokenizer=Detokenizer(sampling.stop, plan.layout),
+                shown_tokens=self._prompts.shown_tokens(plan),
                 n_logprobs=sampling.n_logprobs,
+                priority=request.scheduling.priority,
+                uses_cache=request.scheduling.cache_prompt,
+                returns_token_ids=request.output.return_token_ids,
+                echo_text=prompt.text if request.output.echo else "",
+                prompt_logprobs=[first] if asks_prompt and index == 0 else None,
+                max_decode_s=None if sampling.max_decode_ms is None else sampling.max_decode_ms / 1000,
             )
             for index in range(request.n)
         ]
 
-    def _run_next_batch(self, events: list[Event]) -> tuple[list[Chunk], list[Logits]]:
+    def _run_next_batch(self, events: list[Event]) -> tuple[list[Chunk], list[range]]:
         """Compute the next batch that fits; note in `events` whose first it is."""
         while True:
             chunks = self._scheduler.schedule()
@@ -282,28 +280,56 @@ class LLMEngine:
             request = self._requests[chunk.sequence.request_id]
             if request.started_at is None:
                 request.started_at = time.perf_counter()
+                self._tally.note_start(chunk.sequence)
                 events.append(Started(request.job.request_id))
         return events
 
-    def _advance(self, sequence: Sequence, logits: Logits) -> list[Event]:
-        """Sample the next token of a sequence, and end what it ends."""
+    def _expire(self, now: float) -> list[Event]:
+        """Fail the requests whose time is over."""
+        late = [request_id for request_id, deadline in self._deadlines.items() if deadline <= now]
+        events: list[Event] = []
+        for request_id in late:
+            events.append(Failed(request_id, self._requests[request_id].deadline_error()))
+            self.abort(request_id)
+        return events
+
+    def _note_prompt_logprobs(self, sequence: Sequence, start: int, rows: range) -> None:
+        """Note what the model thought of the prompt's next tokens, once each also after a preemption."""
+        logprobs = sequence.prompt_logprobs
+        assert logprobs is not None, "only a sequence that wants them has rows for them"  # noqa: S101  # invariant
+        for position, row in enumerate(rows, start + 1):
+            if position == len(logprobs) < sequence.n_prompt:
+                token, n_top = sequence.tokens[position], sequence.n_logprobs or 0
+                logprobs.append(token_logprob(self._vocabulary, self.runner.logits(row), token, n_top))
+
+    def _advance(self, sequence: Sequence, row: int, now: float, events: list[Event]) -> int:
+        """Sample the next token of a sequence, and end what it ends; count the tokens added."""
         request = self._requests[sequence.request_id]
-        request.first_token_at = request.first_token_at or time.perf_counter()
-        token = sequence.sampler.sample(self._candidates, logits)
+        if request.first_token_at is None:
+            self._tally.note_first_token(request, now)
+        sequence.note_time(now)
+        n_before = len(sequence.tokens)
+        token = sequence.sampler.sample(self.runner.native_context, row)
         if token is None or self._vocabulary.is_end(token):
             delta = sequence.end("stop")
         else:
-            n_top = sequence.n_logprobs
-            logprob = None if n_top is None else token_logprob(self._vocabulary, logits, token, n_top)
-            delta = sequence.append(token, self._vocabulary.piece(token), logprob)
-        events: list[Event] = [Progress(sequence.request_id, delta)] if delta else []
+            logprob = sequence.sampler.report(self.runner.native_context, row, token)
+            piece = self._vocabulary.piece(token, with_special=token in sequence.shown_tokens)
+            delta = sequence.append(token, piece, logprob)
+        if delta:
+            events.append(Progress(sequence.request_id, delta))
         if sequence.finish_reason:
-            self._scheduler.finish(sequence, keeps_tokens=True)
-            sequence.sampler.close()
+            self._end(sequence, request, events)
+        return len(sequence.tokens) - n_before
+
+    def _end(self, sequence: Sequence, request: ActiveRequest, events: list[Event]) -> None:
+        """Free what a finished sequence held, and finish its request with the last one."""
+        self._scheduler.finish(sequence, keeps_tokens=True)
+        sequence.sampler.close()
         if request.is_done:
             del self._requests[sequence.request_id]
+            self._deadlines.pop(sequence.request_id, None)
             events.append(Finished(sequence.request_id, self._result(request)))
-        return events
 
     def _result(self, request: ActiveRequest) -> GenerationResult:
         leader = request.sequences[0]
@@ -311,13 +337,12 @@ class LLMEngine:
         self._counters.n_prompt_tokens += usage.prompt_tokens
         self._counters.n_completion_tokens += usage.completion_tokens
         completions = tuple(sequence.completion() for sequence in request.sequences)
-        return GenerationResult(self.model.model_id, completions, usage, _timings(request))
-
-
-def _timings(request: ActiveRequest) -> Timings:
-    marks = (request.job.submitted_at, request.started_at, request.first_token_at, time.perf_counter())
-    queue, prefill, decode = (
-        (later - earlier) * 1000 if earlier is not None and later is not None else 0.0
-        for earlier, later in itertools.pairwise(marks)
-    )
-    return Timings(queue, prefill, decode)
+        prompt_logprobs = leader.prompt_logprobs
+        return GenerationResult(
+            model=self.model.model_id,
+            completions=completions,
+            usage=usage,
+            timings=request.timings(),
+            prompt_token_ids=tuple(leader.tokens[: leader.n_prompt]) if leader.returns_token_ids else None,
+            prompt_logprobs=None if prompt_logprobs is None else tuple(prompt_logprobs),
+        )

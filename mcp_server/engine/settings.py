@@ -11,7 +11,10 @@ from typing import Literal
 from pydantic import AliasChoices, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+CacheType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
+
 _CPU_TOPOLOGY = Path("/sys/devices/system/cpu")
+_CGROUP_MEMORY = Path("/sys/fs/cgroup/memory.max")
 
 
 class EngineSettings(BaseSettings):
@@ -36,7 +39,16 @@ class EngineSettings(BaseSettings):
         default=256,
         ge=1,
         le=4096,
-        description="Prompt tokens computed in one step; more is faster prefill, longer stalls of streams (tokens)",
+        description="Prompt tokens computed in one step beside streams; more is faster prefill, longer stalls (tokens)",
+    )
+    idle_prefill_tokens: int = Field(
+        default=512,
+        ge=1,
+        le=8192,
+        description="Prompt tokens computed in one step while nothing streams; an abort waits for a step (tokens)",
+    )
+    ubatch_tokens: int = Field(
+        default=512, ge=1, le=8192, description="Tokens in one native pass; more costs memory for activations (tokens)"
     )
     max_waiting: int = Field(
         default=64, ge=0, description="Requests that may wait for a slot before new ones are refused (requests)"
@@ -44,16 +56,38 @@ class EngineSettings(BaseSettings):
     max_context_tokens: int = Field(
         default=8192, ge=64, description="Upper bound of one sequence; a model trained for less has less (tokens)"
     )
+    kv_layout: Literal["auto", "split", "unified"] = Field(
+        default="auto",
+        description="Cells of the KV cache: split (own ones for each sequence, up to 5 times faster on a CPU), unified "
+        "(shared by all, less memory), or auto: split where it fits kv_cache_bytes",
+    )
+    kv_cache_bytes: int = Field(
+        default=0,
+        ge=0,
+        description="Memory that a split KV cache may take under auto; 0: an eighth of this machine's (bytes)",
+    )
     kv_cache_tokens: int = Field(
         default=32768,
         ge=64,
-        description="Cells shared by all sequences, at most n_slots contexts; more costs memory (tokens)",
+        description="Cells of a unified KV cache, one context at least, n_slots of them at most (tokens)",
+    )
+    cache_type_k: CacheType = Field(
+        default="f16", description="Number format of keys; q8_0 halves their memory (f32, f16, bf16, q8_0, q4_0, ...)"
+    )
+    cache_type_v: CacheType = Field(
+        default="f16", description="Number format of values; quantised ones turn flash attention on (as cache_type_k)"
     )
     prefix_cache_tokens: int = Field(
         default=2048,
         ge=0,
-        description="Cells of finished sequences kept for prompts that begin alike; 0: none; none either where walking "
-        "over them would cost more than a quarter of the model's own work (tokens)",
+        description="Cells of finished sequences kept for prompts that begin alike; 0: none, in host memory neither. "
+        "A split cache keeps all of them; a unified one as many, or none where walking over them would cost more than "
+        "a quarter of the model's own work (tokens)",
+    )
+    prefix_cache_bytes: int = Field(
+        default=512 << 20,
+        ge=0,
+        description="Host memory for the states of sequences whose slots went to others; 0: none (bytes)",
     )
     max_stream_interval_ms: float = Field(
         default=50.0,
@@ -76,11 +110,28 @@ class EngineSettings(BaseSettings):
         le=512,
         description="Threads of inference; 0: the physical cores at hand, or 1 for models under 64 MiB (threads)",
     )
+    threads_batch: int = Field(
+        default=0, ge=0, le=512, description="Threads for batches of more than one token; 0: as `threads` (threads)"
+    )
     flash_attention: Literal["auto", "on", "off"] = Field(
         default="auto", description="Flash attention; auto: off on a CPU, where it costs speed, on with a GPU"
     )
+    mmap: bool = Field(default=True, description="Map the weights into memory instead of reading them (true or false)")
+    mlock: bool = Field(
+        default=False, description="Keep the weights in memory, never swapped; needs the right to lock (true or false)"
+    )
+    numa: Literal["off", "distribute", "isolate", "numactl"] = Field(
+        default="off", description="How threads spread over NUMA nodes; the first model's load decides for the process"
+    )
     gpu_layers: int = Field(
         default=-1, ge=-1, description="Layers computed on a GPU where the build has one; -1: all (layers)"
+    )
+    main_gpu: int = Field(default=0, ge=0, description="The GPU that computes what is not split (its number)")
+    split_mode: Literal["none", "layer", "row"] = Field(
+        default="layer", description="How a model is split over several GPUs: not at all, by layers, or by rows too"
+    )
+    tensor_split: tuple[float, ...] = Field(
+        default=(), description="Share of each GPU in the model, such as [3, 1]; empty: by free memory (JSON list)"
     )
     hub_endpoint: str = Field(
         default="https://huggingface.co",
@@ -95,6 +146,13 @@ class EngineSettings(BaseSettings):
     def models_path(self) -> Path:
         """The folder of downloaded models; it may not exist yet."""
         return self.home.expanduser() / "models"
+
+
+def count_memory_bytes() -> int:
+    """Count the memory that this process may use: the machine's, or less where a container limits it."""
+    n_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = _CGROUP_MEMORY.read_text(encoding="ascii").strip() if _CGROUP_MEMORY.is_file() else "max"
+    return min(n_bytes, int(limit)) if limit.isdecimal() else n_bytes
 
 
 def count_physical_cores() -> int:

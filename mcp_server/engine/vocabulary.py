@@ -5,6 +5,7 @@ token may be part of a character; `sequence.Detokenizer` makes text of them. Val
 """
 
 import ctypes
+from functools import cached_property
 from typing import Any
 
 from mcp_server.engine.llama import native
@@ -29,7 +30,9 @@ class Vocabulary:
         self.eos_text = self._text_of(native.llama_vocab_eos(self._vocab))
         self._adds_bos = bool(native.llama_vocab_get_add_bos(self._vocab))
         # Walks over all tokens: 0.1-0.2 s for 150,000 of them, once a load.
-        self.longest_token_bytes = max(len(self.piece(i, with_special=True)) for i in range(self.n_tokens))
+        self.pieces = [self._read_piece(i, with_special=True) for i in range(self.n_tokens)]  # control tokens spelt out
+        self.longest_token_bytes = max(map(len, self.pieces))
+        self._shown: dict[int, bytes] = {}  # of tokens generated so far, as they are shown
 
     @property
     def handle(self) -> Any:
@@ -60,6 +63,27 @@ class Vocabulary:
 
     def piece(self, token: int, *, with_special: bool = False) -> bytes:
         """Give the bytes of one token; control tokens are empty unless `with_special`."""
+        if with_special:
+            return self.pieces[token]
+        piece = self._shown.get(token)
+        if piece is None:
+            piece = self._shown[token] = self._read_piece(token, with_special=False)
+        return piece
+
+    @cached_property
+    def end_tokens(self) -> tuple[int, ...]:
+        """All tokens that end a generation, in order; walks over the vocabulary at the first call."""
+        return tuple(i for i in range(self.n_tokens) if native.llama_vocab_is_eog(self._vocab, i))
+
+    def is_end(self, token: int) -> bool:
+        """Tell whether this token ends a generation."""
+        return token in self._ends
+
+    @cached_property
+    def _ends(self) -> frozenset[int]:
+        return frozenset(self.end_tokens)
+
+    def _read_piece(self, token: int, *, with_special: bool) -> bytes:
         size = PIECE_BYTES
         buffer = ctypes.create_string_buffer(size)
         n = native.llama_token_to_piece(self._vocab, token, buffer, size, 0, with_special)
@@ -68,9 +92,5 @@ class Vocabulary:
             n = native.llama_token_to_piece(self._vocab, token, buffer, -n, 0, with_special)
         return buffer.raw[:n]
 
-    def is_end(self, token: int) -> bool:
-        """Tell whether this token ends a generation."""
-        return bool(native.llama_vocab_is_eog(self._vocab, token))
-
     def _text_of(self, token: int) -> str:
-        return "" if token < 0 else self.piece(token, with_special=True).decode("utf-8", "replace")
+        return "" if token < 0 else self._read_piece(token, with_special=True).decode("utf-8", "replace")

@@ -9,44 +9,40 @@ import time
 import uuid
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
-from mcp_server.contract import Completion, Delta, GenerationRequest, GenerationResult, Message, SamplingParams
+from mcp_server.contract import (
+    Completion,
+    Delta,
+    GenerationRequest,
+    GenerationResult,
+    OutputParams,
+    SamplingParams,
+    TemplateParams,
+)
 from shim.dialects.openai_logprobs import ChoiceLogprobs, choice_logprobs
+from shim.dialects.openai_messages import ChatMessage
+from shim.dialects.openai_tools import (
+    ToolCallChunk,
+    ToolCallEntry,
+    ToolOptions,
+    present,
+    tool_call_chunks,
+    tool_call_entries,
+)
 
 MAX_STOPS = 16  # OpenAI takes 4; local clients send more
 LEAST_TOP_P = 1e-6  # 0 is legal on the wire, and keeps the likeliest token alone
 MAX_CHOICES = 16  # each is a sequence of the engine's batch
 
-ROLES: dict[str, Literal["system", "user", "assistant", "tool"]] = {
-    "system": "system",
-    "developer": "system",
-    "user": "user",
-    "assistant": "assistant",
-    "tool": "tool",
-    "function": "tool",
-}
-
-
-class TextPart(BaseModel):
-    """One part of a message's content. The models here read text only."""
-
-    type: Literal["text", "input_text", "refusal"]
-    text: str = Field(validation_alias=AliasChoices("text", "refusal"))
-
-
-class ChatMessage(BaseModel):
-    """One message of the conversation."""
-
-    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
-    content: str | list[TextPart] | None = None
-    name: str | None = None
-
-    def text(self) -> str:
-        """Return the content as one string."""
-        if isinstance(self.content, list):
-            return "".join(part.text for part in self.content)
-        return self.content or ""
+FinishReason = Literal["stop", "length", "tool_calls"]
 
 
 class JsonSchemaFormat(BaseModel):
@@ -79,7 +75,7 @@ class StreamOptions(BaseModel):
     include_usage: bool = False
 
 
-class ChatCompletionRequest(BaseModel):
+class ChatCompletionRequest(ToolOptions):
     """A chat completion request; fields beyond OpenAI's own are those of llama.cpp's server. Others are ignored."""
 
     model: str | None = Field(default=None, description="Model id; absent for the default")
@@ -105,13 +101,20 @@ class ChatCompletionRequest(BaseModel):
     logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = None
     response_format: ResponseFormat | None = None
     grammar: str | None = Field(default=None, description="GBNF grammar of the answer")
-    tools: list[dict[str, Any]] | None = Field(default=None, description="Must be absent or empty in this version")
+    reasoning_effort: str | None = Field(default=None, description="For models whose template knows it")
+    chat_template_kwargs: dict[str, Any] | None = Field(
+        default=None, description="Variables of the model's own template, such as enable_thinking"
+    )
+    reasoning_format: Literal["none", "auto", "deepseek", "deepseek-legacy"] | None = Field(
+        default=None, description="none: reasoning stays in content; else it is reasoning_content"
+    )
+    continue_final_message: bool | None = Field(
+        default=None, description="Go on with the last message, an assistant's, instead of answering it"
+    )
+    add_generation_prompt: bool | None = Field(default=None, description="false: no opening of an assistant's turn")
 
     @model_validator(mode="after")
     def _usable(self) -> Self:
-        if self.tools:
-            msg = "tool calls are not available in this version; send the request without tools"
-            raise ValueError(msg)
         if len(self.stops()) > MAX_STOPS:
             msg = f"stop has {len(self.stops())} entries; the most is {MAX_STOPS}"
             raise ValueError(msg)
@@ -119,6 +122,12 @@ class ChatCompletionRequest(BaseModel):
             msg = "top_logprobs needs logprobs: true"
             raise ValueError(msg)
         return self
+
+    def template(self) -> TemplateParams:
+        """Return how the messages become a prompt."""
+        named = {"reasoning_effort": self.reasoning_effort, "add_generation_prompt": self.add_generation_prompt}
+        variables = (self.chat_template_kwargs or {}) | present(named)
+        return TemplateParams(variables, continue_final_message=self.continue_final_message is True)
 
     def limit(self) -> int | None:
         """Return the most tokens to generate; clients mean "no limit" by 0, and by -1 as llama.cpp's server does."""
@@ -154,8 +163,15 @@ def generation_request(body: ChatCompletionRequest) -> GenerationRequest:
         json_schema=form.json_schema.schema_ if form is not None and form.json_schema is not None else None,
         **{name: value for name, value in named.items() if value is not None},  # type: ignore[arg-type]  # a field each
     )
-    messages = tuple(Message(role=ROLES[message.role], content=message.text()) for message in body.messages)
-    return GenerationRequest(messages=messages, model=body.model, n=body.n or 1, sampling=sampling)
+    return GenerationRequest(
+        messages=tuple(message.message() for message in body.messages),
+        model=body.model,
+        n=body.n or 1,
+        sampling=sampling,
+        tool_use=body.tool_use(),
+        template=body.template(),
+        output=OutputParams(reasoning="inline" if body.reasoning_format == "none" else "split"),
+    )
 
 
 class PromptTokensDetails(BaseModel):
@@ -179,6 +195,13 @@ class AssistantMessage(BaseModel):
     role: Literal["assistant"] = "assistant"
     content: str | None
     refusal: str | None = None
+    reasoning_content: str | None = None
+    tool_calls: list[ToolCallEntry] | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_absent(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        data: dict[str, Any] = handler(self)
+        return _without(data, "reasoning_content", "tool_calls")
 
 
 class Choice(BaseModel):
@@ -187,7 +210,7 @@ class Choice(BaseModel):
     index: int
     message: AssistantMessage
     logprobs: ChoiceLogprobs | None
-    finish_reason: Literal["stop", "length"]
+    finish_reason: FinishReason
 
 
 class ChatCompletion(BaseModel):
@@ -206,6 +229,8 @@ class ChunkDelta(BaseModel):
 
     role: Literal["assistant"] | None = None
     content: str | None = None
+    reasoning_content: str | None = None
+    tool_calls: list[ToolCallChunk] | None = None
 
 
 class ChunkChoice(BaseModel):
@@ -214,7 +239,7 @@ class ChunkChoice(BaseModel):
     index: int
     delta: ChunkDelta
     logprobs: ChoiceLogprobs | None = None
-    finish_reason: Literal["stop", "length"] | None = None
+    finish_reason: FinishReason | None = None
 
 
 class ChatCompletionChunk(BaseModel):
@@ -239,9 +264,11 @@ def completion_usage(result: GenerationResult) -> CompletionUsage:
     )
 
 
-def finish_reason(completion: Completion) -> Literal["stop", "length"]:
+def finish_reason(completion: Completion) -> FinishReason:
     """Return OpenAI's reason; an aborted completion is cut short, as by a limit."""
-    return "stop" if completion.finish_reason == "stop" else "length"
+    if completion.finish_reason != "stop":
+        return "length"
+    return "tool_calls" if completion.tool_calls else "stop"
 
 
 def choices(result: GenerationResult) -> list[Choice]:
@@ -249,12 +276,25 @@ def choices(result: GenerationResult) -> list[Choice]:
     return [
         Choice(
             index=completion.index,
-            message=AssistantMessage(content=completion.text),
+            message=_message(completion),
             logprobs=choice_logprobs(completion.logprobs),
             finish_reason=finish_reason(completion),
         )
         for completion in result.completions
     ]
+
+
+def _message(completion: Completion) -> AssistantMessage:
+    return AssistantMessage(
+        content=None if completion.tool_calls and not completion.text else completion.text,
+        reasoning_content=completion.reasoning or None,
+        tool_calls=tool_call_entries(completion.tool_calls) or None,
+    )
+
+
+def _without(data: dict[str, Any], *names: str) -> dict[str, Any]:
+    """Leave out those of the named members that are null."""
+    return {name: value for name, value in data.items() if value is not None or name not in names}
 
 
 class ChunkEncoder:
@@ -276,7 +316,7 @@ class ChunkEncoder:
                 role = "assistant"  # the npm client throws without it
             choice = ChunkChoice(
                 index=delta.index,
-                delta=ChunkDelta(role=role, content=delta.text),
+                delta=_chunk_delta(role, delta),
                 logprobs=choice_logprobs(delta.logprobs or None),
             )
             chunks.append(self._chunk([choice]))
@@ -298,6 +338,16 @@ class ChunkEncoder:
         return ChatCompletionChunk(
             id=self.completion_id, created=self.created, model=self._model, choices=chosen, usage=usage
         )
+
+
+def _chunk_delta(role: Literal["assistant"] | None, delta: Delta) -> ChunkDelta:
+    has_else = bool(delta.reasoning or delta.tool_calls)
+    return ChunkDelta(
+        role=role,
+        content=delta.text if delta.text or not has_else else None,
+        reasoning_content=delta.reasoning or None,
+        tool_calls=tool_call_chunks(delta.tool_calls) or None,
+    )
 
 
 def encode_chunk(chunk: ChatCompletionChunk, extra: dict[str, Any] | None = None) -> str:

@@ -40,8 +40,6 @@ ADD: Any = {
     },
 }
 
-waits_for_tools = pytest.mark.xfail(reason="tools are refused until the chat dialect speaks them", strict=False)
-
 
 @pytest.fixture(params=["atlas-llama", "atlas-proxy"])
 def url(request: pytest.FixtureRequest, shim: Shim) -> str:
@@ -84,7 +82,6 @@ def test_a_client_chats_streams_completes_and_embeds(script: str, url: str, tmp_
     assert first == second > 0
 
 
-@waits_for_tools
 @pytest.mark.parametrize("script", ["litellm_client.py", "langchain_client.py"])
 def test_a_client_gets_the_call_that_it_forces(script: str, url: str, tmp_path: Path) -> None:
     call = ask(script, url, tmp_path, "tool_call")["tool_call"]
@@ -98,7 +95,6 @@ def test_instructor_gets_an_object_of_its_schema(url: str, tmp_path: Path) -> No
     assert review["score"] in {1, 2, 3}
 
 
-@waits_for_tools
 def test_instructor_gets_an_object_by_a_forced_call(url: str, tmp_path: Path) -> None:
     assert ask("instructor_client.py", url, tmp_path, "tool_call")["tool_call"]["score"] in {1, 2, 3}
 
@@ -164,7 +160,6 @@ def test_openai_streams_the_answer_that_it_gets_whole(client: openai.OpenAI) -> 
     assert text == whole.choices[0].message.content
 
 
-@waits_for_tools
 def test_openai_gets_the_call_that_it_forces(client: openai.OpenAI) -> None:
     answer = client.chat.completions.create(
         model="default", messages=QUESTION, tools=[ADD], tool_choice=FORCED, max_tokens=64

@@ -1,5 +1,6 @@
 """What every `Engine` keeps, run against the real one and the scripted fake, so that the fake can be trusted."""
 
+import json
 import math
 from collections.abc import AsyncIterator
 from typing import Any
@@ -8,20 +9,31 @@ import anyio
 import pytest
 
 from mcp_server.engine.async_engine import AsyncEngine
-from mcp_server.engine.types import Delta, EmbeddingRequest, GenerationRequest, Message, SamplingParams, TokenizeRequest
+from mcp_server.engine.types import (
+    Delta,
+    EmbeddingRequest,
+    GenerationRequest,
+    Message,
+    SamplingParams,
+    TokenizeRequest,
+    Tool,
+    ToolUse,
+    join_deltas,
+)
 from mcp_server.errors import CinqueError, InvalidRequestError, ModelNotFoundError
-from tests.fakes import ScriptedEngine
+from tests.fakes import Calls, ScriptedEngine
 
 pytestmark = pytest.mark.anyio
 
 ASK = (Message("user", "Write a Python function add(a, b) that returns their sum."),)
+SCRIPT = "def add(a, b):\n    total = a + b\n    return total\n"
 AnyEngine = AsyncEngine | ScriptedEngine
 
 
 @pytest.fixture(params=["real", "scripted"])
 async def any_engine(request: pytest.FixtureRequest, make_settings: Any) -> AsyncIterator[AnyEngine]:
-    script = ["def add(a, b):\n    total = a + b\n    return total\n"]
-    engine = AsyncEngine(make_settings()) if request.param == "real" else ScriptedEngine(script)
+    kind, reply = request.param if isinstance(request.param, tuple) else (request.param, SCRIPT)
+    engine = AsyncEngine(make_settings()) if kind == "real" else ScriptedEngine([[reply] if reply != SCRIPT else reply])
     yield engine
     await engine.aclose()
 
@@ -43,6 +55,24 @@ async def test_deltas_join_to_the_text_of_the_completion(any_engine: AnyEngine) 
     assert sum(delta.n_tokens for delta in seen) == result.usage.completion_tokens
     assert result.usage.prompt_tokens > 0
     assert completion.finish_reason == "stop"
+
+
+@pytest.mark.parametrize("any_engine", [("real", ""), ("scripted", Calls("now"))], indirect=True, ids=["real", "scripted"])
+async def test_a_tool_call_comes_whole_and_in_deltas_that_join_to_it(any_engine: AnyEngine) -> None:
+    seen: list[Delta] = []
+
+    async def on_delta(deltas: tuple[Delta, ...]) -> None:
+        seen.extend(deltas)
+
+    use = ToolUse((Tool("now"),), choice="required", parallel=False)
+    result = await any_engine.generate(GenerationRequest(ASK, tool_use=use, sampling=greedy()), on_delta)
+    (completion,) = result.completions
+    (call,) = completion.tool_calls
+    assert (call.name, json.loads(call.arguments), completion.text, completion.finish_reason) == ("now", {}, "", "stop")
+    (joined,) = join_deltas(seen)
+    (delta,) = joined.tool_calls
+    assert (delta.position, delta.call_id, delta.name, delta.arguments) == (0, call.call_id, "now", call.arguments)
+    assert joined.n_tokens == result.usage.completion_tokens
 
 
 async def test_n_completions_come_in_the_order_of_their_index(any_engine: AnyEngine) -> None:

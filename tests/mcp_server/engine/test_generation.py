@@ -229,11 +229,11 @@ async def test_an_aborted_request_frees_its_slot_and_its_cells(make_settings: An
     await engine.aclose()
 
 
-@pytest.mark.parametrize("prefix_cache_tokens", [0, 256])
+@pytest.mark.parametrize(("kv_layout", "kept_tokens"), [("unified", 0), ("unified", 256), ("split", 0), ("split", 8192)])
 async def test_a_storm_of_submits_and_aborts_leaves_nothing_behind(
-    make_settings: Any, prefix_cache_tokens: int
+    make_settings: Any, kv_layout: str, kept_tokens: int
 ) -> None:
-    watched = WatchedHost(make_settings(max_waiting=1000, prefix_cache_tokens=prefix_cache_tokens))
+    watched = WatchedHost(make_settings(max_waiting=1000, prefix_cache_tokens=kept_tokens, kv_layout=kv_layout))
     engine = AsyncEngine(watched.settings, make_host=watched.make)
     draw = random.Random(11)  # noqa: S311  # a repeatable test
 
@@ -263,7 +263,7 @@ async def test_a_storm_of_submits_and_aborts_leaves_nothing_behind(
     assert statistics.n_aborted > 0
     cells = list(watched.cells())
     assert all(recorded == native for recorded, native in cells)
-    assert sum(recorded for recorded, _ in cells) <= prefix_cache_tokens
+    assert sum(recorded for recorded, _ in cells) <= kept_tokens
     await engine.aclose()
 
 

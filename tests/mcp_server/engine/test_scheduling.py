@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from mcp_server.engine.kv_cache import KVCache
-from mcp_server.engine.scheduler import Scheduler
+from mcp_server.engine.kv_cache import CacheLimits, KVCache, Place
+from mcp_server.engine.scheduler import BatchLimits, Scheduler
 from mcp_server.engine.sequence import Detokenizer, Sequence, SequenceState
 
 
@@ -18,8 +18,17 @@ class RecordedMemory:
         self.calls.append(("remove", slot, start))
         return self._can_cut or start == 0
 
-    def copy(self, source: int, target: int, n_tokens: int) -> None:
+    def copy(self, source: int, target: int, n_tokens: int) -> bool:
         self.calls.append(("copy", source, target, n_tokens))
+        return True
+
+    def save(self, slot: int) -> bytes:
+        self.calls.append(("save", slot))
+        return bytes(100)
+
+    def restore(self, slot: int, state: bytes) -> bool:
+        self.calls.append(("restore", slot, len(state)))
+        return True
 
 
 class NoSampler:
@@ -39,11 +48,11 @@ def sequence(*tokens: int, request_id: int = 0) -> Sequence:
 def sizes(scheduler: Scheduler) -> list[tuple[int, int, bool]]:
     chunks = scheduler.schedule()
     scheduler.commit(chunks)
-    return [(chunk.start, len(chunk.tokens), chunk.wants_logits) for chunk in chunks]
+    return [(chunk.start, len(chunk.tokens), bool(chunk.n_outputs)) for chunk in chunks]
 
 
 def test_a_long_prompt_is_computed_in_bounded_chunks_beside_decoding_sequences() -> None:
-    scheduler = Scheduler(KVCache(RecordedMemory(), 2), prefill_chunk_tokens=4)
+    scheduler = Scheduler(KVCache(RecordedMemory(), 2), BatchLimits(prefill_tokens=4))
     short = sequence(1, 2)
     scheduler.add(short)
     assert sizes(scheduler) == [(0, 2, True)]
@@ -56,7 +65,7 @@ def test_a_long_prompt_is_computed_in_bounded_chunks_beside_decoding_sequences()
 
 
 def test_sequences_beyond_the_slots_wait_in_order() -> None:
-    scheduler = Scheduler(KVCache(RecordedMemory(), 1), prefill_chunk_tokens=8)
+    scheduler = Scheduler(KVCache(RecordedMemory(), 1), BatchLimits(prefill_tokens=8))
     first, second, third = (sequence(1, 2, i) for i in range(3))
     for item in (first, second, third):
         scheduler.add(item)
@@ -70,18 +79,18 @@ def test_sequences_beyond_the_slots_wait_in_order() -> None:
 
 def test_forks_start_when_the_prompt_is_computed_and_share_its_cells() -> None:
     memory = RecordedMemory()
-    scheduler = Scheduler(KVCache(memory, 3), prefill_chunk_tokens=4)
-    leader = sequence(1, 2, 3, 4, 5)
-    leader.forks = [sequence(1, 2, 3, 4, 5), sequence(1, 2, 3, 4, 5)]
+    scheduler = Scheduler(KVCache(memory, 3), BatchLimits(prefill_tokens=8))
+    leader = sequence(*range(12))
+    leader.forks = [sequence(*range(12)), sequence(*range(12))]
     scheduler.add(leader)
-    assert sizes(scheduler) == [(0, 4, False)]
-    assert sizes(scheduler) == [(4, 1, True)]
-    assert sizes(scheduler) == [(4, 1, True), (4, 1, True)]
-    assert [call for call in memory.calls if call[0] == "copy"] == [("copy", 0, 1, 4), ("copy", 0, 2, 4)]
+    assert sizes(scheduler) == [(0, 8, False)]
+    assert sizes(scheduler) == [(8, 4, True)]
+    assert sizes(scheduler) == [(11, 1, True), (11, 1, True)]
+    assert [call[2:] for call in memory.calls if call[0] == "copy"] == [(1, 11), (2, 11)]
 
 
 def test_forks_share_the_slots_with_requests_that_came_later() -> None:
-    scheduler = Scheduler(KVCache(RecordedMemory(), 2), prefill_chunk_tokens=8)
+    scheduler = Scheduler(KVCache(RecordedMemory(), 2), BatchLimits(prefill_tokens=8))
     big, fork, last_fork, small = (sequence(1, 2, request_id=i) for i in (1, 1, 1, 2))
     big.forks = [fork, last_fork]
     scheduler.add(big)
@@ -98,7 +107,7 @@ def test_forks_share_the_slots_with_requests_that_came_later() -> None:
 
 
 def test_small_requests_that_keep_coming_do_not_starve_a_big_one() -> None:
-    scheduler = Scheduler(KVCache(RecordedMemory(), 1), prefill_chunk_tokens=8)
+    scheduler = Scheduler(KVCache(RecordedMemory(), 1), BatchLimits(prefill_tokens=8))
     big, fork = (sequence(1, 2, request_id=1) for _ in range(2))
     big.forks = [fork]
     scheduler.add(big)
@@ -112,32 +121,32 @@ def test_small_requests_that_keep_coming_do_not_starve_a_big_one() -> None:
 
 def test_a_retained_prefix_is_reused_and_cut_where_prompts_differ() -> None:
     memory = RecordedMemory()
-    cache = KVCache(memory, 1, retained_tokens=100)
-    assert cache.allocate([1, 2, 3]) == (0, 0)
+    cache = KVCache(memory, 1, CacheLimits(retained_tokens=100))
+    assert cache.allocate([1, 2, 3]) == Place(0, 0)
     cache.extend(0, [1, 2, 3])
     cache.release(0, keeps_tokens=True)
     assert cache.n_retained_tokens == 3
-    assert cache.allocate([1, 2, 7, 8]) == (0, 2)
+    assert cache.allocate([1, 2, 7, 8]) == Place(0, 2)
     assert memory.calls[-1] == ("remove", 0, 2)
     assert cache.contents() == (2,)
 
 
 def test_the_last_token_is_always_computed_again_for_its_logits() -> None:
-    cache = KVCache(RecordedMemory(), 1, retained_tokens=100)
+    cache = KVCache(RecordedMemory(), 1, CacheLimits(retained_tokens=100))
     cache.allocate([1, 2, 3])
     cache.extend(0, [1, 2, 3])
     cache.release(0, keeps_tokens=True)
-    assert cache.allocate([1, 2, 3]) == (0, 2)
+    assert cache.allocate([1, 2, 3]) == Place(0, 2)
 
 
 def test_retained_tokens_are_bounded_and_the_oldest_go_first() -> None:
-    cache = KVCache(RecordedMemory(), 3, retained_tokens=5)
+    cache = KVCache(RecordedMemory(), 3, CacheLimits(retained_tokens=5))
     slots = []
     for i in range(3):
         place = cache.allocate([i] * 3)
         assert place is not None
-        slots.append(place[0])
-        cache.extend(place[0], [i] * 3)
+        slots.append(place.slot)
+        cache.extend(place.slot, [i] * 3)
     for slot in slots:
         cache.release(slot, keeps_tokens=True)
     assert cache.contents() == (0, 0, 3)
@@ -146,16 +155,15 @@ def test_retained_tokens_are_bounded_and_the_oldest_go_first() -> None:
 
 
 def test_a_memory_that_cannot_be_cut_is_computed_from_the_start() -> None:
-    cache = KVCache(RecordedMemory(can_cut=False), 1, retained_tokens=100)
+    cache = KVCache(RecordedMemory(can_cut=False), 1, CacheLimits(retained_tokens=100))
     cache.allocate([1, 2, 3])
     cache.extend(0, [1, 2, 3])
     cache.release(0, keeps_tokens=True)
-    assert cache.allocate([1, 2, 9]) == (0, 0)
-    assert KVCache(RecordedMemory(), 1, retained_tokens=9, can_share=False).allocate([1, 2]) == (0, 0)
+    assert cache.allocate([1, 2, 9]) == Place(0, 0)
 
 
 def test_without_room_the_youngest_is_preempted_and_nobody_is_admitted_until_one_ends() -> None:
-    scheduler = Scheduler(KVCache(RecordedMemory(), 3), prefill_chunk_tokens=8)
+    scheduler = Scheduler(KVCache(RecordedMemory(), 3), BatchLimits(prefill_tokens=8))
     old, young, waiting = sequence(1, 1), sequence(2, 2), sequence(3, 3)
     scheduler.add(old)
     scheduler.add(young)

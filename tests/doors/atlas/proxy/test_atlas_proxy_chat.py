@@ -125,9 +125,9 @@ async def test_roles_and_content_parts_become_plain_messages(client: httpx.Async
     assert engine.requests[-1].messages == (
         Message("system", "be brief"),
         Message("system", ""),
-        Message("user", "ab"),
+        Message("user", "ab", name="me"),
         Message("assistant", ""),
-        Message("tool", "42"),
+        Message("tool", "42", tool_call_id="x"),
     )
 
 
@@ -204,7 +204,7 @@ async def test_a_field_out_of_range_is_named(client: httpx.AsyncClient, fields: 
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"tools": [{"type": "function"}]}, "tool calls are not available"),
+        ({"tools": [{"type": "function"}]}, "function"),
         ({"top_logprobs": 2}, "needs logprobs"),
         ({"stop": ["x"] * 17}, "the most is 16"),
         ({"response_format": {"type": "json_schema"}}, "needs json_schema"),
