@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
 import anyio
 import anyio.lowlevel
@@ -86,13 +87,13 @@ class Thinks(str):
     __slots__ = ()
 
 
-class Calls(str):
+class Calls(str):  # noqa: SLOT000  # a str cannot have slots of its own that hold values
     """A piece that is a whole tool call; as a text it is the call's arguments."""
 
     name: str
     call_id: str
 
-    def __new__(cls, name: str, arguments: str = "{}") -> "Calls":
+    def __new__(cls, name: str, arguments: str = "{}") -> Self:
         piece = super().__new__(cls, arguments)
         piece.name, piece.call_id = name, f"call_{hashlib.sha256((name + arguments).encode()).hexdigest()[:24]}"
         return piece
@@ -112,8 +113,8 @@ class Reply:
 class ScriptedEngine:
     """An `Engine` that plays `replies` in order, then the last one again and again.
 
-    A reply is a `Reply`, a text (split into words, one delta each), a list of pieces (texts, `Thinks`, `Calls`, one delta
-    each), or an exception to raise at once.
+    A reply is a `Reply`, a text (split into words, one delta each), a list of pieces (text, `Thinks` or `Calls`, one
+    delta each), or an exception to raise at once.
     A request for n completions plays n replies. `stop`, `max_tokens`, `n_logprobs`, unknown models and bad requests
     behave as in the real engine; sampling parameters are only recorded, in `requests`.
     """

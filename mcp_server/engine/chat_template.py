@@ -21,7 +21,7 @@ from mcp_server.engine.template_traits import (
     probe_traits,
     template_turns,
 )
-from mcp_server.engine.tool_prompting import as_plain_messages, system_first
+from mcp_server.engine.tool_prompting import as_plain_messages, one_call_a_turn, system_first
 from mcp_server.engine.types import Message, TemplateParams, Tool
 from mcp_server.errors import InvalidRequestError, ModelLoadError
 
@@ -75,22 +75,34 @@ class ChatTemplate:
         shield = shield or Shield(SpecialTokens(()))
         if params.continue_final_message:
             check_continued(messages)
-        style = self.traits.style if tools or _has_calls(messages) else PLAIN_STYLE
-        plain = self._adapted(messages, tools)
-        turns: Any = hidden_copy(template_turns(plain, style), shield)
-        definitions: Any = hidden_copy(tool_definitions(tools), shield) if self.traits.knows_tools else []
-        variables: Any = hidden_copy(params.variables, shield)
-        if params.continue_final_message:
-            key = "content" if messages[-1].content or not messages[-1].reasoning else "reasoning_content"
-            turns[-1][key] += CUT
-            variables["add_generation_prompt"] = False
+        adapted = self._adapted(messages, tools)
         try:
-            prompt = self._run(turns, definitions or None, variables)
+            try:
+                return self._render(adapted, tools, params, shield)
+            except RENDER_ERRORS:
+                if all(len(message.tool_calls) <= 1 for message in adapted):
+                    raise
+                return self._render(one_call_a_turn(adapted), tools, params, shield)  # some know no more
         except RENDER_ERRORS as error:
             msg = f"The model's chat template refused these messages: {shield.reveal(str(error))}. "
             msg += "Send roles in an order it knows."
             raise InvalidRequestError(msg, param="messages") from error
-        return _cut(prompt) if params.continue_final_message else prompt
+
+    def _render(
+        self, messages: Sequence[Message], tools: Sequence[Tool], params: TemplateParams, shield: Shield
+    ) -> str:
+        style = self.traits.style if tools or _has_calls(messages) else PLAIN_STYLE
+        given = template_turns(messages, style)
+        turns: Any = [hidden_copy(turn, shield) for turn in given]
+        for turn, original in zip(turns, given, strict=True):
+            turn["role"] = original["role"]
+        definitions: Any = hidden_copy(tool_definitions(tools), shield) if self.traits.knows_tools else []
+        variables: Any = hidden_copy(params.variables, shield)
+        if not params.continue_final_message:
+            return self._run(turns, definitions or None, variables)
+        key = "content" if messages[-1].content or not messages[-1].reasoning else "reasoning_content"
+        turns[-1][key] += CUT
+        return _cut(self._run(turns, definitions or None, variables | {"add_generation_prompt": False}))
 
     def _adapted(self, messages: Sequence[Message], tools: Sequence[Tool]) -> list[Message]:
         """Write as text what this template has no form for."""

@@ -13,6 +13,7 @@ from mcp_server.engine.chat_template import ChatTemplate
 from mcp_server.engine.infill import FimTokens, infill_room, infill_tokens
 from mcp_server.engine.llama import native
 from mcp_server.engine.special_tokens import Shield, SpecialToken, SpecialTokens
+from mcp_server.engine.tool_grammar import Thought
 from mcp_server.engine.tool_plan import (
     ModelTongue,
     OutputPlan,
@@ -37,6 +38,7 @@ class Prompt:
     token_ids: list[int]
     text: str  # special tokens spelt out
     starts_inside: bool = False  # it ends inside a reasoning block
+    has_thought: bool = False  # it ends behind one, so no other is due
 
 
 class PromptMaker:
@@ -95,7 +97,10 @@ class PromptMaker:
         """
         if not request.messages:
             return plan_text(request)
-        return plan_output(request, self.tongue, starts_inside=prompt.starts_inside)
+        thought = None
+        if self.tongue.tags and not prompt.has_thought:
+            thought = Thought(self.tongue.tags, is_open=prompt.starts_inside)
+        return plan_output(request, self.tongue, thought)
 
     def spell(self, tokens: list[int]) -> str:
         """Give the text of tokens, special ones too."""
@@ -123,18 +128,15 @@ class PromptMaker:
         turns = [token.text for token in self.special if token.text in skeleton and token.text not in thinking]
         shield = self.special.shield(turns)
         text = self._template.render(request.messages, offered_tools(request.tool_use), request.template, shield)
-        is_inside = bool(tags) and self._is_inside(request, shield.reveal(text))
         prompt = self._fitting(shield.reveal(text), lambda: self._encode_shielded(text, shield), "messages")
-        return replace(prompt, starts_inside=is_inside)
-
-    def _is_inside(self, request: GenerationRequest, text: str) -> bool:
-        tags = self.tongue.tags
         if tags is None:
-            return False
+            return prompt
         if request.template.continue_final_message:
             final = request.messages[-1]
-            return bool(final.reasoning and not final.content) or tags.is_open_in(final.content)
-        return tags.starts_inside(text)
+            is_inside = bool(final.reasoning and not final.content) or tags.is_open_in(final.content)
+            return replace(prompt, starts_inside=is_inside, has_thought=not is_inside)
+        has_thought = prompt.text.rstrip().endswith(tags.close)
+        return replace(prompt, starts_inside=tags.starts_inside(prompt.text), has_thought=has_thought)
 
     def _encode_shielded(self, text: str, shield: Shield) -> list[int]:
         """Tokenize a rendered prompt in which the special texts of its words are hidden."""

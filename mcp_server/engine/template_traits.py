@@ -7,7 +7,6 @@ in what comes out. Knows nothing of formats of calls: it only keeps what the tem
 
 import itertools
 import json
-import os.path
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -160,8 +159,8 @@ def _result_turn(style: TurnStyle) -> dict[str, Any]:
 
 def _after_opening(called: str, offered: str) -> str:
     """Cut off what a template writes before any answer, at the end of a tag or line."""
-    common = os.path.commonprefix([called, offered])
-    return called[max(common.rfind(mark) for mark in ">]\n") + 1 :]
+    n = next((n for n, (one, other) in enumerate(zip(called, offered, strict=False)) if one != other), len(offered))
+    return called[max(called.rfind(mark, 0, n) for mark in ">]\n") + 1 :]
 
 
 def _try(render: Render, turns: list[dict[str, Any]], tools: list[Any] | None = None, *, is_open: bool = True) -> str:

@@ -98,8 +98,8 @@ def check_tool_use(request: GenerationRequest) -> None:
             raise InvalidRequestError(msg, param="tools")
 
 
-def plan_output(request: GenerationRequest, tongue: ModelTongue, *, starts_inside: bool) -> OutputPlan:
-    """Plan how the output of a conversation is held and read.
+def plan_output(request: GenerationRequest, tongue: ModelTongue, thought: Thought | None) -> OutputPlan:
+    """Plan how the output of a conversation is held and read; `thought` is the reasoning that may come first.
 
     Raises:
         InvalidRequestError: The tools or the grammar cannot be used.
@@ -107,13 +107,13 @@ def plan_output(request: GenerationRequest, tongue: ModelTongue, *, starts_insid
     tools = offered_tools(request.tool_use)
     layout = OutputLayout(
         tags=tongue.tags,
-        starts_inside=starts_inside,
+        starts_inside=thought is not None and thought.is_open,
         keeps_reasoning=request.output.reasoning == "inline",
         formats=tongue.formats if tools else (),
         schemas={tool.name: tool.parameters for tool in tools},
         max_calls=None if request.tool_use.parallel else 1,
     )
-    return OutputPlan(layout, _grammar(request, tongue, tools, starts_inside=starts_inside))
+    return OutputPlan(layout, _grammar(request, tongue, tools, thought))
 
 
 def plan_text(request: GenerationRequest) -> OutputPlan:
@@ -122,9 +122,8 @@ def plan_text(request: GenerationRequest) -> OutputPlan:
 
 
 def _grammar(
-    request: GenerationRequest, tongue: ModelTongue, tools: Sequence[Tool], *, starts_inside: bool
+    request: GenerationRequest, tongue: ModelTongue, tools: Sequence[Tool], thought: Thought | None
 ) -> Grammar | None:
-    thought = Thought(tongue.tags, starts_inside) if tongue.tags else None
     answer = grammar_of(request.sampling)
     use = request.tool_use
     if not tools:
@@ -140,7 +139,7 @@ def _grammar(
 
 
 def _own_format(template: ChatTemplate, words: Sequence[str]) -> ToolFormat:
-    """Give the first format that reads the call which the template writes, else the first whose mark it or the vocabulary has."""
+    """Give the first format that reads the call which the template writes, else one whose mark it or a token is."""
     traits = template.traits
     schemas = {PROBE_NAME: PROBE_TOOL["function"]["parameters"]}  # type: ignore[index]  # a literal of ours
     for one in FORMATS:

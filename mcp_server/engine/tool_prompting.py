@@ -55,6 +55,24 @@ def system_first(messages: Sequence[Message]) -> list[Message]:
     return [Message("user", system), *others]
 
 
+def one_call_a_turn(messages: Sequence[Message]) -> list[Message]:
+    """Write several calls of one message as turns of their own, each with its result behind it."""
+    results = {message.tool_call_id: message for message in messages if message.role == "tool"}
+    single: list[Message] = []
+    placed: set[str | None] = set()
+    for message in messages:
+        if message.role == "tool" and message.tool_call_id in placed:
+            continue
+        if len(message.tool_calls) <= 1:
+            single.append(message)
+            continue
+        for n, call in enumerate(message.tool_calls):
+            single.append(replace(message, content="" if n else message.content, tool_calls=(call,)))
+            placed.add(call.call_id)
+            single += [results[call.call_id]] if call.call_id in results else []
+    return single
+
+
 def _add_result(plain: list[Message], message: Message) -> None:
     """Add a result as words of the user, to the message before it if that has results already: roles alternate."""
     text = f"<tool_response>\n{message.content}\n</tool_response>"

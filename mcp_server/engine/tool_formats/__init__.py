@@ -1,1 +1,1 @@
-"""How models write tool calls: one entry a format in `catalogue`, scanners that read calls letter by letter beside it."""
+"""How models write tool calls: entries in `catalogue`, and the scanners that read calls letter by letter."""

@@ -57,7 +57,9 @@ async def test_deltas_join_to_the_text_of_the_completion(any_engine: AnyEngine) 
     assert completion.finish_reason == "stop"
 
 
-@pytest.mark.parametrize("any_engine", [("real", ""), ("scripted", Calls("now"))], indirect=True, ids=["real", "scripted"])
+@pytest.mark.parametrize(
+    "any_engine", [("real", ""), ("scripted", Calls("now"))], indirect=True, ids=["real", "scripted"]
+)
 async def test_a_tool_call_comes_whole_and_in_deltas_that_join_to_it(any_engine: AnyEngine) -> None:
     seen: list[Delta] = []
 

@@ -229,7 +229,9 @@ async def test_an_aborted_request_frees_its_slot_and_its_cells(make_settings: An
     await engine.aclose()
 
 
-@pytest.mark.parametrize(("kv_layout", "kept_tokens"), [("unified", 0), ("unified", 256), ("split", 0), ("split", 8192)])
+@pytest.mark.parametrize(
+    ("kv_layout", "kept_tokens"), [("unified", 0), ("unified", 256), ("split", 0), ("split", 8192)]
+)
 async def test_a_storm_of_submits_and_aborts_leaves_nothing_behind(
     make_settings: Any, kv_layout: str, kept_tokens: int
 ) -> None:

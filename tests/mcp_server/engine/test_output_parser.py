@@ -56,7 +56,8 @@ WRITTEN = {
     "dsml-functions": (
         '<\uff5cDSML\uff5cfunction_calls>\n<\uff5cDSML\uff5cinvoke name="get_weather">\n'
         '<\uff5cDSML\uff5cparameter name="city" string="true">Rome, Italy</\uff5cDSML\uff5cparameter>\n'
-        '<\uff5cDSML\uff5cparameter name="days" string="false">3</\uff5cDSML\uff5cparameter>\n</\uff5cDSML\uff5cinvoke>\n'
+        '<\uff5cDSML\uff5cparameter name="days" string="false">3</\uff5cDSML\uff5cparameter>\n'
+        "</\uff5cDSML\uff5cinvoke>\n"
         '<\uff5cDSML\uff5cinvoke name="now">\n</\uff5cDSML\uff5cinvoke>\n</\uff5cDSML\uff5cfunction_calls>'
     ),
     "atem": (
@@ -209,7 +210,9 @@ def test_json_in_the_middle_of_an_answer_is_no_call() -> None:
 
 def test_arguments_with_closing_tags_quotes_and_line_ends_inside_texts_are_whole() -> None:
     city = 'a </tool_call> "b"\\ } \n'
-    text = '<tool_call>\n{"name": "get_weather", "arguments": {"city": "a </tool_call> \\"b\\"\\\\ } \n"}}\n</tool_call>'
+    text = (
+        '<tool_call>\n{"name": "get_weather", "arguments": {"city": "a </tool_call> \\"b\\"\\\\ } \n"}}\n</tool_call>'
+    )
     assert sort(layout_of(HERMES), text) == ("", "", [("get_weather", {"city": city})])
 
 

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -119,7 +118,10 @@ async def test_chunks_accumulate_to_the_whole_answer_as_the_clients_do_it(client
             ToolUse((Tool("now"),), "required"),
         ),
         ({"functions": [WEATHER["function"]], "function_call": "auto"}, ToolUse(TOOLS[:1])),
-        ({"functions": [WEATHER["function"]], "function_call": {"name": "weather"}}, ToolUse(TOOLS[:1], name="weather")),
+        (
+            {"functions": [WEATHER["function"]], "function_call": {"name": "weather"}},
+            ToolUse(TOOLS[:1], name="weather"),
+        ),
     ],
     ids=str,
 )
