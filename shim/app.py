@@ -56,7 +56,7 @@ def build_door(door: Door, services: Services, metrics: Metrics, fallback: Route
         routes=routes, middleware=middleware, exception_handlers={HTTPException: _in_envelope(door, services)}
     )
     app.router.redirect_slashes = False
-    app.router.default = fallback or _not_found(door, services)
+    app.router.default = _unmatched(_not_found(door, services), fallback)
     return app
 
 
@@ -105,7 +105,7 @@ class _Resource:
     def _falls_back(self, fallback: Router, scope: Scope) -> bool:
         """Say whether the method is none of this path's, but the other door has the path."""
         is_ours = scope["method"] in self._endpoints or (scope["method"] == "HEAD" and "GET" in self._endpoints)
-        return not is_ours and any(route.matches(scope)[0] is not Match.NONE for route in fallback.routes)
+        return not is_ours and _has_path(fallback, scope)
 
     def _endpoint(self, request: Request) -> Endpoint:
         """Return the endpoint of the request's method.
@@ -179,6 +179,20 @@ def _in_envelope(door: Door, services: Services) -> Callable[[Request, Exception
         return response
 
     return handle
+
+
+def _has_path(router: Router, scope: Scope) -> bool:
+    return any(route.matches(scope)[0] is not Match.NONE for route in router.routes)
+
+
+def _unmatched(not_found: ASGIApp, fallback: Router | None) -> ASGIApp:
+    """Make what answers a path that no endpoint has: the other door where it has it, with all of the request."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        is_theirs = fallback is not None and scope["type"] == "http" and _has_path(fallback, scope)
+        await (fallback if fallback is not None and is_theirs else not_found)(scope, receive, send)
+
+    return answer
 
 
 def _not_found(door: Door, services: Services) -> ASGIApp:

@@ -14,6 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
+from mcp_server.engine.drafting import PROMPT_LOOKUP
 from mcp_server.engine.gguf_file import SPLIT_NAME, read_header, split_parts
 from mcp_server.engine.models_file import Entry, LocalEntry, ModelsFile, read_models_file
 from mcp_server.engine.pull import pull_file
@@ -40,7 +41,7 @@ class ModelOptions:
 
     settings: EngineSettings  # with what models.toml says of this model
     keep_alive_s: float  # without a request; negative: until memory is needed
-    draft: str | None  # the model that guesses for this one
+    draft: Model | None  # the model that guesses for this one
 
 
 class ModelCatalog:
@@ -78,14 +79,23 @@ class ModelCatalog:
         raise ModelNotFoundError(msg, param="model")
 
     def options(self, model: Model) -> ModelOptions:
-        """Tell how a model of this machine is to be run."""
+        """Tell how a model of this machine is to be run.
+
+        Raises:
+            ModelNotFoundError: The model that is to guess for it is not here.
+        """
         entry = next((e for e in self._file().entries if e.model_id == model.model_id), None)
         general = self._settings.keep_alive_s
         keep_alive_s = (-1.0 if model.is_default else KEEP_ALIVE_S) if general is None else general
-        if not isinstance(entry, LocalEntry):
-            return ModelOptions(self._run_settings, keep_alive_s, None)
-        own = keep_alive_s if entry.keep_alive_s is None else entry.keep_alive_s
-        return ModelOptions(entry.apply_to(self._run_settings), own, entry.draft)
+        settings, draft = self._run_settings, self._settings.draft_model
+        if not model.is_default and draft != PROMPT_LOOKUP:
+            draft = ""  # the setting names a smaller one of the default model
+        if isinstance(entry, LocalEntry):
+            settings = entry.apply_to(settings)
+            keep_alive_s = keep_alive_s if entry.keep_alive_s is None else entry.keep_alive_s
+            draft = entry.draft or draft
+        guesser = self.resolve(draft) if draft and draft != PROMPT_LOOKUP else None
+        return ModelOptions(settings.model_copy(update={"draft_model": draft}), keep_alive_s, guesser)
 
     def remotes(self) -> tuple[RemoteModel, ...]:
         """List the models of models.toml that other servers run."""

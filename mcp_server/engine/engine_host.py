@@ -245,7 +245,9 @@ class EngineHost:
                 _log.info("%s is unloaded to make room for %s", victim.model.model_id, model.model_id)
                 self._residents.remove(victim)
         self._claim = replace(claim, is_loading=True)
-        self._background.run(partial(LLMEngine, model, claim.options.settings, self._counters), self._take_loaded)
+        draft = claim.options.draft
+        load = partial(LLMEngine, model, claim.options.settings, self._counters)
+        self._background.run(partial(load, draft=Path(draft.path) if draft else None), self._take_loaded)
 
     def _make_claim(self, queued: Queued, model: Model) -> Claim:
         if model.source == "remote":
@@ -253,6 +255,8 @@ class EngineHost:
             raise NotSupportedError(msg, param="model")
         options, state = self._catalog.options(model), file_state(Path(model.path))
         memory_bytes = estimate_memory(model, options.settings).total_bytes
+        if options.draft is not None:
+            memory_bytes += estimate_memory(options.draft, options.settings).total_bytes
         self._residents.check_fit(model, memory_bytes)
         victims = self._residents.choose_victims(model, memory_bytes)
         return Claim(queued, model, options, state, memory_bytes, victims)

@@ -87,7 +87,7 @@ def start_job(job: Job, resident: Resident) -> list[Event]:
             outcome = engine.render(request.request)
         case DescribeRequest():
             properties = engine.describe()
-            outcome = replace(properties, memory_bytes=resident.memory_bytes, draft_model=resident.options.draft)
+            outcome = replace(properties, memory_bytes=resident.memory_bytes)
         case LoadRequest():
             outcome = describe(resident, resident.idle_since)
         case _:

@@ -21,7 +21,7 @@ from typing import IO, Any, Self
 import httpx
 
 ROOT = Path(__file__).parents[2]
-DOORS = ("atlas-proxy", "atlas-lens", "atlas-sandbox")
+DOORS = ("atlas-proxy", "atlas-lens", "atlas-sandbox", "atlas-llama")
 START_TIMEOUT_S = 60.0  # the MCP SDK alone takes two seconds to import on a busy machine
 END_TIMEOUT_S = 20.0
 NOWHERE = "http://127.0.0.1:9"  # the discard port, which nothing serves: a hub that cannot be reached
@@ -172,6 +172,10 @@ class Shim:
     @property
     def proxy(self) -> str:
         return self.urls["atlas-proxy"]
+
+    @property
+    def llama(self) -> str:
+        return self.urls["atlas-llama"]
 
     @property
     def sandbox(self) -> str:

@@ -254,3 +254,25 @@ def test_a_machine_with_an_nvidia_gpu_is_read_from_its_own_tools(
     found = setup_script.hardware.look()
     assert (found.nvidia_gpus, found.driver_cuda) == (("9.0, NVIDIA H100",), "12.4")
     assert (found.nvcc, found.nvcc_version) == (str(tmp_path / "nvcc"), "12.2")
+
+
+def test_the_clients_of_live_tests_are_installed_once_for_each_list_of_them(
+    setup_script: ModuleType, tmp_path: Path
+) -> None:
+    log, pins, folder = tmp_path / "log", tmp_path / "pins.txt", tmp_path / "clients"
+    pins.write_text("client==1\n", encoding="utf-8")
+    python = tmp_path / "python"  # `-m venv --clear FOLDER` copies it there, `-c` asks it for its version
+    python.write_text(
+        f'#!/bin/sh\necho "$*" >> {log}\n[ "$2" = venv ] && mkdir -p "$4/bin" && cp "$0" "$4/bin/python"\nexit 0\n',
+        encoding="utf-8",
+    )
+    python.chmod(0o755)
+    setup_script.VENV_PYTHON, setup_script.CLIENT_PINS, setup_script.CLIENTS_VENV = python, pins, folder
+
+    def installs() -> int:
+        setup_script.prepare_clients()
+        return log.read_text(encoding="utf-8").count(f"--requirement {pins}")
+
+    assert (installs(), installs()) == (1, 1)
+    pins.write_text("client==2\n", encoding="utf-8")
+    assert installs() == 2

@@ -3,6 +3,7 @@
 Also the two numbers of a prompt that does not fit, which llama.cpp's errors have and ours say in words.
 """
 
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -15,6 +16,7 @@ from shim.errors import ApiError
 from shim.model_names import or_default
 
 T = TypeVar("T")
+SIZE = re.compile(r"prompt has (\d+) tokens")
 MAX_BIASED_TEXTS = 64  # each is one call of the tokenizer
 
 
@@ -96,8 +98,14 @@ async def counted(call: Call[Any], request: GenerationRequest, ask: Callable[[],
     except ApiError as error:
         if error.code != ErrorCode.CONTEXT_LENGTH_EXCEEDED:
             raise
-        details = await _sizes(call, request)
+        details = _said(error.message) | await _sizes(call, request)
         raise ApiError(error.code, error.message, param=error.param, details=details) from error
+
+
+def _said(message: str) -> dict[str, int]:
+    """Return the size of the prompt where the message says it, for prompts that are too large to be counted again."""
+    found = SIZE.search(message)
+    return {"n_prompt_tokens": int(found[1])} if found else {}
 
 
 async def _sizes(call: Call[Any], request: GenerationRequest) -> dict[str, int]:

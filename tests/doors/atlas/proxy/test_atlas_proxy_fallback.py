@@ -48,7 +48,9 @@ async def test_an_unmatched_path_keeps_its_method_and_body(proxy: httpx.AsyncCli
     body = (await proxy.post("/completion", json={"prompt": "hi", "n_predict": 1})).json()
     assert (body["content"], body["stop_type"]) == ("one", "limit")
     assert (await proxy.get("/props")).json()["model_alias"] == SCRIPTED_MODEL
-    assert (await proxy.post("/props")).status_code == 501
+    refused = await proxy.post("/props")
+    assert refused.status_code == 501
+    LlamaError.model_validate_json(refused.content, strict=True)
 
 
 async def test_an_unmatched_path_keeps_its_query(proxy: httpx.AsyncClient) -> None:
@@ -77,7 +79,7 @@ async def test_a_method_of_the_other_door_alone_reaches_it(proxy: httpx.AsyncCli
 async def test_a_path_of_neither_is_a_404(proxy: httpx.AsyncClient) -> None:
     response = await proxy.post("/no/such/path", content=b"not even JSON")
     assert response.status_code == 404
-    LlamaError.model_validate_json(response.content, strict=True)
+    ErrorEnvelope.model_validate_json(response.content, strict=True)
 
 
 async def test_an_unmatched_path_stands_behind_the_guard_of_the_proxy(gateway: Gateway) -> None:
