@@ -48,7 +48,7 @@ def test_settings_of_an_entry_hold_for_its_model_alone(write: Any) -> None:
     catalog = write(GOOD + 'context_tokens = 512\nn_slots = 2\nflash_attention = "on"\ndraft = "b"\nkeep_alive_s = 9\n')
     own, other = (catalog.options(catalog.resolve(name)) for name in ("good", "b"))
     assert (own.settings.max_context_tokens, own.settings.n_slots, own.settings.flash_attention) == (512, 2, "on")
-    assert (own.draft, own.keep_alive_s) == ("b", 9)
+    assert (own.draft and own.draft.model_id, own.keep_alive_s) == ("b", 9)
     assert (other.settings.n_slots, other.settings.flash_attention, other.draft) == (8, "auto", None)
     assert catalog.problems() == ()
 
