@@ -24,7 +24,7 @@ from benchmarks.peers.alone import running_alone
 from benchmarks.peers.client import Sample
 from benchmarks.peers.prompts import find_model, prompts_for
 from benchmarks.peers.servers import Load, Peer
-from mcp_server.engine.context import SMALL_MODEL_BYTES
+from mcp_server.engine.native.context import SMALL_MODEL_BYTES
 from mcp_server.engine.settings import count_physical_cores
 
 ALONE = "ours, engine alone"

@@ -20,8 +20,8 @@ from pathlib import Path
 import anyio
 
 from mcp_server.engine.async_engine import AsyncEngine
-from mcp_server.engine.catalog import ModelCatalog
 from mcp_server.engine.engine_host import EngineHost
+from mcp_server.engine.models.catalog import ModelCatalog
 from mcp_server.engine.settings import EngineSettings
 from mcp_server.engine.types import Delta, GenerationRequest, SamplingParams, SchedulingParams
 from mcp_server.errors import CinqueError

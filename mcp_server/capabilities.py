@@ -18,8 +18,8 @@ from mcp_server.contract import Finding, Model
 from mcp_server.doctor import Doctor
 from mcp_server.engine.async_engine import AsyncEngine
 from mcp_server.engine.backends import BackendRouter
-from mcp_server.engine.catalog import ModelCatalog
-from mcp_server.engine.memory import estimate_memory
+from mcp_server.engine.models.catalog import ModelCatalog
+from mcp_server.engine.models.memory import estimate_memory
 from mcp_server.engine.settings import EngineSettings
 from mcp_server.engine.types import Engine
 from mcp_server.lens.scorer import DisabledScorer

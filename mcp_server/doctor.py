@@ -20,7 +20,7 @@ import anyio
 
 from mcp_server.contract import Finding, Model
 from mcp_server.engine.probe import ProbeReport
-from mcp_server.engine.remote_settings import RemoteModel
+from mcp_server.engine.remote.settings import RemoteModel
 from mcp_server.errors import CinqueError
 from mcp_server.ports import Catalog, Executor, Retriever
 from mcp_server.settings import McpSettings
@@ -218,7 +218,7 @@ def _computation(report: ProbeReport) -> str:
 
 async def _ask(model: RemoteModel) -> list[tuple[str, str]]:
     """Probe a model's servers; give their URLs, each with what is wrong with it."""
-    from mcp_server.engine.remote import RemoteEngine  # noqa: PLC0415  # loads httpx; see LAZY of the house rules
+    from mcp_server.engine.remote.engine import RemoteEngine  # noqa: PLC0415  # loads httpx; see LAZY of the house rules
 
     engine = RemoteEngine(model)
     try:

@@ -30,7 +30,7 @@ SETTINGS_MODULES = (  # in the order of the page
     "shim.settings",
     "mcp_server.settings",
     "mcp_server.engine.settings",
-    "mcp_server.engine.remote_settings",
+    "mcp_server.engine.remote.settings",
     "rag.settings",
     "sandbox.settings",
 )

@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from mcp_server.engine.detokenizer import Detokenizer
-from mcp_server.engine.grammar import Grammar
+from mcp_server.engine.chat.detokenizer import Detokenizer
+from mcp_server.engine.grammar.grammar import Grammar
 from mcp_server.engine.model_runner import ModelRunner
-from mcp_server.engine.sampler import TokenSampler
+from mcp_server.engine.sampling.sampler import TokenSampler
 from mcp_server.engine.scheduler import Chunk
 from mcp_server.engine.sequence import Sequence
 from mcp_server.engine.types import SamplingParams

@@ -69,12 +69,15 @@ RULES: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
 # Heavy or replaceable libraries, each with the only files that may import it.
 MCP = ("mcp_server/app.py", "mcp_server/tools/*.py", "shim/mcp_connection.py", "shim/pipes.py")
 LIBRARIES: dict[str, tuple[str, ...]] = {
-    "llama_cpp": ("mcp_server/engine/llama.py", "mcp_server/engine/devices.py"),  # devices: in the doctor's probe only
+    "llama_cpp": (
+        "mcp_server/engine/native/llama.py",
+        "mcp_server/engine/native/devices.py",
+    ),
     "faiss": ("rag/dense.py",),
     "sentence_transformers": ("rag/embedding.py",),
     "transformers": ("rag/embedding.py",),  # to set its verbosity
     "torch": ("rag/embedding.py",),  # to set its number of threads; nothing computes with it here
-    "huggingface_hub": ("rag/weights.py", "mcp_server/engine/pull.py"),  # one download each: weights, models
+    "huggingface_hub": ("rag/weights.py", "mcp_server/engine/models/pull.py"),  # one download each: weights, models
     "zenoh": ("shim/mesh/*.py",),
     "dbos": ("mcp_server/durable.py",),
     "mcp": (*MCP, "mcp_server/stdio.py", "mcp_server/transports.py"),
@@ -97,11 +100,17 @@ DISTRIBUTIONS: dict[str, str] = {
 LAZY: dict[tuple[str, str], str] = {
     ("mcp_server/__main__.py", "mcp_server.serve"): "joining a running engine must not wait for the MCP SDK (0.5 s)",
     ("mcp_server/engine/async_engine.py", "mcp_server.engine.engine_host"): "loads llama.cpp, in the worker's thread",
-    ("mcp_server/doctor.py", "mcp_server.engine.remote"): "as in mcp_server/engine/backends.py",
-    ("mcp_server/engine/backends.py", "mcp_server.engine.remote"): "loads httpx, 0.2 s; most machines ask no other",
-    ("mcp_server/engine/probe.py", "mcp_server.engine.devices"): "loads llama.cpp; the doctor reads only the report",
-    ("mcp_server/engine/pull.py", "httpx2"): "comes with huggingface_hub",
-    ("mcp_server/engine/pull.py", "huggingface_hub"): "0.4 s; most starts download nothing",
+    ("mcp_server/doctor.py", "mcp_server.engine.remote.engine"): "as in mcp_server/engine/backends.py",
+    (
+        "mcp_server/engine/backends.py",
+        "mcp_server.engine.remote.engine",
+    ): "loads httpx, 0.2 s; few machines need it",
+    (
+        "mcp_server/engine/probe.py",
+        "mcp_server.engine.native.devices",
+    ): "loads llama.cpp; the doctor only reads",
+    ("mcp_server/engine/models/pull.py", "httpx2"): "comes with huggingface_hub",
+    ("mcp_server/engine/models/pull.py", "huggingface_hub"): "0.4 s; most starts download nothing",
     ("rag/dense.py", "faiss"): "0.15 s; lexical retrieval needs no vectors",
     ("rag/embedding.py", "sentence_transformers"): "3.8 s; nothing may wait for it before the first embedding",
     ("rag/embedding.py", "torch"): "as sentence_transformers",
@@ -120,7 +129,7 @@ BOUNDARIES: dict[str, str] = {
     "mcp_server/app.py": "tool guard: logged, then a structured tool error",
     "mcp_server/engine/engine_host.py": "one job, load or beat: logged, then the error of its requests alone",
     "mcp_server/stdio.py": "one joined session among others: logged, then that session ends",
-    "mcp_server/engine/remote_relay.py": "carried out of a task group that would wrap it, then raised again",
+    "mcp_server/engine/remote/relay.py": "carried out of a task group that would wrap it, then raised again",
     "mcp_server/engine/worker.py": "worker thread: logged, then the error of every request it served",
     "shim/app.py": "door: logged, then the door's own 500",
     "shim/streaming.py": "door, after the first byte: logged, then an error frame of the dialect",

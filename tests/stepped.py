@@ -4,7 +4,6 @@ import shutil
 import threading
 from typing import Any
 
-from mcp_server.engine.catalog import EMBEDDED_PATH, ModelCatalog
 from mcp_server.engine.engine_host import EngineHost
 from mcp_server.engine.jobs import (
     Event,
@@ -16,7 +15,8 @@ from mcp_server.engine.jobs import (
     Progress,
     Request,
 )
-from mcp_server.engine.memory import estimate_memory
+from mcp_server.engine.models.catalog import EMBEDDED_PATH, ModelCatalog
+from mcp_server.engine.models.memory import estimate_memory
 from mcp_server.engine.types import (
     GenerationRequest,
     SamplingParams,

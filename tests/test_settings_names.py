@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic_settings import BaseSettings
 
-from mcp_server.engine.remote_settings import RemoteSettings
+from mcp_server.engine.remote.settings import RemoteSettings
 from mcp_server.engine.settings import EngineSettings
 from mcp_server.settings import McpSettings
 from rag.settings import RagSettings

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from mcp_server.engine.async_engine import AsyncEngine
-from mcp_server.engine.catalog import EMBEDDED_PATH
+from mcp_server.engine.models.catalog import EMBEDDED_PATH
 from mcp_server.engine.settings import EngineSettings
 from mcp_server.engine.types import TokenizeRequest
 from tests.random_models import random_model

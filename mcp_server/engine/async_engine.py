@@ -17,7 +17,6 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 
-from mcp_server.engine.catalog import ModelCatalog
 from mcp_server.engine.jobs import (
     Abort,
     DescribeRequest,
@@ -33,6 +32,7 @@ from mcp_server.engine.jobs import (
     Request,
     UnloadRequest,
 )
+from mcp_server.engine.models.catalog import ModelCatalog
 from mcp_server.engine.settings import EngineSettings
 from mcp_server.engine.types import (
     Delta,

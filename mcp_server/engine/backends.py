@@ -14,7 +14,7 @@ from typing import Protocol
 import anyio
 import anyio.to_thread
 
-from mcp_server.engine.remote_settings import RemoteModel, RemoteSettings
+from mcp_server.engine.remote.settings import RemoteModel, RemoteSettings
 from mcp_server.engine.types import (
     DeltaSink,
     DetokenizeResult,
@@ -208,6 +208,6 @@ def merge_statistics(*parts: EngineStatistics) -> EngineStatistics:
 
 
 def _make_remote(model: RemoteModel) -> Engine:
-    from mcp_server.engine.remote import RemoteEngine  # noqa: PLC0415  # loads httpx; see LAZY of the house rules
+    from mcp_server.engine.remote.engine import RemoteEngine  # noqa: PLC0415  # loads httpx; see LAZY of the house rules
 
     return RemoteEngine(model, RemoteSettings())

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from mcp_server.engine.context import Batch, ContextSize, load_model, make_context
 from mcp_server.engine.drafting import DraftRequest
-from mcp_server.engine.gguf_file import read_header
-from mcp_server.engine.llama import native
+from mcp_server.engine.models.gguf_file import read_header
+from mcp_server.engine.native.context import Batch, ContextSize, load_model, make_context
+from mcp_server.engine.native.llama import native
+from mcp_server.engine.native.vocabulary import Vocabulary
 from mcp_server.engine.settings import EngineSettings
-from mcp_server.engine.vocabulary import Vocabulary
 from mcp_server.errors import EngineError, ModelLoadError
 
 CHECKED_PIECES = 512  # tokens whose bytes are compared to tell whether two vocabularies are one

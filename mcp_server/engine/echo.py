@@ -6,11 +6,11 @@ and without the prefix cache, which keeps no logits. Knows nothing of queues.
 
 from collections.abc import Callable
 
-from mcp_server.engine.candidates import Logits
-from mcp_server.engine.logprobs import token_logprob
+from mcp_server.engine.native.vocabulary import Vocabulary
+from mcp_server.engine.sampling.candidates import Logits
+from mcp_server.engine.sampling.logprobs import token_logprob
 from mcp_server.engine.sequence import Sequence
 from mcp_server.engine.types import GenerationRequest, TokenLogprob
-from mcp_server.engine.vocabulary import Vocabulary
 
 
 def begin_prompt_logprobs(request: GenerationRequest, vocabulary: Vocabulary, token: int) -> list[TokenLogprob] | None:

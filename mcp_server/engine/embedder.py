@@ -13,10 +13,10 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from mcp_server.engine import llama
-from mcp_server.engine.context import Batch, ContextSize, make_context
-from mcp_server.engine.gguf_file import GgufHeader
-from mcp_server.engine.llama import native
+from mcp_server.engine.models.gguf_file import GgufHeader
+from mcp_server.engine.native import llama
+from mcp_server.engine.native.context import Batch, ContextSize, make_context
+from mcp_server.engine.native.llama import native
 from mcp_server.engine.settings import EngineSettings
 from mcp_server.errors import ContextLengthError, EngineError
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from mcp_server.engine.embedder import Embedder, States
+from mcp_server.engine.native.vocabulary import Vocabulary, count_bytes
 from mcp_server.engine.types import EmbeddingRequest, EmbeddingResult, Pooling, RerankRequest, RerankResult, Usage
-from mcp_server.engine.vocabulary import Vocabulary, count_bytes
 from mcp_server.errors import ContextLengthError, InvalidRequestError, NotSupportedError
 
 TEXTS_A_LOOK = 16  # texts tokenized at once, to find some of a length for a common batch

@@ -16,10 +16,10 @@ from functools import partial
 from pathlib import Path
 
 from mcp_server.engine.background import Background
-from mcp_server.engine.catalog import ModelCatalog, ModelOptions, State, file_state
 from mcp_server.engine.jobs import Event, Failed, Finished, Job, Outcome, UnloadRequest
 from mcp_server.engine.llm_engine import Counters, LLMEngine
-from mcp_server.engine.memory import default_budget_bytes, estimate_memory
+from mcp_server.engine.models.catalog import ModelCatalog, ModelOptions, State, file_state
+from mcp_server.engine.models.memory import default_budget_bytes, estimate_memory
 from mcp_server.engine.resident_jobs import embed_next, keep_alive_of, start_job, work_aside
 from mcp_server.engine.residents import Resident, Residents
 from mcp_server.engine.settings import EngineSettings

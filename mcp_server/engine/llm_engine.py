@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mcp_server.engine.active_request import ActiveRequest, check_scheduling
-from mcp_server.engine.chat_template import ChatTemplate
-from mcp_server.engine.detokenizer import Detokenizer
+from mcp_server.engine.chat.chat_template import ChatTemplate
+from mcp_server.engine.chat.detokenizer import Detokenizer
+from mcp_server.engine.chat.prompts import Prompt, PromptMaker
 from mcp_server.engine.draft_model import DraftModel
 from mcp_server.engine.drafting import PROMPT_LOOKUP, Drafter, PromptLookup
 from mcp_server.engine.echo import begin_prompt_logprobs, note_prompt_logprobs
@@ -22,9 +23,8 @@ from mcp_server.engine.embedding_jobs import EmbeddingRun, RerankRun
 from mcp_server.engine.jobs import Event, Failed, Finished, Job, Progress, Started
 from mcp_server.engine.kv_cache import CacheLimits, KVCache
 from mcp_server.engine.model_runner import ModelRunner
-from mcp_server.engine.prompts import Prompt, PromptMaker
-from mcp_server.engine.sampler import TokenSampler
-from mcp_server.engine.sampling_checks import check_sampling
+from mcp_server.engine.sampling.sampler import TokenSampler
+from mcp_server.engine.sampling.sampling_checks import check_sampling
 from mcp_server.engine.scheduler import BatchLimits, Chunk, Scheduler
 from mcp_server.engine.sequence import Sequence
 from mcp_server.engine.settings import EngineSettings

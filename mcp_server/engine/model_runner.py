@@ -14,20 +14,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mcp_server.engine import llama
-from mcp_server.engine.candidates import Logits
-from mcp_server.engine.chat_template import CHATML
-from mcp_server.engine.context import Batch, ContextSize, count_threads, load_model, make_context, uses_flash_attention
+from mcp_server.engine.chat.chat_template import CHATML
 from mcp_server.engine.embedder import Embedder
-from mcp_server.engine.gguf_file import read_header, split_parts
-from mcp_server.engine.kv_layout import plan_kv
-from mcp_server.engine.llama import native
-from mcp_server.engine.native_memory import NativeMemory
-from mcp_server.engine.sampler import logits_of
+from mcp_server.engine.models.gguf_file import read_header, split_parts
+from mcp_server.engine.native import llama
+from mcp_server.engine.native.cells import NativeMemory
+from mcp_server.engine.native.context import (
+    Batch,
+    ContextSize,
+    count_threads,
+    load_model,
+    make_context,
+    uses_flash_attention,
+)
+from mcp_server.engine.native.kv_layout import plan_kv
+from mcp_server.engine.native.llama import native
+from mcp_server.engine.native.vocabulary import Vocabulary
+from mcp_server.engine.sampling.candidates import Logits
+from mcp_server.engine.sampling.sampler import logits_of
 from mcp_server.engine.scheduler import Chunk
 from mcp_server.engine.settings import EngineSettings
 from mcp_server.engine.types import Model, ModelProperties
-from mcp_server.engine.vocabulary import Vocabulary
 from mcp_server.errors import EngineError
 
 MAX_RETENTION_COST = 0.25  # of a step's multiplications, spent on attention over retained tokens

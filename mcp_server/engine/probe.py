@@ -14,7 +14,7 @@ from typing import Any
 import anyio
 
 from mcp_server.engine.async_engine import AsyncEngine
-from mcp_server.engine.catalog import ModelCatalog
+from mcp_server.engine.models.catalog import ModelCatalog
 from mcp_server.engine.settings import EngineSettings
 from mcp_server.engine.types import GenerationRequest, Message, ModelProperties, SamplingParams
 
@@ -61,7 +61,7 @@ async def probe() -> ProbeReport:
 
 
 def _report(properties: ModelProperties, settings: EngineSettings, speed: float) -> ProbeReport:
-    from mcp_server.engine import devices  # noqa: PLC0415  # loads the native library; see LAZY of the house rules
+    from mcp_server.engine.native import devices  # noqa: PLC0415  # loads the native library; see LAZY of the house rules
 
     return ProbeReport(
         version=metadata.version("llama-cpp-python"),

@@ -9,10 +9,10 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from mcp_server.engine.catalog import ModelOptions, State
 from mcp_server.engine.embedding_jobs import EmbeddingRun, RerankRun
 from mcp_server.engine.jobs import Job
 from mcp_server.engine.llm_engine import LLMEngine
+from mcp_server.engine.models.catalog import ModelOptions, State
 from mcp_server.engine.types import LoadedModel, Model
 from mcp_server.errors import ModelLoadError
 

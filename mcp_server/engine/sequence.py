@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Protocol
 
-from mcp_server.engine.detokenizer import Detokenizer, Released
+from mcp_server.engine.chat.detokenizer import Detokenizer, Released
 from mcp_server.engine.types import Completion, Delta, FinishReason, TokenLogprob
 
 

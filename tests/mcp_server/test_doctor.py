@@ -11,7 +11,7 @@ from mcp_server import doctor as doctor_module
 from mcp_server.contract import Finding, Model
 from mcp_server.doctor import Doctor
 from mcp_server.engine.probe import ProbeReport
-from mcp_server.engine.remote_settings import RemoteModel
+from mcp_server.engine.remote.settings import RemoteModel
 from mcp_server.settings import McpSettings
 from rag.index import Retrieval
 from rag.settings import RagSettings

@@ -19,7 +19,7 @@ from mcp_server.app import TOOLSETS, build_server
 from mcp_server.capabilities import Capabilities
 from mcp_server.contract import ErrorCode, GenerationRequest, GenerationResult, LoadFailure, ToolName
 from mcp_server.engine.backends import BackendRouter
-from mcp_server.engine.catalog import ModelCatalog
+from mcp_server.engine.models.catalog import ModelCatalog
 from mcp_server.engine.settings import EngineSettings
 from mcp_server.errors import UpstreamError
 from mcp_server.telemetry import JsonLines

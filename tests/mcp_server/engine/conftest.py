@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from mcp_server.engine.async_engine import AsyncEngine
-from mcp_server.engine.catalog import ModelCatalog
 from mcp_server.engine.model_runner import ModelRunner
-from mcp_server.engine.remote import RemoteEngine
-from mcp_server.engine.remote_settings import RemoteModel, RemoteSettings
+from mcp_server.engine.models.catalog import ModelCatalog
+from mcp_server.engine.remote.engine import RemoteEngine
+from mcp_server.engine.remote.settings import RemoteModel, RemoteSettings
 from mcp_server.engine.settings import EngineSettings
 from tests.drawer import Drawer
 from tests.stepped import TINY, Stepped

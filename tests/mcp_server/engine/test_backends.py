@@ -8,8 +8,8 @@ import pytest
 
 from mcp_server.engine.async_engine import AsyncEngine
 from mcp_server.engine.backends import ROUTE_KEPT_S, BackendRouter
-from mcp_server.engine.catalog import ModelCatalog
-from mcp_server.engine.remote_settings import RemoteModel
+from mcp_server.engine.models.catalog import ModelCatalog
+from mcp_server.engine.remote.settings import RemoteModel
 from mcp_server.engine.types import EmbeddingRequest, Engine, GenerationRequest, Message, Model, TokenizeRequest
 from mcp_server.errors import ModelNotFoundError
 from tests.fakes import Reply, ScriptedEngine

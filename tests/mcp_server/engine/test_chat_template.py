@@ -2,7 +2,7 @@
 
 import pytest
 
-from mcp_server.engine.chat_template import ChatTemplate
+from mcp_server.engine.chat.chat_template import ChatTemplate
 from mcp_server.engine.types import Message
 from mcp_server.errors import InvalidRequestError, ModelLoadError
 

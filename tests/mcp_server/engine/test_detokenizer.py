@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from mcp_server.engine.detokenizer import Detokenizer, count_possible_stop, find_stop
+from mcp_server.engine.chat.detokenizer import Detokenizer, count_possible_stop, find_stop
 from mcp_server.engine.types import TokenLogprob
 
 

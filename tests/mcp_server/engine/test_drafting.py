@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from mcp_server.engine.catalog import ModelCatalog
 from mcp_server.engine.drafting import PROMPT_LOOKUP, DraftRequest, PromptLookup
 from mcp_server.engine.jobs import Finished, Job
 from mcp_server.engine.llm_engine import Counters, LLMEngine
+from mcp_server.engine.models.catalog import ModelCatalog
 from mcp_server.engine.types import GenerationRequest, GenerationResult, ModelStatistics, SamplingParams
 from mcp_server.errors import ModelLoadError
 from tests.random_models import random_model

@@ -12,8 +12,8 @@ import pytest
 
 from mcp_server.engine.async_engine import AsyncEngine
 from mcp_server.engine.backends import BackendRouter
-from mcp_server.engine.remote import RemoteEngine
-from mcp_server.engine.remote_settings import RemoteModel
+from mcp_server.engine.remote.engine import RemoteEngine
+from mcp_server.engine.remote.settings import RemoteModel
 from mcp_server.engine.settings import EngineSettings
 from mcp_server.engine.types import (
     Delta,

@@ -10,8 +10,8 @@ import anyio
 import pytest
 
 from mcp_server.engine.async_engine import AsyncEngine
-from mcp_server.engine.catalog import ModelCatalog
 from mcp_server.engine.engine_host import EngineHost
+from mcp_server.engine.models.catalog import ModelCatalog
 from mcp_server.engine.settings import EngineSettings
 from mcp_server.engine.types import (
     Delta,

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mcp_server.engine.grammar import Grammar, grammar_of, schema_grammar
+from mcp_server.engine.grammar.grammar import Grammar, grammar_of, schema_grammar
 from mcp_server.engine.types import SamplingParams
 
 ANYTHING_IN_QUOTES = Grammar(r'root ::= "\"" [^"]* "\""')

@@ -6,9 +6,9 @@ import anyio
 import pytest
 
 from mcp_server.engine.async_engine import AsyncEngine
-from mcp_server.engine.catalog import ModelCatalog
+from mcp_server.engine.models.catalog import ModelCatalog
+from mcp_server.engine.native.vocabulary import Vocabulary
 from mcp_server.engine.types import Delta, EmbeddingRequest, GenerationRequest, Message, SamplingParams, TokenizeRequest
-from mcp_server.engine.vocabulary import Vocabulary
 from mcp_server.errors import ContextLengthError, EngineError
 
 pytestmark = pytest.mark.anyio

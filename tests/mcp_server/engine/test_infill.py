@@ -2,7 +2,7 @@
 
 import pytest
 
-from mcp_server.engine.infill import FimTokens, infill_room, infill_tokens
+from mcp_server.engine.chat.infill import FimTokens, infill_room, infill_tokens
 from mcp_server.engine.types import Infill, InfillFile
 from mcp_server.errors import ContextLengthError, NotSupportedError
 

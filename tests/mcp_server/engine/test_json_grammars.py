@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 
 from mcp_server.engine.async_engine import AsyncEngine
-from mcp_server.engine.grammar import schema_grammar
+from mcp_server.engine.grammar.grammar import schema_grammar
 from mcp_server.engine.types import GenerationRequest, Message, SamplingParams
 from mcp_server.errors import InvalidRequestError
 from tests.example_schemas import EXAMPLE_SCHEMAS

@@ -11,8 +11,8 @@ import anyio
 import pytest
 
 from mcp_server.engine.async_engine import AsyncEngine
-from mcp_server.engine.catalog import EMBEDDED_PATH, ModelCatalog
-from mcp_server.engine.gguf_file import read_header
+from mcp_server.engine.models.catalog import EMBEDDED_PATH, ModelCatalog
+from mcp_server.engine.models.gguf_file import read_header
 from mcp_server.engine.types import GenerationRequest, GenerationResult, SamplingParams
 from mcp_server.errors import InvalidRequestError, ModelLoadError, ModelNotFoundError
 

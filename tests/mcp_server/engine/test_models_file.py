@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from mcp_server.engine.catalog import EMBEDDED_PATH, ModelCatalog
-from mcp_server.engine.remote_settings import RemoteModel
+from mcp_server.engine.models.catalog import EMBEDDED_PATH, ModelCatalog
+from mcp_server.engine.remote.settings import RemoteModel
 from mcp_server.errors import InvalidRequestError, ModelNotFoundError
 
 EMBEDDED = next(EMBEDDED_PATH.glob("*.gguf"))

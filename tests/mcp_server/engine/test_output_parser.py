@@ -5,10 +5,10 @@ import random
 
 import pytest
 
-from mcp_server.engine.output_parser import Kind, OutputLayout, OutputParser
-from mcp_server.engine.reasoning import HARMONY, ReasoningTags
-from mcp_server.engine.tool_formats.catalogue import FENCED, FORMATS, HERMES, PLAIN
-from mcp_server.engine.tool_formats.format import ToolFormat
+from mcp_server.engine.chat.output_parser import Kind, OutputLayout, OutputParser
+from mcp_server.engine.chat.reasoning import HARMONY, ReasoningTags
+from mcp_server.engine.chat.tool_formats.catalogue import FENCED, FORMATS, HERMES, PLAIN
+from mcp_server.engine.chat.tool_formats.format import ToolFormat
 
 THINK = ReasoningTags("<think>", "</think>")
 SCHEMAS = {

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from mcp_server.engine.catalog import ModelCatalog
 from mcp_server.engine.fork import fork_request
 from mcp_server.engine.jobs import Event, Failed, Finished, Job, Progress
 from mcp_server.engine.llm_engine import Counters, LLMEngine
+from mcp_server.engine.models.catalog import ModelCatalog
 from mcp_server.engine.types import (
     GenerationRequest,
     GenerationResult,

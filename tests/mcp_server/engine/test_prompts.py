@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from mcp_server.engine.chat_template import ChatTemplate
-from mcp_server.engine.llama import native
-from mcp_server.engine.prompts import PromptMaker
-from mcp_server.engine.special_tokens import PRIVATE_START
+from mcp_server.engine.chat.chat_template import ChatTemplate
+from mcp_server.engine.chat.prompts import PromptMaker
+from mcp_server.engine.chat.special_tokens import PRIVATE_START
+from mcp_server.engine.native.llama import native
+from mcp_server.engine.native.vocabulary import Vocabulary
 from mcp_server.engine.types import (
     GenerationRequest,
     Infill,
@@ -22,7 +23,6 @@ from mcp_server.engine.types import (
     ToolCall,
     ToolUse,
 )
-from mcp_server.engine.vocabulary import Vocabulary
 from mcp_server.errors import CinqueError, ContextLengthError, InvalidRequestError, NotSupportedError
 from tests.chat_templates import chat_templates
 from tests.llama_source import vocabulary

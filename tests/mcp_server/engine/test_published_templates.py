@@ -2,8 +2,8 @@
 
 import pytest
 
-from mcp_server.engine.chat_template import ChatTemplate
-from mcp_server.engine.tool_plan import learn_tongue
+from mcp_server.engine.chat.chat_template import ChatTemplate
+from mcp_server.engine.chat.tool_plan import learn_tongue
 from mcp_server.engine.types import Message, TemplateParams, Tool, ToolCall
 from mcp_server.errors import InvalidRequestError
 from tests.chat_templates import N_TEMPLATES, chat_templates

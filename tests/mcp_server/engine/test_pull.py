@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from mcp_server.engine.catalog import EMBEDDED_PATH, ModelCatalog
-from mcp_server.engine.pull import PARTIAL_FOLDER
+from mcp_server.engine.models.catalog import EMBEDDED_PATH, ModelCatalog
+from mcp_server.engine.models.pull import PARTIAL_FOLDER
 from mcp_server.engine.types import PullProgress
 from mcp_server.errors import InvalidRequestError, ModelPullError
 

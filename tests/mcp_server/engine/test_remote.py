@@ -7,8 +7,8 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from mcp_server.engine.remote import RemoteEngine
-from mcp_server.engine.remote_settings import RemoteModel, RemoteSettings
+from mcp_server.engine.remote.engine import RemoteEngine
+from mcp_server.engine.remote.settings import RemoteModel, RemoteSettings
 from mcp_server.engine.types import (
     Delta,
     EmbeddingRequest,

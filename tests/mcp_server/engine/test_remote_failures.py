@@ -115,7 +115,7 @@ async def test_what_came_before_a_failure_is_delivered_before_it_is_raised(conne
 
 
 async def test_an_event_without_end_is_refused(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mcp_server.engine.remote_answer.MAX_EVENT_BYTES", 1000)
+    monkeypatch.setattr("mcp_server.engine.remote.answer.MAX_EVENT_BYTES", 1000)
     endless = b"7d0\r\n" + b"x" * 2000 + b"\r\n"
     with anyio.fail_after(5), pytest.raises(UpstreamError, match="1000 bytes"):
         await (await connect(RawUpstream(stream(endless, Wait())))).generate(ASK)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from mcp_server.engine.async_engine import AsyncEngine
-from mcp_server.engine.logprobs import token_logprob
+from mcp_server.engine.sampling.logprobs import token_logprob
 from mcp_server.engine.types import GenerationRequest, Message, SamplingParams
 from mcp_server.errors import InvalidRequestError
 

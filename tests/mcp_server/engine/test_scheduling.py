@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from mcp_server.engine.detokenizer import Detokenizer
+from mcp_server.engine.chat.detokenizer import Detokenizer
 from mcp_server.engine.kv_cache import CacheLimits, KVCache, Place
 from mcp_server.engine.scheduler import BatchLimits, Scheduler
 from mcp_server.engine.sequence import Sequence, SequenceState

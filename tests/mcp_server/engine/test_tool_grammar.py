@@ -4,23 +4,23 @@ from typing import Any
 
 import pytest
 
-from mcp_server.engine.candidates import candidates_of
-from mcp_server.engine.grammar import Grammar
-from mcp_server.engine.grammar_parts import Gbnf, joined, literal
-from mcp_server.engine.grammar_state import GrammarState
-from mcp_server.engine.llama import native
-from mcp_server.engine.reasoning import ReasoningTags
-from mcp_server.engine.tool_formats.catalogue import FORMATS, HERMES
-from mcp_server.engine.tool_formats.format import ToolFormat
-from mcp_server.engine.tool_grammar import (
+from mcp_server.engine.chat.reasoning import ReasoningTags
+from mcp_server.engine.chat.tool_formats.catalogue import FORMATS, HERMES
+from mcp_server.engine.chat.tool_formats.format import ToolFormat
+from mcp_server.engine.chat.tool_grammar import (
     Thought,
     answer_after_thought,
     calls_or_answer,
     forced_calls,
     possible_calls,
 )
+from mcp_server.engine.grammar.grammar import Grammar
+from mcp_server.engine.grammar.grammar_parts import Gbnf, joined, literal
+from mcp_server.engine.grammar.grammar_state import GrammarState
+from mcp_server.engine.native.llama import native
+from mcp_server.engine.native.vocabulary import Vocabulary
+from mcp_server.engine.sampling.candidates import candidates_of
 from mcp_server.engine.types import Tool
-from mcp_server.engine.vocabulary import Vocabulary
 from mcp_server.errors import InvalidRequestError
 from tests.llama_source import vocabulary
 

@@ -12,11 +12,11 @@ from jsonschema import Draft202012Validator
 
 from mcp_server import engine as engine_package
 from mcp_server.engine.async_engine import AsyncEngine
-from mcp_server.engine.output_parser import Kind, OutputLayout, OutputParser
-from mcp_server.engine.reasoning import HARMONY
-from mcp_server.engine.tool_formats.catalogue import FORMATS
-from mcp_server.engine.tool_formats.format import ToolFormat
-from mcp_server.engine.tool_grammar import forced_calls
+from mcp_server.engine.chat.output_parser import Kind, OutputLayout, OutputParser
+from mcp_server.engine.chat.reasoning import HARMONY
+from mcp_server.engine.chat.tool_formats.catalogue import FORMATS
+from mcp_server.engine.chat.tool_formats.format import ToolFormat
+from mcp_server.engine.chat.tool_grammar import forced_calls
 from mcp_server.engine.types import Delta, GenerationRequest, Message, SamplingParams, TemplateParams, Tool, ToolUse
 from mcp_server.errors import InvalidRequestError
 from tests.chat_templates import chat_templates
