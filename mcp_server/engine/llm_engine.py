@@ -23,6 +23,7 @@ from mcp_server.engine.jobs import Event, Failed, Finished, Job, Progress, Start
 from mcp_server.engine.kv_cache import CacheLimits, KVCache
 from mcp_server.engine.model_runner import ModelRunner
 from mcp_server.engine.sampling.sampler import TokenSampler
+from mcp_server.engine.sampling.sampler_chain import within_context
 from mcp_server.engine.sampling.sampling_checks import check_sampling
 from mcp_server.engine.scheduler import BatchLimits, Chunk, Scheduler
 from mcp_server.engine.sequence import Sequence, SequenceState
@@ -254,7 +255,7 @@ class LLMEngine:
         return DraftModel(draft, self._vocabulary, self.runner.context_tokens, settings)
 
     def _make_sequences(self, job: Job, request: GenerationRequest, prompt: Prompt) -> list[Sequence]:
-        sampling, tokens = request.sampling, prompt.token_ids
+        sampling, tokens = within_context(request.sampling, self.runner.context_tokens), prompt.token_ids
         room = self.runner.context_tokens - len(tokens)
         plan = self._prompts.plan(request, prompt)
         seed = secrets.randbits(SEED_BITS) if sampling.seed is None else sampling.seed
