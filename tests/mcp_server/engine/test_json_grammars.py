@@ -24,7 +24,7 @@ async def test_every_sample_of_a_schema_parses_and_is_valid(engine: AsyncEngine,
     """`benchmarks/schemas.py` draws 200 of each."""
     schema = EXAMPLE_SCHEMAS[name]
     sampling = SamplingParams(temperature=1.0, top_k=0, top_p=1.0, seed=1000, max_tokens=900, json_schema=schema)
-    result = await engine.generate(GenerationRequest((Message("user", name),), n=20, sampling=sampling))
+    result = await engine.generate(GenerationRequest((Message("user", name),), n=8, sampling=sampling))
     checker = jsonschema.validators.validator_for(schema).FORMAT_CHECKER
     for completion in result.completions:
         assert completion.finish_reason == "stop"

@@ -132,7 +132,7 @@ async def test_a_grammar_of_the_callers_own_is_kept(engine: AsyncEngine) -> None
         ({"min_p": 2.0}, "min_p"),
         ({"repetition_penalty": 0.0}, "repetition_penalty"),
         ({"presence_penalty": math.inf}, "presence_penalty"),
-        ({"max_tokens": 0}, "max_tokens"),
+        ({"max_tokens": -1}, "max_tokens"),
         ({"n_logprobs": 1000}, "n_logprobs"),
     ],
 )
