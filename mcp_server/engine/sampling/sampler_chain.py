@@ -62,11 +62,9 @@ def make_chain(vocabulary: Vocabulary, sampling: SamplingParams, *, seed: int, p
 
 def within_context(sampling: SamplingParams, context_tokens: int) -> SamplingParams:
     """Bound the windows by the context, which no text exceeds; without, they take 138 MB for 64 completions."""
-    windows = {
-        name: context_tokens if (asked := getattr(sampling, name)) < 0 else min(asked, context_tokens)
-        for name in ("penalty_window", "dry_window")
-    }
-    return replace(sampling, **windows)
+    asked = (sampling.penalty_window, sampling.dry_window)
+    penalties, dry = (context_tokens if window < 0 else min(window, context_tokens) for window in asked)
+    return replace(sampling, penalty_window=penalties, dry_window=dry)
 
 
 def close_chain(chain: Chain) -> None:
