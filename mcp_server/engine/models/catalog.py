@@ -154,6 +154,21 @@ class ModelCatalog:
         first = pull_file(self._settings, repo_id, filename, on_progress or _ignore, cancelled or threading.Event())
         return self.resolve(_model_id(first))
 
+    def removable(self, name: str) -> Model:
+        """Find a downloaded model, whose files are ours to delete.
+
+        Raises:
+            ModelNotFoundError: There is none of this name.
+            InvalidRequestError: It is not in the models folder.
+        """
+        model = self.resolve(name)
+        if model.source != "local" or Path(model.path).parent != self._settings.models_path:
+            msg = (
+                f"{model.model_id} is not a downloaded model, so it cannot be removed; choose another default instead."
+            )
+            raise InvalidRequestError(msg, param="model")
+        return model
+
     def remove(self, name: str) -> None:
         """Delete a downloaded model's files.
 
@@ -161,14 +176,7 @@ class ModelCatalog:
             ModelNotFoundError: There is none of this name.
             InvalidRequestError: It is not in the models folder, so it is not ours to delete.
         """
-        model = self.resolve(name)
-        path = Path(model.path)
-        if model.source != "local" or path.parent != self._settings.models_path:
-            msg = (
-                f"{model.model_id} is not a downloaded model, so it cannot be removed; choose another default instead."
-            )
-            raise InvalidRequestError(msg, param="model")
-        for part in split_parts(path):
+        for part in split_parts(Path(self.removable(name).path)):
             part.unlink(missing_ok=True)
 
     def _file(self) -> ModelsFile:
