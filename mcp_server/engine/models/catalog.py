@@ -111,11 +111,13 @@ class ModelCatalog:
         for entry in self._local_entries():
             if not _is_there(entry.path):
                 problems.append(f"{where}, model {entry.model_id!r}, path: {_why_missing(entry.path)}")
-            if entry.draft is not None and (draft := _find(known, entry.draft)) is None:
+            if entry.draft in (None, PROMPT_LOOKUP):
+                continue
+            if (draft := _find(known, str(entry.draft))) is None:
                 problems.append(
                     f"{where}, model {entry.model_id!r}, draft: there is no model {entry.draft!r}; name one."
                 )
-            elif entry.draft is not None and draft is not None and draft.source == "remote":
+            elif draft.source == "remote":
                 problems.append(
                     f"{where}, model {entry.model_id!r}, draft: {entry.draft!r} is remote; name a local one."
                 )

@@ -1,6 +1,7 @@
 """Raw completion at the llama-server door: every documented field does what is documented, or is refused."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -10,7 +11,7 @@ from mcp_server.contract import SamplingParams
 from shim.dialects.llama_sampling import DEFAULTS
 from shim.doors.atlas.llama import DOOR
 from tests.doors.official import events_of
-from tests.fakes import SCRIPTED_CONTEXT_TOKENS, SCRIPTED_MODEL, ScriptedEngine
+from tests.fakes import SCRIPTED_CONTEXT_TOKENS, SCRIPTED_MODEL, Reply, ScriptedEngine
 from tests.stack import open_door
 
 TEXT = "one two\nthree"
@@ -89,6 +90,7 @@ async def test_the_defaults_are_those_of_llama_cpp(client: httpx.AsyncClient, en
         ({"top_k": 0, "top_p": 0, "min_p": 0.2}, {"top_k": 0, "top_p": 1e-6, "min_p": 0.2}),
         ({"typical_p": 0.5, "top_n_sigma": 1.5}, {"typical_p": 0.5, "top_n_sigma": 1.5}),
         ({"top_n_sigma": -1}, {}),
+        ({"top_n_sigma": 0}, {}),
         ({"xtc_probability": 0.5, "xtc_threshold": 0.2}, {"xtc_probability": 0.5, "xtc_threshold": 0.2}),
         ({"min_keep": 0}, {}),
         ({"min_keep": 3}, {"min_keep": 3}),
@@ -213,6 +215,21 @@ async def test_the_end_is_told(client: httpx.AsyncClient, fields: dict[str, Any]
     assert (body["stop_type"], body["stopping_word"]) == (stop_type, word)
     last = events_of(await client.post(PATH, json={"prompt": "hi", "stream": True, **fields}))[-1]
     assert (last["stop_type"], last["stopping_word"], last["stop"]) == (stop_type, word, True)
+
+
+async def test_an_answer_that_the_context_ends_is_truncated(tmp_path: Path) -> None:
+    fields = {"prompt": " ".join(["x"] * (SCRIPTED_CONTEXT_TOKENS - 1))}
+    async with open_door(DOOR, tmp_path, engine=ScriptedEngine([Reply(("y",), "length")])) as client:
+        body = await ask(client, **fields)
+        assert (body["truncated"], body["stop_type"]) == (True, "limit")
+        assert events_of(await client.post(PATH, json={**fields, "stream": True}))[-1]["truncated"] is True
+        assert (await ask(client, **fields, n_predict=1))["truncated"] is False, "that limit was the client's own"
+
+
+async def test_the_settings_name_the_samplers_that_were_used(client: httpx.AsyncClient) -> None:
+    settings = (await ask(client, samplers=["top_k", "temperature"]))["generation_settings"]
+    assert settings["samplers"] == ["top_k", "temperature"]
+    assert len((await ask(client))["generation_settings"]["samplers"]) == 9
 
 
 async def test_a_prompt_of_tokens_is_sent_as_it_is(client: httpx.AsyncClient, engine: ScriptedEngine) -> None:
