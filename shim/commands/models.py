@@ -31,7 +31,9 @@ async def _in_session(action: Action, options: argparse.Namespace) -> int:
 
 
 async def _list(gateway: Gateway, console: Console, _: argparse.Namespace) -> None:
-    table = Table("model", "source", "size", "context", "loaded", "aliases", "changed", "")
+    table = Table("model", "source", "size", "context", "loaded", "aliases", "changed", "", box=None, padding=(0, 1))
+    for column in table.columns:  # a name that is cut cannot be copied
+        column.overflow, column.no_wrap = "fold", column.header in {"model", "size", "changed", ""}
     for name in ("size", "context"):
         next(column for column in table.columns if column.header == name).justify = "right"
     for model in await gateway.list_models():

@@ -218,8 +218,8 @@ class Settled:
 
 
 def n_generated(result: GenerationResult, which: Completion) -> int:
-    """Count the tokens of one completion; its share of all, where the engine gives no ids."""
-    if which.token_ids is not None:
+    """Count the tokens of one completion; its share of all, where there are no ids, as of most remote models."""
+    if which.token_ids:
         return len(which.token_ids)
     return result.usage.completion_tokens // max(1, len(result.completions))
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-Token = Annotated[int, Field(ge=0, le=2**31 - 1)]
+Token = Annotated[int, Field(strict=True, ge=0, le=2**31 - 1)]
 
 
 class PromptObject(BaseModel):

@@ -86,7 +86,7 @@ class ChatCompletionRequest(ToolOptions):
     max_completion_tokens: int | None = Field(default=None, ge=-1, description="Newer name of max_tokens (tokens)")
     temperature: float | None = Field(default=None, ge=0, le=2, description="Randomness; 0 is greedy")
     top_p: float | None = Field(default=None, ge=0, le=1, description="Nucleus")
-    top_k: int | None = Field(default=None, ge=0, description="Likeliest tokens kept; 0 for all (tokens)")
+    top_k: int | None = Field(default=None, ge=-1, description="Likeliest tokens kept; 0 or -1 for all (tokens)")
     min_p: float | None = Field(default=None, ge=0, le=1, description="Least probability beside the likeliest")
     repeat_penalty: float | None = Field(
         default=None, ge=0.001, le=1000, description="Penalty of repeated tokens; 1 is off"
@@ -151,7 +151,7 @@ def generation_request(body: ChatCompletionRequest) -> GenerationRequest:
     named = {
         "temperature": body.temperature,
         "top_p": body.top_p if body.top_p is None else max(body.top_p, LEAST_TOP_P),
-        "top_k": body.top_k,
+        "top_k": body.top_k if body.top_k is None else max(body.top_k, 0),
         "min_p": body.min_p,
         "repetition_penalty": body.repeat_penalty,
         "frequency_penalty": body.frequency_penalty,

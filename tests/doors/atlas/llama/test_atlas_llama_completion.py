@@ -1,13 +1,15 @@
 """Raw completion at the llama-server door: every documented field does what is documented, or is refused."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from mcp_server.contract import SamplingParams
+from mcp_server.contract import GenerationRequest, GenerationResult, SamplingParams
+from mcp_server.errors import InvalidRequestError
 from shim.dialects.llama_sampling import DEFAULTS
 from shim.doors.atlas.llama import DOOR
 from tests.doors.official import events_of
@@ -157,6 +159,7 @@ async def test_a_field_reaches_the_engine(
         ({"prompt": {"prompt_string": "x", "multimodal_data": ["aGk="]}}, None),
         ({"prompt": ["x"] * 257}, None),
         ({"stop": ["x"] * 65}, None),
+        ({"prompt": [True]}, "prompt.0"),
         ({"id_slot": 8}, "id_slot"),
         ({"top_p": 1.5}, "top_p"),
         ({"n_probs": 129}, "n_probs"),
@@ -245,6 +248,23 @@ async def test_a_mixed_prompt_is_tokenized_in_place(client: httpx.AsyncClient, e
     ]
     await ask(client, prompt=["hi", there, "hi"])
     assert engine.requests[-1].prompt_token_ids == (hi, there, hi)
+
+
+async def test_a_refused_field_has_the_name_that_the_client_used(tmp_path: Path) -> None:
+    error = InvalidRequestError("999999 is no token of this model.", param="prompt_token_ids")
+    async with open_door(DOOR, tmp_path, engine=ScriptedEngine([error])) as client:
+        assert (await refused(client, prompt=[999999]))["param"] == "prompt"
+
+
+async def test_a_model_without_token_ids_counts_by_its_usage(tmp_path: Path) -> None:
+    class Remote(ScriptedEngine):
+        async def generate(self, request: GenerationRequest, on_delta: Any = None) -> GenerationResult:
+            result = await super().generate(request, on_delta)
+            return replace(result, completions=tuple(replace(one, token_ids=()) for one in result.completions))
+
+    async with open_door(DOOR, tmp_path, engine=Remote([TEXT])) as client:
+        assert events_of(await client.post(PATH, json={"prompt": "a", "stream": True}))[-1]["tokens_predicted"] == 3
+        assert (await ask(client, return_tokens=True))["tokens_predicted"] == 3
 
 
 async def test_an_object_is_a_prompt_too(client: httpx.AsyncClient, engine: ScriptedEngine) -> None:

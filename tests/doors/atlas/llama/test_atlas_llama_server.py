@@ -11,7 +11,13 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from mcp_server.contract import EngineStatistics, ModelStatistics, SlotStatistics, UpstreamStatistics
+from mcp_server.contract import (
+    EngineStatistics,
+    ModelProperties,
+    ModelStatistics,
+    SlotStatistics,
+    UpstreamStatistics,
+)
 from mcp_server.errors import ContextLengthError, NotSupportedError, QueueFullError
 from shim.dialects.openai_embeddings import normalized
 from shim.doors.atlas.llama import DOOR
@@ -226,6 +232,16 @@ async def test_slots_tell_what_each_does(client: httpx.AsyncClient) -> None:
     assert (busy["n_prompt_tokens"], busy["n_prompt_tokens_processed"], busy["n_prompt_tokens_cache"]) == (10, 7, 3)
     assert (idle["id_task"], idle["is_processing"], idle["n_retained_tokens"]) == (-1, False, 99)
     assert (await client.get("/slots?fail_on_no_slot=1")).status_code == 200
+
+
+async def test_slots_of_another_server_are_its_own(tmp_path: Path) -> None:
+    class Remote(ScriptedEngine):
+        async def describe(self, model: str | None = None) -> ModelProperties:
+            return replace(await super().describe(model), path="http://far/v1")
+
+    async with open_door(DOOR, tmp_path, engine=Remote()) as client:
+        error = await error_of(await client.get("/slots"), 501, "not_supported_error")
+        assert "http://far/v1" in error["message"]
 
 
 async def test_no_free_slot_is_a_503_when_asked_for(tmp_path: Path) -> None:

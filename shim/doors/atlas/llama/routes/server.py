@@ -83,6 +83,9 @@ async def slots(call: Call[None]) -> wire.Slots:
     With `?fail_on_no_slot=1` the answer is a 503 while every slot is busy.
     """
     model = await _described(call)
+    if "://" in model.path:
+        msg = f"{model.model_id} runs at {model.path}, and its slots are that server's; ask it for them"
+        raise ApiError(ErrorCode.NOT_SUPPORTED, msg, param="model")
     found = wire.slots(model, (await call.gateway.status()).engine)
     wants_free = call.request.query_params.get("fail_on_no_slot", "") not in {"", "0", "false"}
     if wants_free and all(slot.is_processing for slot in found.root):
