@@ -21,7 +21,7 @@ from mcp_server.contract import (
     SchedulingParams,
     TokenLogprob,
 )
-from shim.dialects.llama_prompts import Prompt, PromptField, is_several, prompts_of
+from shim.dialects.llama_prompts import Prompt, PromptField, prompts_of
 from shim.dialects.llama_sampling import (
     DEFAULTS,
     LARGEST,
@@ -112,11 +112,6 @@ def generation_request(body: GenerationFields, logit_bias: dict[str, float]) -> 
         scheduling=SchedulingParams(cache_prompt=body.cache_prompt is not False),
         output=OutputParams(return_token_ids=True, reasoning="inline"),
     )
-
-
-def is_list(body: RawCompletionRequest) -> bool:
-    """Say whether *body* is answered by a list."""
-    return is_several(body.prompt) or (body.n_cmpl or body.n or 1) > 1
 
 
 class RawCompletion(BaseModel):

@@ -37,11 +37,6 @@ def prompts_of(given: PromptField) -> tuple[Prompt, ...]:
     return prompts
 
 
-def is_several(given: PromptField) -> bool:
-    """Say whether *given* is a list of prompts, even of one, which is answered by a list."""
-    return _several(given) is not None
-
-
 def _several(given: PromptField) -> list[Piece | PromptObject | list[Piece]] | None:
     if not isinstance(given, list):
         return None

@@ -17,13 +17,13 @@ from shim.model_names import or_default
 from shim.streaming import Emit, EventStream, sse_json
 
 
-async def answer(call: Call[Any], requests: Sequence[GenerationRequest], *, is_list: bool) -> Response:
-    """Generate for *requests* and answer in llama.cpp's own form."""
+async def answer(call: Call[Any], requests: Sequence[GenerationRequest]) -> Response:
+    """Generate for *requests* and answer in llama.cpp's own form: several completions as a list, one as itself."""
     if call.body.stream:
         return _stream(call, requests)
     results = await running.generate(call, _without_ids(call, requests))
     entries = [entry for _, entry in await _encoded(call, requests, results)]
-    return JSONResponse(entries if is_list else entries[0])
+    return JSONResponse(entries if len(entries) > 1 else entries[0])
 
 
 def _without_ids(call: Call[Any], requests: Sequence[GenerationRequest]) -> Sequence[GenerationRequest]:

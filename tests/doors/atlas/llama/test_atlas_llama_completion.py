@@ -274,7 +274,7 @@ async def test_an_object_is_a_prompt_too(client: httpx.AsyncClient, engine: Scri
 
 @pytest.mark.parametrize(
     ("prompt", "n_cmpl", "n_results"),
-    [(["a"], 1, 1), (["a", "b"], 1, 2), (["a", "b"], 2, 4), ("a", 3, 3), ([{"prompt_string": "a"}, "b"], 1, 2)],
+    [(["a", "b"], 1, 2), (["a", "b"], 2, 4), ("a", 3, 3), ([{"prompt_string": "a"}, "b"], 1, 2)],
     ids=str,
 )
 async def test_several_completions_are_a_list_in_order(
@@ -286,6 +286,12 @@ async def test_several_completions_are_a_list_in_order(
         texts = [one["prompt_string"] if isinstance(one, dict) else one for one in prompt]
         assert [result["prompt"] for result in results] == texts
     assert all(result["tokens_predicted"] == 3 for result in results)
+
+
+@pytest.mark.parametrize("prompt", ["a", ["a"], [["a"]], [{"prompt_string": "a"}]], ids=str)
+async def test_one_completion_is_no_list_whatever_its_prompt_came_in(client: httpx.AsyncClient, prompt: Any) -> None:
+    response = await client.post(PATH, json={"prompt": prompt, "response_fields": ["content"]})
+    assert response.json() == {"content": TEXT}
 
 
 async def test_a_stream_is_new_texts_and_a_last_event_for_each_completion(client: httpx.AsyncClient) -> None:

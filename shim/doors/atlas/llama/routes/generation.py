@@ -108,7 +108,7 @@ async def raw_completion(call: Call[RawCompletionRequest]) -> Response:
     """
     base = await _base_request(call)
     requests = [await with_prompt(call, base, prompt) for prompt in call.body.prompts()]
-    return await answer(call, requests, is_list=llama_completion.is_list(call.body))
+    return await answer(call, requests)
 
 
 async def infill(call: Call[InfillRequest]) -> Response:
@@ -117,7 +117,7 @@ async def infill(call: Call[InfillRequest]) -> Response:
     Takes the options of `/completion` and answers as it does.
     """
     request = replace(await _base_request(call), infill=call.body.gap())
-    return await answer(call, [request], is_list=request.n > 1)
+    return await answer(call, [request])
 
 
 async def _base_request(call: Call[Any]) -> GenerationRequest:
