@@ -125,9 +125,11 @@ def _setup() -> ModuleType:
     if spec is None:
         raise SystemExit("scripts/setup cannot be loaded")
     writes, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # it has no suffix to put the bytecode beside
+    sys.path.insert(0, str(ROOT / "scripts"))  # as when it is run: it imports its neighbours
     try:
         module = importlib.util.module_from_spec(spec)
         loader.exec_module(module)
     finally:
+        sys.path.remove(str(ROOT / "scripts"))
         sys.dont_write_bytecode = writes
     return module

@@ -33,6 +33,7 @@ from mcp_server.engine.jobs import (
     UnloadRequest,
 )
 from mcp_server.engine.models.catalog import ModelCatalog
+from mcp_server.engine.outbox import Outbox
 from mcp_server.engine.settings import EngineSettings
 from mcp_server.engine.types import (
     Delta,
@@ -73,25 +74,20 @@ class Ticket:
     outcome: Outcome | None = None
     error: Exception | None = None
     changed: anyio.Event = field(default_factory=anyio.Event)
-    ended: anyio.Event = field(default_factory=anyio.Event)
+    has_spoken: bool = False  # its first delta came
 
     @property
     def is_done(self) -> bool:
         """Tell whether nothing more will come."""
         return self.outcome is not None or self.error is not None
 
-    async def wait(self, on_delta: DeltaSink | None, pace_s: Callable[[], float]) -> Outcome:
-        """Deliver deltas, then give the outcome, or raise what went wrong.
-
-        After each delivery it rests for `pace_s`, unless the end comes first: what arrives meanwhile travels as one.
-        """
+    async def wait(self, on_delta: DeltaSink | None) -> Outcome:
+        """Deliver deltas, then give the outcome, or raise what went wrong."""
         while True:
             if self.deltas:
                 deltas, self.deltas = join_deltas(self.deltas), []
                 if on_delta is not None:
                     await on_delta(deltas)
-                    with anyio.move_on_after(pace_s()):
-                        await self.ended.wait()
             elif self.error is not None:
                 raise self.error
             elif self.outcome is not None:
@@ -105,12 +101,11 @@ class Ticket:
         match event:
             case Progress():
                 self.deltas.append(event.delta)
+                self.has_spoken = True
             case Finished():
                 self.outcome = event.outcome
             case Failed():
                 self.error = event.error
-        if self.is_done:
-            self.ended.set()
         self.is_started = True
         self.changed.set()
 
@@ -135,7 +130,7 @@ class AsyncEngine:
         self._settings = settings or EngineSettings()
         self.catalog = catalog or ModelCatalog(self._settings)
         self._make_host = make_host or self._make_native_host
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._outbox = Outbox(self._receive, self._pace_s)
         self._worker: Worker | None = None
         self._tickets: dict[int, Ticket] = {}
         self._ids = itertools.count(1)
@@ -221,7 +216,7 @@ class AsyncEngine:
         return sum(not ticket.is_started for ticket in self._tickets.values())
 
     def _pace_s(self) -> float:
-        """Give the least time between two messages of one stream: the more streams there are, the longer.
+        """Give the least time between two deliveries: the more streams there are, the longer.
 
         A message costs 0.2 ms of the interpreter that the worker needs too, so their number a second is bounded for
         all streams together.
@@ -232,7 +227,7 @@ class AsyncEngine:
     async def _ask(self, request: Request, kind: type[OutcomeT], on_delta: DeltaSink | None = None) -> OutcomeT:
         ticket = self._submit(request)
         try:
-            outcome = await ticket.wait(on_delta, self._pace_s)
+            outcome = await ticket.wait(on_delta)
         finally:
             del self._tickets[ticket.request_id]
             if not ticket.is_done:
@@ -242,7 +237,7 @@ class AsyncEngine:
 
     def _submit(self, request: Request) -> Ticket:
         self._check_queue(request.model)
-        self._loop = asyncio.get_running_loop()
+        self._outbox.attach(asyncio.get_running_loop())
         job = Job(next(self._ids), request, time.perf_counter())
         if self._worker is None or not self._worker.put(job):
             self._worker = Worker(self._make_host, self._deliver, self._report_end)
@@ -273,15 +268,15 @@ class AsyncEngine:
         return EngineHost(self._settings, self.catalog)
 
     def _deliver(self, _worker: Worker, events: list[Event]) -> None:
-        self._call_on_loop(self._receive, events)
+        self._outbox.put(events, is_urgent=not all(map(self._can_wait, events)))
+
+    def _can_wait(self, event: Event) -> bool:
+        """Tell, in the worker's thread, whether an event is more text of a stream that has begun."""
+        ticket = self._tickets.get(event.request_id)
+        return isinstance(event, Progress) and (ticket is None or ticket.has_spoken)
 
     def _report_end(self, worker: Worker, failure: Exception | None) -> None:
-        self._call_on_loop(self._fail_all, worker, failure)
-
-    def _call_on_loop(self, function: Callable[..., None], *args: object) -> None:
-        """Run a function on the loop, from the worker's thread; a loop that is gone has nobody waiting."""
-        if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(function, *args)
+        self._outbox.call(self._fail_all, worker, failure)
 
     def _receive(self, events: list[Event]) -> None:
         for event in events:
@@ -290,6 +285,7 @@ class AsyncEngine:
 
     def _fail_all(self, worker: Worker, failure: Exception | None) -> None:
         """Fail whoever waits for a worker that has ended; the next request starts another."""
+        self._outbox.drain()
         if failure is None:
             msg = "The engine was closed before this request was done."
         else:

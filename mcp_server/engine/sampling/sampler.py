@@ -57,7 +57,9 @@ class TokenSampler:
         self._last: npt.NDArray[Any] = np.zeros(
             0
         )  # the candidates of the latest draw, when their log-probabilities are asked for
-        self._is_argmax = self._chain.is_greedy and self._chain.shaping is None
+        self._is_argmax = self._chain.is_greedy and not self._chain.has_memory
+        self._biased = np.array(list(self._chain.biases), np.intp)  # (n_biases,), as the next one
+        self._biases = np.array(list(self._chain.biases.values()), np.float32)
         self._reports_post = sampling.post_sampling_logprobs and sampling.n_logprobs is not None
         if grammar is not None:
             param = "json_schema" if sampling.grammar is None and sampling.json_schema is not None else "grammar"
@@ -110,12 +112,22 @@ class TokenSampler:
     def _first_choice(self, context: Any, row: int) -> int:
         """Choose among all tokens."""
         if self._is_argmax and not self._reports_post:
-            return int(np.argmax(logits_of(context, row, self._vocabulary.n_tokens)))
+            return self._likeliest(logits_of(context, row, self._vocabulary.n_tokens))
         if self._is_single_call:
             return int(native.llama_sampler_sample(self._chain.all, context, row))
         self._candidates.fill(logits_of(context, row, self._vocabulary.n_tokens))
         self._candidates.apply(self._chain.all)
         return self._chosen()
+
+    def _likeliest(self, logits: Logits) -> int:
+        """Take the argmax with the biases, and leave the logits as they were."""
+        if not len(self._biased):
+            return int(np.argmax(logits))
+        own = logits[self._biased]
+        logits[self._biased] += self._biases
+        token = int(np.argmax(logits))
+        logits[self._biased] = own
+        return token
 
     def _second_choice(self, logits: Logits) -> int | None:
         """Choose among the tokens that the grammar allows."""

@@ -40,6 +40,7 @@ class Chain(NamedTuple):
     choosing: Any
     is_greedy: bool  # choosing takes the likeliest
     has_memory: bool  # it must be told which token was taken
+    biases: dict[int, float]  # what shaping adds to the logits of these tokens, first of all
 
 
 def make_chain(vocabulary: Vocabulary, sampling: SamplingParams, *, seed: int, prompt: Items[int]) -> Chain:
@@ -48,13 +49,14 @@ def make_chain(vocabulary: Vocabulary, sampling: SamplingParams, *, seed: int, p
     Raises:
         InvalidRequestError: A bias names no token, or is too large.
     """
-    bias = _bias(vocabulary, sampling)
+    biases = _biases(vocabulary, sampling)
+    bias = _bias(vocabulary, biases)
     remembering = _penalties(vocabulary, sampling, prompt)
     is_greedy = sampling.temperature == 0
     shaping = _join([*bias, *remembering])
     choosing = _join([native.llama_sampler_init_greedy()] if is_greedy else _choosing(vocabulary, sampling, seed))
     everything = _join([choosing] if shaping is None else [shaping, choosing])
-    return Chain(everything, shaping, choosing, is_greedy, bool(remembering))
+    return Chain(everything, shaping, choosing, is_greedy, bool(remembering), biases)
 
 
 def close_chain(chain: Chain) -> None:
@@ -71,7 +73,7 @@ def _join(samplers: list[Any]) -> Any:
     return chain
 
 
-def _bias(vocabulary: Vocabulary, sampling: SamplingParams) -> list[Any]:
+def _biases(vocabulary: Vocabulary, sampling: SamplingParams) -> dict[int, float]:
     biases = {_token_id(vocabulary, key): value for key, value in sampling.logit_bias.items()}
     for token, value in biases.items():
         if not abs(value) <= MAX_BIAS:
@@ -79,6 +81,10 @@ def _bias(vocabulary: Vocabulary, sampling: SamplingParams) -> list[Any]:
             raise InvalidRequestError(msg, param="logit_bias")
     if sampling.ignore_eos:
         biases |= dict.fromkeys(vocabulary.end_tokens, -inf)
+    return biases
+
+
+def _bias(vocabulary: Vocabulary, biases: dict[int, float]) -> list[Any]:
     if not biases:
         return []
     array = (native.llama_logit_bias * len(biases))(*(native.llama_logit_bias(*item) for item in biases.items()))
