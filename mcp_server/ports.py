@@ -110,6 +110,10 @@ class Catalog(Protocol):
         """Download one; once *cancelled* is set, stop and keep what is there for a resume."""
         ...
 
+    def removable(self, name: str) -> Model:
+        """Find one whose files are ours to delete; refuse others."""
+        ...
+
     def remove(self, name: str) -> None:
         """Delete one's file."""
         ...

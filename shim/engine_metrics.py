@@ -76,7 +76,6 @@ class EngineCollector:
 
     def __init__(self) -> None:
         self.statistics: EngineStatistics | None = None
-        self._most_tokens = 0  # of one sequence, at any scrape so far
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric."""
@@ -90,9 +89,7 @@ class EngineCollector:
             counter = CounterMetricFamily(f"cinque_model_{metric.name}", metric.meaning, labels=("model",))
             yield _filled(counter, metric, models)
         yield from _upstreams(self.statistics)
-        lengths = [slot.n_computed_tokens for model in models for slot in model.slots]
-        self._most_tokens = max(self._most_tokens, *lengths, 0)
-        yield from _of_llama(self.statistics, self._most_tokens)
+        yield from _of_llama(self.statistics)
 
 
 def _filled(
@@ -118,7 +115,7 @@ def _upstreams(statistics: EngineStatistics) -> Iterator[Metric]:
     yield from (healthy, busy, asked, failed)
 
 
-def _of_llama(statistics: EngineStatistics, most_tokens: int) -> Iterator[Metric]:
+def _of_llama(statistics: EngineStatistics) -> Iterator[Metric]:
     """Yield what llama.cpp's server documents, by its names, over all models."""
     models = statistics.models
     n_computed = sum(model.n_prompt_tokens - model.n_cached_tokens for model in models)
@@ -133,13 +130,14 @@ def _of_llama(statistics: EngineStatistics, most_tokens: int) -> Iterator[Metric
         ("n_decode", "Steps of the batch", n_steps),
         ("spec_decode_num_draft_tokens", "Tokens guessed by a draft model", sum(m.n_drafted_tokens for m in models)),
         ("spec_decode_num_accepted_tokens", "Of them, right", sum(m.n_accepted_tokens for m in models)),
+        ("spec_decode_num_drafts", "Times that guesses were checked", sum(m.n_drafts for m in models)),
     )
     gauges = (
         ("prompt_tokens_seconds", "Prompt tokens computed a second, mean", _mean(n_computed, prefill_s)),
         ("predicted_tokens_seconds", "Tokens generated a second, mean", _mean(n_generated, decode_s)),
         ("requests_processing", "Sequences in the batch", statistics.n_running),
         ("requests_deferred", "Requests in the queue", statistics.n_waiting),
-        ("n_tokens_max", "Most tokens of one sequence, of those seen at a scrape", most_tokens),
+        ("n_tokens_max", "Tokens of the longest sequence", max((m.n_tokens_max for m in models), default=0)),
         ("n_busy_slots_per_decode", "Sequences that got a token in a step, mean", _mean(n_generated, n_steps)),
     )
     for name, meaning, value in counters:

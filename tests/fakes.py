@@ -137,6 +137,7 @@ class ScriptedEngine:
         )
         self._words: dict[int, str] = {}
         self.keep_alives: list[float | None] = []
+        self.unloaded: list[str] = []
         self._n_played = 0
         self._changed = anyio.Event()
 
@@ -225,8 +226,8 @@ class ScriptedEngine:
         return replace(SCRIPTED_PROPERTIES, model_id=name)
 
     async def unload(self, model: str | None = None) -> bool:
-        """Pretend."""
-        self._resolve(model)
+        """Pretend, and remember it."""
+        self.unloaded.append(self._resolve(model))
         await anyio.lowlevel.checkpoint()
         return True
 

@@ -147,12 +147,15 @@ class ScriptedCatalog:
         self._models.append(model)
         return model
 
-    def remove(self, name: str) -> None:
+    def removable(self, name: str) -> Model:
         model = self.resolve(name)
         if model.source == "embedded":
             msg = f"{name} is embedded and cannot be removed"
             raise InvalidRequestError(msg, param="model")
-        self._models.remove(model)
+        return model
+
+    def remove(self, name: str) -> None:
+        self._models.remove(self.removable(name))
 
 
 def _model(name: str, *, is_default: bool = False) -> Model:

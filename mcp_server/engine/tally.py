@@ -40,6 +40,8 @@ class Tally:
     n_prefix_hits: int = 0
     n_drafted_tokens: int = 0
     n_accepted_tokens: int = 0
+    n_drafts: int = 0
+    n_tokens_max: int = 0
 
     def note_start(self, leader: Sequence) -> None:
         """Count a request that left the queue."""
@@ -55,6 +57,7 @@ class Tally:
 
     def note_guesses(self, n_drafted: int, n_accepted: int) -> None:
         """Count what a drafter guessed and how much of it was right."""
+        self.n_drafts += 1
         self.n_drafted_tokens += n_drafted
         self.n_accepted_tokens += n_accepted
 
@@ -62,6 +65,8 @@ class Tally:
         """Count one batch and what was sampled from it."""
         n_tokens = sum(len(chunk.tokens) for chunk in chunks)
         n_guesses = sum(len(chunk.guesses) for chunk in chunks)
+        longest = max((chunk.start + len(chunk.tokens) - len(chunk.guesses) for chunk in chunks), default=0)
+        self.n_tokens_max = max(self.n_tokens_max, longest)
         self.n_steps += bool(chunks)
         self.n_batched_tokens += n_tokens
         self.n_completion_tokens += n_sampled

@@ -1,4 +1,4 @@
-"""Tools that speak with the language model: `generate`, `embed`, `tokenize`.
+"""Tools that speak with the language model: `generate`, and `render_prompt`, which shows what it would compute.
 
 `generate` streams: each progress notification's message is one JSON object `{"deltas": [...]}` with everything that
 arrived since the last one. The tool's result repeats the whole text, so a client without progress loses nothing.

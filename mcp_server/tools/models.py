@@ -102,10 +102,9 @@ def register(server: MCPServer, capabilities: Capabilities) -> None:
 
         Use it only when the user asks for it: to have it back, it must be downloaded again.
         """
-        removed = await threads.run(catalog.resolve, model)
-        if removed.source == "local":
-            await capabilities.engine.unload(removed.model_id)
-        await threads.run(catalog.remove, model)
+        removed = await threads.run(catalog.removable, model)  # refused before anything is unloaded
+        await capabilities.engine.unload(removed.model_id)
+        await threads.run(catalog.remove, removed.model_id)
         return removed
 
 

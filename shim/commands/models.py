@@ -14,6 +14,8 @@ from shim.gateway import Gateway
 from shim.progress import ProgressStep
 from shim.supervisor import one_session
 
+WIDTH = 1000  # of the list at most: the terminal breaks a long line, but a name that is cut cannot be copied
+
 Action = Callable[[Gateway, Console, argparse.Namespace], Awaitable[None]]
 
 
@@ -31,11 +33,12 @@ async def _in_session(action: Action, options: argparse.Namespace) -> int:
 
 
 async def _list(gateway: Gateway, console: Console, _: argparse.Namespace) -> None:
-    table = Table("model", "source", "size", "context", "loaded", "aliases", "changed", "")
+    table = Table("model", "source", "size", "context", "loaded", "aliases", "changed", "", box=None, padding=(0, 1))
     for name in ("size", "context"):
         next(column for column in table.columns if column.header == name).justify = "right"
     for model in await gateway.list_models():
         table.add_row(*_row(model))
+    console.width = WIDTH
     console.print(table)
 
 

@@ -58,8 +58,9 @@ def _print(doors: tuple[OpenDoor, ...], status: ServerStatus) -> None:
         ("sandbox", f"isolation {status.sandbox.isolation}: {status.sandbox.detail}", ""),
     ]
     console = Console(soft_wrap=True, highlight=False)  # a URL that is cut or broken cannot be followed
+    width = max(len(opened.url) for opened in doors)
     for name, what, documentation in rows:
-        console.print(f"{name:22}{what:30}{documentation}".rstrip())
+        console.print(f"{name:20}  {what:{width}}  {documentation}".rstrip())
     console.print("Ctrl-C stops everything.")
 
 

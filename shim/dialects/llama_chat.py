@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field, model_validator
 from mcp_server.contract import GenerationRequest, GenerationResult, SamplingParams
 from shim.dialects import openai_chat
 from shim.dialects.llama_sampling import DEFAULTS, ENGINE_NAMES, LlamaOptions, engine_sampling
-from shim.dialects.llama_timings import LlamaTimings, timings
+from shim.dialects.llama_timings import LlamaTimings, PartialTimings, timings
 from shim.dialects.openai_chat import (
     ChatCompletion,
     ChatCompletionChunk,
@@ -42,6 +42,22 @@ class LlamaChatRequest(LlamaOptions, ChatCompletionRequest):
     """A chat completion request with llama.cpp's options."""
 
     response_format: LlamaResponseFormat | None = None
+    generation_prompt: str | None = Field(default=None, description="Must be empty: the template makes it")
+    parse_tool_calls: bool | None = Field(default=None, description="Must be true: calls are always parsed")
+    reasoning_control: bool | None = Field(default=None, description="Must be false: reasoning runs to its own end")
+
+    @model_validator(mode="after")
+    def _taken(self) -> Self:
+        if self.generation_prompt:
+            msg = "generation_prompt: the model's own template makes it; leave it out, or use continue_final_message"
+            raise ValueError(msg)
+        if self.parse_tool_calls is False:
+            msg = "parse_tool_calls: calls are always parsed here; leave it out, or leave out tools"
+            raise ValueError(msg)
+        if self.reasoning_control:
+            msg = "reasoning_control: reasoning cannot be ended from outside here; leave it out"
+            raise ValueError(msg)
+        return self
 
 
 class LlamaChatCompletion(ChatCompletion):
@@ -53,7 +69,7 @@ class LlamaChatCompletion(ChatCompletion):
 class LlamaChatChunk(ChatCompletionChunk):
     """A chunk; the last one of an answer has its timings."""
 
-    timings: LlamaTimings | None = None
+    timings: LlamaTimings | PartialTimings | None = None
 
 
 def generation_request(body: LlamaChatRequest, defaults: SamplingParams = DEFAULTS) -> GenerationRequest:

@@ -21,8 +21,15 @@ from mcp_server.contract import (
     SchedulingParams,
     TokenLogprob,
 )
-from shim.dialects.llama_prompts import Prompt, PromptField, is_several, prompts_of
-from shim.dialects.llama_sampling import DEFAULTS, LARGEST, LlamaSampling, engine_sampling
+from shim.dialects.llama_prompts import Prompt, PromptField, prompts_of
+from shim.dialects.llama_sampling import (
+    DEFAULTS,
+    LARGEST,
+    SAMPLERS,
+    LlamaSampling,
+    engine_sampling,
+    sampler_names,
+)
 from shim.dialects.llama_timings import LlamaTimings, PartialTimings, timings
 
 MAX_COMPLETIONS = 16  # of one prompt; each is a sequence of the engine's batch
@@ -107,11 +114,6 @@ def generation_request(body: GenerationFields, logit_bias: dict[str, float]) -> 
     )
 
 
-def is_list(body: RawCompletionRequest) -> bool:
-    """Say whether *body* is answered by a list."""
-    return is_several(body.prompt) or (body.n_cmpl or body.n or 1) > 1
-
-
 class RawCompletion(BaseModel):
     """A finished completion; `completion_probabilities` is there when `n_probs` asked for it and nothing streamed."""
 
@@ -126,7 +128,7 @@ class RawCompletion(BaseModel):
     generation_settings: dict[str, Any]
     prompt: str
     has_new_line: bool
-    truncated: bool = False  # a prompt that does not fit is refused instead
+    truncated: bool  # the context was full before the answer ended; a prompt that does not fit is refused instead
     stop_type: StopType
     stopping_word: str
     tokens_cached: int
@@ -153,8 +155,10 @@ class Settled:
     def __init__(self, body: GenerationFields, request: GenerationRequest, prompt: str, n_ctx: int | None) -> None:
         self._body = body
         self._prompt = prompt
+        self._n_ctx = n_ctx
         self._settings = generation_settings(request, is_streamed=bool(body.stream), n_predict=body.limit())
         self._settings |= {"timings_per_token": bool(body.timings_per_token), "n_keep": body.n_keep or 0}
+        self._settings["samplers"] = sampler_names(body.samplers) or list(SAMPLERS)
         if n_ctx is not None:
             self._settings["n_ctx"] = n_ctx
 
@@ -162,16 +166,18 @@ class Settled:
         """Encode one completion of *result* as number *index* of the answer."""
         is_streamed, is_empty = bool(self._body.stream), self._body.limit() == 0
         tokens = [] if is_empty else list(which.token_ids or ())
+        n_predicted = len(tokens) or (0 if is_empty else n_generated(result, which))
         body = RawCompletion(
             index=index,
             content="" if is_streamed or is_empty else which.text,
             tokens=tokens if self._body.return_tokens and not is_streamed else [],
             model=result.model,
-            tokens_predicted=len(tokens) or (0 if is_empty else n_generated(result, which)),
+            tokens_predicted=n_predicted,
             tokens_evaluated=result.usage.prompt_tokens,
             generation_settings=self._settings | {"model": result.model},
             prompt=self._prompt,
-            has_new_line="\n" in which.text,
+            has_new_line="\n" in which.text and not is_empty,
+            truncated=self._is_truncated(which, result.usage.prompt_tokens, n_predicted),
             stop_type="limit" if is_empty else stop_type(which),
             stopping_word=which.stop_text or "",
             tokens_cached=result.usage.cached_tokens,
@@ -182,13 +188,19 @@ class Settled:
             data["completion_probabilities"] = probabilities(which.logprobs, after_sampling=self._after_sampling)
         return data if self._body.response_fields is None else chosen_fields(data, self._body.response_fields)
 
-    def chunk(self, delta: Delta, index: int, n_tokens: int, spent: PartialTimings) -> dict[str, Any]:
-        """Encode new text of completion number *index*, which has *n_tokens* so far."""
+    def _is_truncated(self, which: Completion, n_prompt: int, n_predicted: int) -> bool:
+        """Say whether it was the context that ended a completion, and not the client's own limit."""
+        limit = self._body.limit()
+        is_full = self._n_ctx is not None and n_prompt + n_predicted >= self._n_ctx
+        return is_full and which.finish_reason == "length" and (limit is None or n_predicted < limit)
+
+    def chunk(self, delta: Delta, index: int, spent: PartialTimings) -> dict[str, Any]:
+        """Encode new text of completion number *index*; *spent* is how far it is."""
         data = RawChunk(
             index=index,
             content=delta.text,
             tokens=list(delta.token_ids),
-            tokens_predicted=n_tokens,
+            tokens_predicted=spent.predicted_n,
             timings=spent if self._body.timings_per_token else None,
         ).model_dump(exclude_none=True)
         if delta.logprobs:
@@ -201,8 +213,8 @@ class Settled:
 
 
 def n_generated(result: GenerationResult, which: Completion) -> int:
-    """Count the tokens of one completion; its share of all, where the engine gives no ids."""
-    if which.token_ids is not None:
+    """Count the tokens of one completion; its share of all, where there are no ids, as of most remote models."""
+    if which.token_ids:
         return len(which.token_ids)
     return result.usage.completion_tokens // max(1, len(result.completions))
 
@@ -278,7 +290,7 @@ def sampling_settings(s: SamplingParams) -> dict[str, Any]:
         "n_probs": s.n_logprobs or 0,
         "min_keep": s.min_keep,
         "grammar": s.grammar or "",
-        "samplers": ["penalties", "dry", "top_n_sigma", "top_k", "typ_p", "top_p", "min_p", "xtc", "temperature"],
+        "samplers": list(SAMPLERS),
         "post_sampling_probs": s.post_sampling_logprobs,
         "lora": [],
     }

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from mcp_server.contract import ErrorCode
+from shim.dialects.llama_sampling import ENGINE_NAMES
 from shim.errors import ApiError
 
 TYPES = {
@@ -18,6 +19,11 @@ TYPES = {
     503: "unavailable_error",
 }
 SERVER_ERROR = 500
+WIRE_NAMES = {ours: theirs for theirs, ours in ENGINE_NAMES.items()} | {
+    "n_logprobs": "n_probs",
+    "prompt_token_ids": "prompt",
+    "token_ids": "tokens",
+}  # what the engine calls a field -> what the client called it
 
 
 class LlamaErrorBody(BaseModel):
@@ -44,7 +50,7 @@ def render_error(error: ApiError) -> dict[str, Any]:
         "code": error.status,
         "message": error.message,
         "type": _type(error),
-        "param": error.param,
+        "param": WIRE_NAMES.get(error.param or "", error.param),
         "reason": error.code,
         **error.details,
     }

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-Token = Annotated[int, Field(ge=0, le=2**31 - 1)]
+Token = Annotated[int, Field(strict=True, ge=0, le=2**31 - 1)]
 
 
 class PromptObject(BaseModel):
@@ -35,11 +35,6 @@ def prompts_of(given: PromptField) -> tuple[Prompt, ...]:
         msg = "the prompt is empty; give at least one token"
         raise ValueError(msg)
     return prompts
-
-
-def is_several(given: PromptField) -> bool:
-    """Say whether *given* is a list of prompts, even of one, which is answered by a list."""
-    return _several(given) is not None
 
 
 def _several(given: PromptField) -> list[Piece | PromptObject | list[Piece]] | None:

@@ -88,7 +88,7 @@ class LlamaOptions(BaseModel):
     dynatemp_range: float | None = Field(default=None, ge=0, description="Temperature moves by as much with entropy")
     dynatemp_exponent: float | None = Field(default=None, ge=0, description="How entropy maps to that temperature")
     typical_p: Share | None = Field(default=None, description="Locally typical sampling; 1 is off")
-    top_n_sigma: float | None = Field(default=None, description="Deviations below the likeliest kept; below 0 is off")
+    top_n_sigma: float | None = Field(default=None, description="Deviations below the likeliest kept; 0 or less is off")
     xtc_probability: Share | None = Field(default=None, description="Chance to drop likely tokens; 0 is off")
     xtc_threshold: Share | None = Field(default=None, description="What counts as likely there; above 0.5 is off")
     min_keep: Count | None = Field(default=None, description="Tokens that cutting leaves at least (count)")
@@ -106,12 +106,12 @@ class LlamaOptions(BaseModel):
     n_probs: int | None = Field(default=None, ge=0, le=128, description="Alternatives returned a token (count)")
     post_sampling_probs: bool | None = Field(default=None, description="Probabilities after the samplers")
     t_max_predict_ms: float | None = Field(
-        default=None, ge=-1, description="Time from the first token to the last (ms)"
+        default=None, ge=-1, le=LARGEST, description="Time from the first token to the last (ms)"
     )
     cache_prompt: bool | None = Field(default=None, description="Reuse what is computed of the prompt already")
     id_slot: int | None = Field(default=None, ge=-1, le=LARGEST, description="A slot of this server; it has no effect")
     samplers: list[str] | str | None = Field(default=None, description="Samplers used, in the order they are applied")
-    timings_per_token: bool | None = Field(default=None, description="Timings in each event of a stream")
+    timings_per_token: bool | None = Field(default=None, description="Timings in each event of a stream of 8080")
     return_tokens: bool | None = Field(default=None, description="Return the ids of the generated tokens")
     lora: list[LoraScale] | None = Field(default=None, description="Adapters; there are none, so must be empty")
     n_keep: int | None = Field(default=None, ge=-1, le=LARGEST, description="Always met: no token is ever discarded")
@@ -151,7 +151,7 @@ class LlamaSampling(LlamaOptions):
     top_p: Share | None = Field(default=None, description="Nucleus")
     min_p: Share | None = Field(default=None, description="Least probability beside the likeliest")
     repeat_penalty: float | None = Field(
-        default=None, gt=0, le=1000, description="Penalty of repeated tokens; 1 is off"
+        default=None, ge=0.001, le=1000, description="Penalty of repeated tokens; 1 is off"
     )
     frequency_penalty: float | None = Field(default=None, ge=-100, le=100, description="Penalty by count")
     presence_penalty: float | None = Field(default=None, ge=-100, le=100, description="Penalty by presence")
@@ -225,7 +225,7 @@ def engine_sampling(body: LlamaOptions) -> dict[str, Any]:
         given["dry_sequence_breakers"] = tuple(given["dry_sequence_breakers"])
     _drop(given, "seed", lambda seed: seed < 0 or seed == RANDOM_SEED)
     _drop(given, "max_decode_ms", lambda limit: limit <= 0)
-    _drop(given, "top_n_sigma", lambda n: n < 0)
+    _drop(given, "top_n_sigma", lambda n: n <= 0)
     _drop(given, "dry_base", lambda base: base < LEAST_DRY_BASE)
     _drop(given, "grammar", lambda grammar: not grammar)
     used = sampler_names(body.samplers)

@@ -1,5 +1,8 @@
 """The `timings` object of llama.cpp's server, which it adds to the answers of every API."""
 
+import time
+from collections.abc import Callable
+
 from pydantic import BaseModel
 
 from mcp_server.contract import GenerationResult
@@ -30,6 +33,21 @@ class PartialTimings(BaseModel):
     predicted_ms: float
     predicted_per_token_ms: float
     predicted_per_second: float
+
+
+class Pace:
+    """Times the tokens of streamed completions as they arrive here, from the first of each on."""
+
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._clock = clock
+        self._progress: dict[int, tuple[float, int]] = {}  # of each completion: time of its first token (s), tokens
+
+    def note(self, index: int, n_tokens: int) -> PartialTimings:
+        """Count new tokens of completion number *index*; return what is known of it now."""
+        now_s = self._clock()
+        started_s, n_before = self._progress.get(index, (now_s, 0))
+        self._progress[index] = (started_s, n_before + n_tokens)
+        return predicted(n_before + n_tokens, (now_s - started_s) * MS_PER_S)
 
 
 def timings(result: GenerationResult) -> LlamaTimings:

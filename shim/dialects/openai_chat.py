@@ -86,9 +86,11 @@ class ChatCompletionRequest(ToolOptions):
     max_completion_tokens: int | None = Field(default=None, ge=-1, description="Newer name of max_tokens (tokens)")
     temperature: float | None = Field(default=None, ge=0, le=2, description="Randomness; 0 is greedy")
     top_p: float | None = Field(default=None, ge=0, le=1, description="Nucleus")
-    top_k: int | None = Field(default=None, ge=0, description="Likeliest tokens kept; 0 for all (tokens)")
+    top_k: int | None = Field(default=None, ge=-1, description="Likeliest tokens kept; 0 or -1 for all (tokens)")
     min_p: float | None = Field(default=None, ge=0, le=1, description="Least probability beside the likeliest")
-    repeat_penalty: float | None = Field(default=None, gt=0, le=10, description="Penalty of repeated tokens; 1 is off")
+    repeat_penalty: float | None = Field(
+        default=None, ge=0.001, le=1000, description="Penalty of repeated tokens; 1 is off"
+    )
     frequency_penalty: float | None = Field(default=None, ge=-2, le=2, description="Penalty by count")
     presence_penalty: float | None = Field(default=None, ge=-2, le=2, description="Penalty by presence")
     n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = Field(default=None, description="Choices (count)")
@@ -101,7 +103,9 @@ class ChatCompletionRequest(ToolOptions):
     logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = None
     response_format: ResponseFormat | None = None
     grammar: str | None = Field(default=None, description="GBNF grammar of the answer")
-    reasoning_effort: str | None = Field(default=None, description="For models whose template knows it")
+    reasoning_effort: str | None = Field(
+        default=None, description="For models whose template knows it; none: do not think"
+    )
     chat_template_kwargs: dict[str, Any] | None = Field(
         default=None, description="Variables of the model's own template, such as enable_thinking"
     )
@@ -125,8 +129,10 @@ class ChatCompletionRequest(ToolOptions):
 
     def template(self) -> TemplateParams:
         """Return how the messages become a prompt."""
-        named = {"reasoning_effort": self.reasoning_effort, "add_generation_prompt": self.add_generation_prompt}
-        variables = (self.chat_template_kwargs or {}) | present(named)
+        thinks = {"enable_thinking": False} if self.reasoning_effort == "none" else {}  # as llama.cpp's server has it
+        effort = None if thinks else self.reasoning_effort
+        named = {"reasoning_effort": effort, "add_generation_prompt": self.add_generation_prompt}
+        variables = (self.chat_template_kwargs or {}) | thinks | present(named)
         return TemplateParams(variables, continue_final_message=self.continue_final_message is True)
 
     def limit(self) -> int | None:
@@ -145,7 +151,7 @@ def generation_request(body: ChatCompletionRequest) -> GenerationRequest:
     named = {
         "temperature": body.temperature,
         "top_p": body.top_p if body.top_p is None else max(body.top_p, LEAST_TOP_P),
-        "top_k": body.top_k,
+        "top_k": body.top_k if body.top_k is None else max(body.top_k, 0),
         "min_p": body.min_p,
         "repetition_penalty": body.repeat_penalty,
         "frequency_penalty": body.frequency_penalty,

@@ -25,7 +25,7 @@ from mcp_server.contract import (
 )
 from shim.dialects.llama_prompts import Prompt, PromptField, prompts_of
 from shim.dialects.llama_sampling import DEFAULTS, LARGEST, LlamaSampling, engine_sampling
-from shim.dialects.llama_timings import LlamaTimings, timings
+from shim.dialects.llama_timings import LlamaTimings, Pace, PartialTimings, timings
 from shim.dialects.openai_chat import CompletionUsage, PromptTokensDetails, StreamOptions
 
 MAX_CHOICES = 16  # of one prompt; each is a sequence of the engine's batch
@@ -148,7 +148,7 @@ class TextCompletion(BaseModel):
     model: str
     choices: list[CompletionChoice]
     usage: CompletionUsage | None = None
-    timings: LlamaTimings | None = None
+    timings: LlamaTimings | PartialTimings | None = None
 
 
 def _logprobs(tokens: Sequence[TokenLogprob], offset: int) -> CompletionLogprobs:
@@ -222,6 +222,7 @@ class CompletionEncoder:
         self._id = f"cmpl-{uuid.uuid4().hex}"
         self._created = int(time.time())
         self._begun: dict[int, _Begun] = {}
+        self._pace = Pace()
 
     def deltas(self, position: int, deltas: tuple[Delta, ...]) -> list[TextCompletion]:
         """Return one chunk for each choice's new text; *position* is the prompt's."""
@@ -233,27 +234,32 @@ class CompletionEncoder:
             begun.n_chars += len(delta.text)
             choice = CompletionChoice(text=delta.text, index=index, logprobs=logprobs, finish_reason=None)
             chunks.append(self._part([choice]))
+            spent = self._pace.note(index, delta.n_tokens)
+            chunks[-1].timings = spent if self._body.timings_per_token else None
         return chunks
 
     def end(self, results: Sequence[GenerationResult]) -> list[TextCompletion]:
         """Return the closing chunks: a finish_reason for every choice, then usage when it was asked for."""
         self._model = results[0].model
-        finished = [which for result in results for which in result.completions]
-        chunks = [
-            self._part([CompletionChoice(text="", index=index, logprobs=None, finish_reason=_finish(which))])
-            for index, which in enumerate(finished)
-        ]
+        if self._body.limit() == 0:  # nothing was streamed: only an echo is left to tell
+            chunks = [self._part([choice]) for choice in choices(self._body, results)]
+        else:
+            finished = [which for result in results for which in result.completions]
+            chunks = [
+                self._part([CompletionChoice(text="", index=index, logprobs=None, finish_reason=_finish(which))])
+                for index, which in enumerate(finished)
+            ]
         chunks[-1].timings = timings(results[-1]) if len(results) == 1 else None
         options = self._body.stream_options
         if options is not None and options.include_usage:
             chunks.append(self._part([]))
-            chunks[-1].usage = usage(results)
+            chunks[-1].usage = usage(self._body, results)
         return chunks
 
     def whole(self, chosen: list[CompletionChoice], results: Sequence[GenerationResult]) -> TextCompletion:
         """Return everything at once."""
         answer = self._part(chosen)
-        answer.usage = usage(results)
+        answer.usage = usage(self._body, results)
         answer.timings = timings(results[0]) if len(results) == 1 else None
         return answer
 
@@ -261,10 +267,10 @@ class CompletionEncoder:
         return TextCompletion(id=self._id, created=self._created, model=self._model, choices=chosen)
 
 
-def usage(results: Sequence[GenerationResult]) -> CompletionUsage:
-    """Return the tokens spent on all prompts."""
+def usage(body: CompletionRequest, results: Sequence[GenerationResult]) -> CompletionUsage:
+    """Return the tokens spent on all prompts; what `max_tokens: 0` leaves out is not counted."""
     n_prompt = sum(result.usage.prompt_tokens for result in results)
-    n_completion = sum(result.usage.completion_tokens for result in results)
+    n_completion = 0 if body.limit() == 0 else sum(result.usage.completion_tokens for result in results)
     n_cached = sum(result.usage.cached_tokens for result in results)
     return CompletionUsage(
         prompt_tokens=n_prompt,

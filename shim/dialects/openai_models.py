@@ -44,7 +44,7 @@ class LlamaModelDetails(BaseModel):
     """What clients of Ollama read of a model; empty until it is loaded."""
 
     parent_model: str = ""
-    format: Literal["gguf"] = "gguf"
+    format: Literal["gguf", ""] = "gguf"  # "" of a remote model, whose server does not tell
     family: str = ""
     families: list[str]
     parameter_size: str = ""
@@ -104,7 +104,7 @@ def _entry(model: Model, known: ModelProperties | None) -> LlamaModelEntry:
 
 
 def _named(model: Model, known: ModelProperties | None) -> LlamaNamedModel:
-    details = LlamaModelDetails(families=[""])
+    details = LlamaModelDetails(families=[""], format="" if model.source == "remote" else "gguf")
     if known is not None:
         details = LlamaModelDetails(
             family=known.architecture,
@@ -112,6 +112,11 @@ def _named(model: Model, known: ModelProperties | None) -> LlamaNamedModel:
             parameter_size=str(known.n_parameters),
             quantization_level=known.quantization,
         )
+    generates = known is None or known.can_generate
     return LlamaNamedModel(
-        name=model.model_id, model=model.model_id, tags=[""], capabilities=["completion"], details=details
+        name=model.model_id,
+        model=model.model_id,
+        tags=[""],
+        capabilities=["completion"] if generates else [],
+        details=details,
     )

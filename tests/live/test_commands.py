@@ -21,9 +21,10 @@ def cinque(home: Path, *arguments: str, **variables: str) -> subprocess.Complete
 
 
 def test_models_are_listed_with_the_default_marked(shim: Shim) -> None:
-    shown = cinque(shim.home, "models", "list")
+    shown = cinque(shim.home, "models", "list", COLUMNS="40")
     assert (shown.returncode, shown.stderr) == (0, "")
     (row,) = [line for line in shown.stdout.splitlines() if "embedded" in line]
+    assert "cinque-tiny-v0" in row, "a name that is cut cannot be copied"
     assert "default" in row
     assert "MB" in row
 

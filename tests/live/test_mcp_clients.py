@@ -104,8 +104,8 @@ async def use_the_model(user: User) -> None:
         ToolName.GENERATE, messages=[{"role": "user", "content": "Write a function."}], sampling=sampling
     )
     assert answer["usage"]["completion_tokens"] == 5
-    counted = await user.call(ToolName.TOKENIZE, text="def f(): pass")
-    assert counted["n_tokens"] == len(counted["tokens"]) > 0
+    await use_the_texts(user)
+    await use_the_models_memory(user)
     embedded = await user.call(ToolName.EMBED, input=["one", "two"])
     assert [len(vector) for vector in embedded["embeddings"]] == [embedded["dimensions"]] * 2
     models = (await user.call(ToolName.LIST_MODELS))["models"]
@@ -115,6 +115,27 @@ async def use_the_model(user: User) -> None:
     assert failure["code"] == "model_pull_failed"
     assert (await user.fail(ToolName.REMOVE_MODEL, model="default"))["code"] == "invalid_request"
     assert (await user.call(ToolName.SCORE, text=PROGRAM))["enabled"] is False
+
+
+async def use_the_texts(user: User) -> None:
+    counted = await user.call(ToolName.TOKENIZE, text="def f(): pass")
+    assert counted["n_tokens"] == len(counted["tokens"]) > 0
+    text = await user.call(ToolName.DETOKENIZE, token_ids=counted["tokens"])
+    assert text["text"] == "def f(): pass"
+    rendered = await user.call(ToolName.RENDER_PROMPT, messages=[{"role": "user", "content": "Write a function."}])
+    assert "Write a function." in rendered["prompt"]
+    refused = await user.fail(ToolName.RERANK, query="doubling", documents=[PROGRAM])
+    assert refused["code"] == "not_supported", "the embedded model has no head for ranking, and says so"
+
+
+async def use_the_models_memory(user: User) -> None:
+    loaded = await user.call(ToolName.LOAD_MODEL)
+    described = await user.call(ToolName.DESCRIBE_MODEL, model=loaded["model_id"])
+    assert described["context_tokens"] == loaded["context_tokens"]
+    assert (described["can_generate"], described["can_rerank"]) == (True, False)
+    assert (await user.call(ToolName.UNLOAD_MODEL))["was_loaded"] is True
+    assert (await user.call(ToolName.STATUS))["engine"]["loaded_models"] == []
+    assert (await user.call(ToolName.UNLOAD_MODEL))["was_loaded"] is False
 
 
 async def use_the_sandbox(user: User) -> None:

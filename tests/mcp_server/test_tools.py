@@ -271,6 +271,14 @@ async def test_a_loaded_model_is_listed_with_its_context(era: str, tmp_path: Pat
     ]
 
 
+@both_eras
+async def test_a_model_that_cannot_be_removed_is_not_unloaded_either(era: str, tmp_path: Path) -> None:
+    engine = ScriptedEngine()
+    async with connected(tmp_path, era, engine=engine) as client:
+        assert_failed(await client.call_tool("remove_model", {"model": "scripted"}), "invalid_request", "model")
+    assert engine.unloaded == []
+
+
 async def inference(capabilities: Capabilities) -> tuple[bool, str]:
     try:
         with anyio.fail_after(5):

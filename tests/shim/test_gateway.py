@@ -121,7 +121,8 @@ async def test_a_model_is_pulled_with_progress_and_removed(tmp_path: Path) -> No
     async def on_progress(step: ProgressStep) -> None:
         steps.append(step)
 
-    async with connected(scripted_capabilities(tmp_path)) as gateway:
+    engine = ScriptedEngine(models=["new"])  # it is unloaded before its file goes
+    async with connected(scripted_capabilities(tmp_path, engine=engine)) as gateway:
         pulled = await gateway.pull_model("owner/name", "new.gguf", on_progress)
         removed = await gateway.remove_model("new")
         assert [model.model_id for model in await gateway.list_models()] == ["scripted"]

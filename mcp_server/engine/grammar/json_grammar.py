@@ -15,7 +15,7 @@ from typing import Any
 from mcp_server.engine.grammar.gbnf import Rules, either, literal, repeat
 from mcp_server.engine.grammar.json_schemas import SchemaReader, types_of
 from mcp_server.engine.grammar.json_strings import FORMATS, char_rule, other_key, quoted, space_rule
-from mcp_server.engine.grammar.number_grammar import Range, integer_rule, number_rule
+from mcp_server.engine.grammar.number_grammar import MAX_BOUND_DIGITS, Range, integer_rule, number_rule
 from mcp_server.engine.grammar.regex_grammar import regex_body
 
 MAX_REPETITIONS = 512  # items or characters; the native parser makes a rule for each, and refuses 2,000
@@ -202,6 +202,9 @@ def _range(schema: dict[str, Any]) -> Range:
 def _fraction(value: Any) -> Fraction | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
+    if isinstance(value, int) and abs(value) >= 10**MAX_BOUND_DIGITS:  # before any float, which has an end
+        msg = f"a bound has more than {MAX_BOUND_DIGITS} digits"
+        raise ValueError(msg)
     if not isfinite(value):
         msg = f"a bound is {value}"
         raise ValueError(msg)

@@ -111,11 +111,13 @@ class ModelCatalog:
         for entry in self._local_entries():
             if not _is_there(entry.path):
                 problems.append(f"{where}, model {entry.model_id!r}, path: {_why_missing(entry.path)}")
-            if entry.draft is not None and (draft := _find(known, entry.draft)) is None:
+            if entry.draft in (None, PROMPT_LOOKUP):
+                continue
+            if (draft := _find(known, str(entry.draft))) is None:
                 problems.append(
                     f"{where}, model {entry.model_id!r}, draft: there is no model {entry.draft!r}; name one."
                 )
-            elif entry.draft is not None and draft is not None and draft.source == "remote":
+            elif draft.source == "remote":
                 problems.append(
                     f"{where}, model {entry.model_id!r}, draft: {entry.draft!r} is remote; name a local one."
                 )
@@ -154,6 +156,21 @@ class ModelCatalog:
         first = pull_file(self._settings, repo_id, filename, on_progress or _ignore, cancelled or threading.Event())
         return self.resolve(_model_id(first))
 
+    def removable(self, name: str) -> Model:
+        """Find a downloaded model, whose files are ours to delete.
+
+        Raises:
+            ModelNotFoundError: There is none of this name.
+            InvalidRequestError: It is not in the models folder.
+        """
+        model = self.resolve(name)
+        if model.source != "local" or Path(model.path).parent != self._settings.models_path:
+            msg = (
+                f"{model.model_id} is not a downloaded model, so it cannot be removed; choose another default instead."
+            )
+            raise InvalidRequestError(msg, param="model")
+        return model
+
     def remove(self, name: str) -> None:
         """Delete a downloaded model's files.
 
@@ -161,14 +178,7 @@ class ModelCatalog:
             ModelNotFoundError: There is none of this name.
             InvalidRequestError: It is not in the models folder, so it is not ours to delete.
         """
-        model = self.resolve(name)
-        path = Path(model.path)
-        if model.source != "local" or path.parent != self._settings.models_path:
-            msg = (
-                f"{model.model_id} is not a downloaded model, so it cannot be removed; choose another default instead."
-            )
-            raise InvalidRequestError(msg, param="model")
-        for part in split_parts(path):
+        for part in split_parts(Path(self.removable(name).path)):
             part.unlink(missing_ok=True)
 
     def _file(self) -> ModelsFile:

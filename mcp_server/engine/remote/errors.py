@@ -79,6 +79,7 @@ def stated(model: RemoteModel, url: str, status: int, document: Any) -> CinqueEr
 
 def _not_ours(model: RemoteModel, said: str, status: int, words: str) -> CinqueError:
     """Make the error of a refusal that no field of the request caused."""
+    said = said.rstrip(".")
     if status in REFUSED_KEY:
         return UpstreamError(f"{said}. {_advice(model)}")
     if status == BUSY:

@@ -132,6 +132,8 @@ class ModelStatistics:
     n_preempted: int = 0
     n_drafted_tokens: int = 0
     n_accepted_tokens: int = 0  # of the drafted
+    n_drafts: int = 0  # times that guesses were checked
+    n_tokens_max: int = 0  # of the longest sequence so far, prompt and output
     prefill_s: float = 0.0  # busy with steps that had a prompt in them
     decode_s: float = 0.0  # busy with other steps
     first_token_s: float = 0.0  # sum over requests, from submission to first token

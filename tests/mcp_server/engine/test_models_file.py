@@ -158,6 +158,13 @@ def test_a_field_that_means_nothing_is_told_and_its_model_works(write: Any, more
     assert catalog.resolve("other").model_id == catalog.resolve(None).model_id == "other"
 
 
+def test_the_context_itself_may_guess_for_a_model(write: Any) -> None:
+    catalog = write(GOOD + 'draft = "prompt-lookup"\n')
+    assert catalog.problems() == ()
+    options = catalog.options(catalog.resolve("good"))
+    assert (options.settings.draft_model, options.draft) == ("prompt-lookup", None)
+
+
 @pytest.mark.parametrize("fault", ["missing", "folder", "part"])
 def test_an_entry_without_its_file_is_told_and_refused_when_asked_for(write: Any, tmp_path: Path, fault: str) -> None:
     name = "big-00001-of-00002.gguf" if fault == "part" else "big.gguf"

@@ -1,6 +1,5 @@
 """Answers a raw completion, whole or streamed: what `/completion` and `/infill` share."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,7 +9,7 @@ from starlette.responses import JSONResponse, Response
 from mcp_server.contract import Delta, GenerationRequest, GenerationResult, OutputParams
 from shim.dialects.llama_completion import Settled
 from shim.dialects.llama_errors import render_error
-from shim.dialects.llama_timings import MS_PER_S, predicted
+from shim.dialects.llama_timings import Pace
 from shim.doors.atlas.llama import running
 from shim.doors.door import Call
 from shim.errors import ApiError
@@ -18,13 +17,13 @@ from shim.model_names import or_default
 from shim.streaming import Emit, EventStream, sse_json
 
 
-async def answer(call: Call[Any], requests: Sequence[GenerationRequest], *, is_list: bool) -> Response:
-    """Generate for *requests* and answer in llama.cpp's own form."""
+async def answer(call: Call[Any], requests: Sequence[GenerationRequest]) -> Response:
+    """Generate for *requests* and answer in llama.cpp's own form: several completions as a list, one as itself."""
     if call.body.stream:
         return _stream(call, requests)
     results = await running.generate(call, _without_ids(call, requests))
     entries = [entry for _, entry in await _encoded(call, requests, results)]
-    return JSONResponse(entries if is_list else entries[0])
+    return JSONResponse(entries if len(entries) > 1 else entries[0])
 
 
 def _without_ids(call: Call[Any], requests: Sequence[GenerationRequest]) -> Sequence[GenerationRequest]:
@@ -49,18 +48,15 @@ async def _encoded(
 
 def _stream(call: Call[Any], requests: Sequence[GenerationRequest]) -> EventStream:
     partial = Settled(call.body, requests[0], "", None)
-    progress: dict[int, tuple[float, int]] = {}  # of each completion: time of its first token (s), tokens so far
+    pace = Pace()
 
     async def produce(emit: Emit) -> None:
         async def on_deltas(position: int, deltas: tuple[Delta, ...]) -> None:
             for delta in deltas:
                 index = position * requests[0].n + delta.index
-                started_s, n_tokens = progress.get(index, (time.perf_counter(), 0))
-                n_tokens += delta.n_tokens
-                progress[index] = (started_s, n_tokens)
-                spent = predicted(n_tokens, (time.perf_counter() - started_s) * MS_PER_S)
+                spent = pace.note(index, delta.n_tokens)
                 if call.body.limit() != 0:
-                    await emit(sse_json(partial.chunk(delta, index, n_tokens, spent)))
+                    await emit(sse_json(partial.chunk(delta, index, spent)))
 
         results = await running.generate(call, requests, on_deltas)
         for _, entry in await _encoded(call, requests, results):

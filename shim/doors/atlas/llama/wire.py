@@ -20,15 +20,16 @@ from pydantic import (
 
 from mcp_server.contract import (
     EngineStatistics,
+    GenerationRequest,
     ModelProperties,
     RerankResult,
     SamplingParams,
     SlotStatistics,
     TokenizeResult,
 )
-from shim.dialects.llama_completion import sampling_settings
+from shim.dialects.llama_completion import generation_settings, sampling_settings
 from shim.dialects.llama_errors import LlamaErrorBody
-from shim.dialects.llama_sampling import DEFAULTS
+from shim.dialects.llama_sampling import DEFAULTS, LoraScale
 from shim.dialects.openai_embeddings import EmbeddingUsage
 
 MAX_DOCUMENTS = 256  # of one ranking
@@ -236,6 +237,10 @@ class Adapter(BaseModel):
     scale: float
 
 
+class AdapterScales(RootModel[list[LoraScale]]):
+    """How strongly each adapter shall work."""
+
+
 class Adapters(RootModel[list[Adapter]]):
     """The LoRA adapters: none, as none can be loaded here."""
 
@@ -274,7 +279,10 @@ def ranking(body: RerankBody, result: RerankResult) -> Ranking | RankedTexts:
 def props(model: ModelProperties, version: str, *, is_loaded: bool) -> Props:
     """Encode what *model* is."""
     return Props(
-        default_generation_settings=GenerationDefaults(params=slot_params(DEFAULTS), n_ctx=model.context_tokens),
+        default_generation_settings=GenerationDefaults(
+            params=generation_settings(GenerationRequest(sampling=DEFAULTS)) | {"timings_per_token": False},
+            n_ctx=model.context_tokens,
+        ),
         total_slots=model.n_slots,
         model_alias=model.model_id,
         model_ftype=model.quantization,

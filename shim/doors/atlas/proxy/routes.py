@@ -51,11 +51,11 @@ async def list_models(call: Call[None]) -> wire.ModelsPage:
 
 
 async def get_model(call: Call[None]) -> wire.ModelEntry:
-    """Describe one model."""
+    """Describe one model, by its id or an alias."""
     name = call.request.path_params["model_id"]
-    for entry in wire.models_page(await call.gateway.list_models()).data:
-        if entry.id == name:
-            return entry
+    for model in await call.gateway.list_models():
+        if name in (model.model_id, *model.aliases):
+            return wire.model_entry(model)
     raise ApiError(ErrorCode.MODEL_NOT_FOUND, f"there is no model {name!r} here; /v1/models lists those there are")
 
 
@@ -83,11 +83,11 @@ ENDPOINTS = (
     Endpoint("GET", "/v1/models", list_models, "List models", response=wire.ModelsPage, aliases=("/models",)),
     Endpoint(
         "GET",
-        "/v1/models/{model_id}",
+        "/v1/models/{model_id:path}",
         get_model,
         "Describe a model",
         response=wire.ModelEntry,
-        aliases=("/models/{model_id}",),
+        aliases=("/models/{model_id:path}",),
     ),
     Endpoint("GET", "/health", health, "Health", response=wire.Health, is_open=True),
 )

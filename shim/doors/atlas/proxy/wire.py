@@ -96,7 +96,12 @@ def encode_chunk(chunk: ChatCompletionChunk) -> str:
 
 def models_page(models: tuple[Model, ...]) -> ModelsPage:
     """Encode the models."""
-    return ModelsPage(data=[ModelEntry(id=model.model_id, created=model.created_at) for model in models])
+    return ModelsPage(data=[model_entry(model) for model in models])
+
+
+def model_entry(model: Model) -> ModelEntry:
+    """Encode one model."""
+    return ModelEntry(id=model.model_id, created=model.created_at)
 
 
 def health(status: ServerStatus | None, port: int, n_requests: int) -> Health:

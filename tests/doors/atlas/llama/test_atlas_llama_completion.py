@@ -1,16 +1,19 @@
 """Raw completion at the llama-server door: every documented field does what is documented, or is refused."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from mcp_server.contract import SamplingParams
+from mcp_server.contract import GenerationRequest, GenerationResult, SamplingParams
+from mcp_server.errors import InvalidRequestError
 from shim.dialects.llama_sampling import DEFAULTS
 from shim.doors.atlas.llama import DOOR
 from tests.doors.official import events_of
-from tests.fakes import SCRIPTED_CONTEXT_TOKENS, SCRIPTED_MODEL, ScriptedEngine
+from tests.fakes import SCRIPTED_CONTEXT_TOKENS, SCRIPTED_MODEL, Reply, ScriptedEngine
 from tests.stack import open_door
 
 TEXT = "one two\nthree"
@@ -89,6 +92,7 @@ async def test_the_defaults_are_those_of_llama_cpp(client: httpx.AsyncClient, en
         ({"top_k": 0, "top_p": 0, "min_p": 0.2}, {"top_k": 0, "top_p": 1e-6, "min_p": 0.2}),
         ({"typical_p": 0.5, "top_n_sigma": 1.5}, {"typical_p": 0.5, "top_n_sigma": 1.5}),
         ({"top_n_sigma": -1}, {}),
+        ({"top_n_sigma": 0}, {}),
         ({"xtc_probability": 0.5, "xtc_threshold": 0.2}, {"xtc_probability": 0.5, "xtc_threshold": 0.2}),
         ({"min_keep": 0}, {}),
         ({"min_keep": 3}, {"min_keep": 3}),
@@ -155,6 +159,7 @@ async def test_a_field_reaches_the_engine(
         ({"prompt": {"prompt_string": "x", "multimodal_data": ["aGk="]}}, None),
         ({"prompt": ["x"] * 257}, None),
         ({"stop": ["x"] * 65}, None),
+        ({"prompt": [True]}, "prompt.0"),
         ({"id_slot": 8}, "id_slot"),
         ({"top_p": 1.5}, "top_p"),
         ({"n_probs": 129}, "n_probs"),
@@ -215,6 +220,21 @@ async def test_the_end_is_told(client: httpx.AsyncClient, fields: dict[str, Any]
     assert (last["stop_type"], last["stopping_word"], last["stop"]) == (stop_type, word, True)
 
 
+async def test_an_answer_that_the_context_ends_is_truncated(tmp_path: Path) -> None:
+    fields = {"prompt": " ".join(["x"] * (SCRIPTED_CONTEXT_TOKENS - 1))}
+    async with open_door(DOOR, tmp_path, engine=ScriptedEngine([Reply(("y",), "length")])) as client:
+        body = await ask(client, **fields)
+        assert (body["truncated"], body["stop_type"]) == (True, "limit")
+        assert events_of(await client.post(PATH, json={**fields, "stream": True}))[-1]["truncated"] is True
+        assert (await ask(client, **fields, n_predict=1))["truncated"] is False, "that limit was the client's own"
+
+
+async def test_the_settings_name_the_samplers_that_were_used(client: httpx.AsyncClient) -> None:
+    settings = (await ask(client, samplers=["top_k", "temperature"]))["generation_settings"]
+    assert settings["samplers"] == ["top_k", "temperature"]
+    assert len((await ask(client))["generation_settings"]["samplers"]) == 9
+
+
 async def test_a_prompt_of_tokens_is_sent_as_it_is(client: httpx.AsyncClient, engine: ScriptedEngine) -> None:
     tokens = (await client.post("/tokenize", json={"content": "hi there"})).json()["tokens"]
     body = await ask(client, prompt=tokens)
@@ -230,6 +250,23 @@ async def test_a_mixed_prompt_is_tokenized_in_place(client: httpx.AsyncClient, e
     assert engine.requests[-1].prompt_token_ids == (hi, there, hi)
 
 
+async def test_a_refused_field_has_the_name_that_the_client_used(tmp_path: Path) -> None:
+    error = InvalidRequestError("999999 is no token of this model.", param="prompt_token_ids")
+    async with open_door(DOOR, tmp_path, engine=ScriptedEngine([error])) as client:
+        assert (await refused(client, prompt=[999999]))["param"] == "prompt"
+
+
+async def test_a_model_without_token_ids_counts_by_its_usage(tmp_path: Path) -> None:
+    class Remote(ScriptedEngine):
+        async def generate(self, request: GenerationRequest, on_delta: Any = None) -> GenerationResult:
+            result = await super().generate(request, on_delta)
+            return replace(result, completions=tuple(replace(one, token_ids=()) for one in result.completions))
+
+    async with open_door(DOOR, tmp_path, engine=Remote([TEXT])) as client:
+        assert events_of(await client.post(PATH, json={"prompt": "a", "stream": True}))[-1]["tokens_predicted"] == 3
+        assert (await ask(client, return_tokens=True))["tokens_predicted"] == 3
+
+
 async def test_an_object_is_a_prompt_too(client: httpx.AsyncClient, engine: ScriptedEngine) -> None:
     assert isinstance(await ask(client, prompt={"prompt_string": "from an object"}), dict)
     assert engine.requests[-1].prompt == "from an object"
@@ -237,7 +274,7 @@ async def test_an_object_is_a_prompt_too(client: httpx.AsyncClient, engine: Scri
 
 @pytest.mark.parametrize(
     ("prompt", "n_cmpl", "n_results"),
-    [(["a"], 1, 1), (["a", "b"], 1, 2), (["a", "b"], 2, 4), ("a", 3, 3), ([{"prompt_string": "a"}, "b"], 1, 2)],
+    [(["a", "b"], 1, 2), (["a", "b"], 2, 4), ("a", 3, 3), ([{"prompt_string": "a"}, "b"], 1, 2)],
     ids=str,
 )
 async def test_several_completions_are_a_list_in_order(
@@ -249,6 +286,12 @@ async def test_several_completions_are_a_list_in_order(
         texts = [one["prompt_string"] if isinstance(one, dict) else one for one in prompt]
         assert [result["prompt"] for result in results] == texts
     assert all(result["tokens_predicted"] == 3 for result in results)
+
+
+@pytest.mark.parametrize("prompt", ["a", ["a"], [["a"]], [{"prompt_string": "a"}]], ids=str)
+async def test_one_completion_is_no_list_whatever_its_prompt_came_in(client: httpx.AsyncClient, prompt: Any) -> None:
+    response = await client.post(PATH, json={"prompt": prompt, "response_fields": ["content"]})
+    assert response.json() == {"content": TEXT}
 
 
 async def test_a_stream_is_new_texts_and_a_last_event_for_each_completion(client: httpx.AsyncClient) -> None:

@@ -65,6 +65,16 @@ async def test_a_streamed_chat_is_official_and_ends_with_timings(client: httpx.A
     assert {chunk["model"] for chunk in chunks} == {SCRIPTED_MODEL}
 
 
+@pytest.mark.parametrize("path", [CHAT, COMPLETIONS])
+async def test_timings_come_with_every_chunk_when_asked_for(client: httpx.AsyncClient, path: str) -> None:
+    given = {"messages": HI} if path == CHAT else {"prompt": "hi"}
+    schema = "CreateChatCompletionStreamResponse" if path == CHAT else "CreateCompletionResponse"
+    response = await client.post(path, json={**given, "stream": True, "timings_per_token": True})
+    *chunks, last = chunks_of(response, schema)
+    counts = [chunk["timings"]["predicted_n"] for chunk in chunks]
+    assert (counts, counts[-1], last["timings"]["predicted_n"]) == (sorted(counts), 3, 3)
+
+
 async def test_chat_takes_the_options_of_llama_cpp(client: httpx.AsyncClient, engine: ScriptedEngine) -> None:
     await ask(client, CHAT)
     assert engine.requests[-1].sampling == DEFAULTS
@@ -138,8 +148,17 @@ async def test_an_echo_begins_with_the_prompt(client: httpx.AsyncClient) -> None
     assert (await ask(client, echo=True))["choices"][0]["text"] == "hi there" + TEXT
     (choice,) = (await ask(client, echo=True, max_tokens=0))["choices"]
     assert (choice["text"], choice["finish_reason"]) == ("hi there", "length")
-    (choice,) = (await ask(client, max_tokens=0))["choices"]
-    assert choice["text"] == ""
+    body = await ask(client, max_tokens=0)
+    assert (body["choices"][0]["text"], body["usage"]["completion_tokens"]) == ("", 0)
+
+
+async def test_a_stream_of_no_tokens_is_its_echo(client: httpx.AsyncClient) -> None:
+    fields = {"prompt": "hi there", "stream": True, "max_tokens": 0, "stream_options": {"include_usage": True}}
+    for echo, text in ((True, "hi there"), (False, "")):
+        response = await client.post(COMPLETIONS, json={**fields, "echo": echo})
+        only, usage = chunks_of(response, "CreateCompletionResponse")
+        assert (only["choices"][0]["text"], only["choices"][0]["finish_reason"]) == (text, "length")
+        assert usage["usage"]["completion_tokens"] == 0
 
 
 async def test_log_probabilities_are_parallel_lists(client: httpx.AsyncClient) -> None:
@@ -191,6 +210,9 @@ async def test_the_likeliest_of_best_of_are_returned(tmp_path: Any) -> None:
         (EMBEDDINGS, {"input": [""]}, "embed"),
         (EMBEDDINGS, {"input": ["x"] * 2049}, "2049"),
         (CHAT, {"lora": [{"id": 0, "scale": 1}]}, "lora"),
+        (CHAT, {"reasoning_control": True}, "reasoning_control"),
+        (CHAT, {"parse_tool_calls": False}, "parse_tool_calls"),
+        (CHAT, {"generation_prompt": "<think>"}, "generation_prompt"),
     ],
     ids=str,
 )

@@ -11,7 +11,13 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from mcp_server.contract import EngineStatistics, ModelStatistics, SlotStatistics, UpstreamStatistics
+from mcp_server.contract import (
+    EngineStatistics,
+    ModelProperties,
+    ModelStatistics,
+    SlotStatistics,
+    UpstreamStatistics,
+)
 from mcp_server.errors import ContextLengthError, NotSupportedError, QueueFullError
 from shim.dialects.openai_embeddings import normalized
 from shim.doors.atlas.llama import DOOR
@@ -40,6 +46,8 @@ STATISTICS = EngineStatistics(
             n_preempted=1,
             n_drafted_tokens=10,
             n_accepted_tokens=6,
+            n_drafts=5,
+            n_tokens_max=14,
             prefill_s=2.0,
             decode_s=5.0,
             first_token_s=1.0,
@@ -205,6 +213,7 @@ async def test_properties_have_the_documented_members(client: httpx.AsyncClient)
     settings = body["default_generation_settings"]
     assert settings["n_ctx"] == SCRIPTED_CONTEXT_TOKENS
     assert settings["params"].items() >= {"temperature": 0.8, "repeat_last_n": 64, "n_predict": -1}.items()
+    assert settings["params"].items() >= {"stop": [], "grammar": "", "stream": False, "n_probs": 0}.items()
     assert (body["total_slots"], body["model_alias"], body["is_sleeping"]) == (8, SCRIPTED_MODEL, False)
     assert body["chat_template"].startswith("{% for")
     assert body["modalities"] == {"vision": False, "audio": False, "video": False}
@@ -223,6 +232,16 @@ async def test_slots_tell_what_each_does(client: httpx.AsyncClient) -> None:
     assert (busy["n_prompt_tokens"], busy["n_prompt_tokens_processed"], busy["n_prompt_tokens_cache"]) == (10, 7, 3)
     assert (idle["id_task"], idle["is_processing"], idle["n_retained_tokens"]) == (-1, False, 99)
     assert (await client.get("/slots?fail_on_no_slot=1")).status_code == 200
+
+
+async def test_slots_of_another_server_are_its_own(tmp_path: Path) -> None:
+    class Remote(ScriptedEngine):
+        async def describe(self, model: str | None = None) -> ModelProperties:
+            return replace(await super().describe(model), path="http://far/v1")
+
+    async with open_door(DOOR, tmp_path, engine=Remote()) as client:
+        error = await error_of(await client.get("/slots"), 501, "not_supported_error")
+        assert "http://far/v1" in error["message"]
 
 
 async def test_no_free_slot_is_a_503_when_asked_for(tmp_path: Path) -> None:
@@ -249,6 +268,15 @@ async def test_a_wrong_slot_or_action_is_a_400(client: httpx.AsyncClient, path: 
 
 async def test_there_are_no_adapters(client: httpx.AsyncClient) -> None:
     assert (await client.get("/lora-adapters")).json() == []
+    assert (await client.post("/lora-adapters", json=[])).json() == {"success": True}
+    await error_of(await client.post("/lora-adapters", json=[{"id": 0, "scale": 1}]), 400, "invalid_request_error")
+
+
+@pytest.mark.parametrize("name", [SCRIPTED_MODEL, "other"])
+async def test_one_model_is_described(client: httpx.AsyncClient, name: str) -> None:
+    listed = (await client.get("/v1/models")).json()["data"]
+    assert (await client.get(f"/v1/models/{name}")).json() in listed
+    await error_of(await client.get("/v1/models/no/such"), 404, "not_found_error")
 
 
 @pytest.mark.parametrize(
@@ -327,6 +355,7 @@ async def test_metrics_of_each_model_and_by_the_names_of_llama_cpp(client: httpx
         "requests_processing": 1,
         "requests_deferred": 2,
         "n_tokens_max": 14,
+        "spec_decode_num_drafts_total": 5,
         "n_decode_total": 25,
         "n_busy_slots_per_decode": 2,
         "spec_decode_num_draft_tokens_total": 10,

@@ -32,8 +32,9 @@ async def test_models_are_listed_in_the_form_of_openai(tmp_path: Path) -> None:
 
 
 async def test_one_model_is_described_and_an_unknown_one_is_a_404(tmp_path: Path) -> None:
-    async with open_door(DOOR, tmp_path) as client:
-        assert (await client.get("/v1/models/scripted")).json()["id"] == "scripted"
+    async with open_door(DOOR, tmp_path, models=("owner/name",)) as client:
+        for name in ("scripted", "owner/name"):
+            assert (await client.get(f"/v1/models/{name}")).json()["id"] == name
         refusal = await client.get("/v1/models/nobody")
         assert (refusal.status_code, refusal.json()["error"]["code"]) == (404, "model_not_found")
 

@@ -171,6 +171,11 @@ async def test_options_of_the_template_reach_the_engine(client: httpx.AsyncClien
     assert request.output == OutputParams(reasoning="inline")
 
 
+async def test_no_effort_is_no_thinking(client: httpx.AsyncClient, engine: ScriptedEngine) -> None:
+    await ask(client, messages=HI, reasoning_effort="none")
+    assert engine.requests[-1].template == TemplateParams({"enable_thinking": False})
+
+
 @pytest.mark.parametrize(
     ("fields", "param"),
     [

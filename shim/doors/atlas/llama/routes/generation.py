@@ -17,6 +17,7 @@ from shim.dialects.llama_completion import (
     RawCompletionRequest,
 )
 from shim.dialects.llama_errors import render_error
+from shim.dialects.llama_timings import Pace
 from shim.dialects.openai_chat import ChunkEncoder, encode_chunk
 from shim.dialects.openai_completions import CompletionEncoder, CompletionRequest, TextCompletion, encode
 from shim.doors.atlas.llama import running
@@ -44,11 +45,14 @@ async def chat_completions(call: Call[LlamaChatRequest]) -> Response:
 async def _chat_stream(call: Call[LlamaChatRequest], request: GenerationRequest) -> EventStream:
     options = call.body.stream_options
     encoder = ChunkEncoder(await call.services.names.answering(call.gateway, request.model))
+    pace = Pace()
 
     async def produce(emit: Emit) -> None:
         async def on_deltas(_: int, deltas: tuple[Delta, ...]) -> None:
-            for chunk in encoder.deltas(deltas):
-                await emit(sse(encode_chunk(chunk)))
+            for chunk, delta in zip(encoder.deltas(deltas), deltas, strict=True):
+                spent = pace.note(delta.index, delta.n_tokens)
+                extra = {"timings": spent.model_dump()} if call.body.timings_per_token else None
+                await emit(sse(encode_chunk(chunk, extra)))
 
         (result,) = await running.generate(call, [request], on_deltas)
         end = encoder.end(result, include_usage=options is not None and options.include_usage)
@@ -82,13 +86,14 @@ async def completions(call: Call[CompletionRequest]) -> Response:
 
 async def _completion_stream(call: Call[CompletionRequest], requests: Sequence[GenerationRequest]) -> EventStream:
     encoder = CompletionEncoder(call.body, await call.services.names.answering(call.gateway, call.body.model))
+    streams_text = call.body.limit() != 0
 
     async def produce(emit: Emit) -> None:
         async def on_deltas(position: int, deltas: tuple[Delta, ...]) -> None:
             for chunk in encoder.deltas(position, deltas):
                 await emit(sse(encode(chunk)))
 
-        for chunk in encoder.end(await running.generate(call, requests, on_deltas)):
+        for chunk in encoder.end(await running.generate(call, requests, on_deltas if streams_text else None)):
             await emit(sse(encode(chunk)))
         await emit(DONE)
 
@@ -103,7 +108,7 @@ async def raw_completion(call: Call[RawCompletionRequest]) -> Response:
     """
     base = await _base_request(call)
     requests = [await with_prompt(call, base, prompt) for prompt in call.body.prompts()]
-    return await answer(call, requests, is_list=llama_completion.is_list(call.body))
+    return await answer(call, requests)
 
 
 async def infill(call: Call[InfillRequest]) -> Response:
@@ -112,7 +117,7 @@ async def infill(call: Call[InfillRequest]) -> Response:
     Takes the options of `/completion` and answers as it does.
     """
     request = replace(await _base_request(call), infill=call.body.gap())
-    return await answer(call, [request], is_list=request.n > 1)
+    return await answer(call, [request])
 
 
 async def _base_request(call: Call[Any]) -> GenerationRequest:

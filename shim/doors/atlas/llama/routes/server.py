@@ -6,7 +6,7 @@ from starlette.responses import JSONResponse, Response
 
 from mcp_server.contract import ErrorCode, ModelProperties
 from shim.dialects.llama_errors import render_error
-from shim.dialects.openai_models import LlamaModelsPage, models_page
+from shim.dialects.openai_models import LlamaModelEntry, LlamaModelsPage, models_page
 from shim.doors.atlas.llama import wire
 from shim.doors.atlas.llama.prompts import check_slot
 from shim.doors.door import Call, Endpoint
@@ -38,8 +38,17 @@ async def models(call: Call[None]) -> LlamaModelsPage:
     described: dict[str, ModelProperties] = {}
     for model in known:
         if model.is_loaded and model.source != "remote":
-            described[model.model_id] = await call.services.names.properties(call.gateway, model.model_id)
+            described[model.model_id] = await call.services.names.properties_now(call.gateway, model.model_id)
     return models_page(known, described)
+
+
+async def describe_model(call: Call[None]) -> LlamaModelEntry:
+    """Describe one model, by its id or an alias."""
+    name = call.request.path_params["model_id"]
+    for entry in (await models(call)).data:
+        if name in (entry.id, *entry.aliases):
+            return entry
+    raise ApiError(ErrorCode.MODEL_NOT_FOUND, f"there is no model {name!r} here; /v1/models lists those there are")
 
 
 async def load_model(call: Call[wire.LoadBody]) -> wire.Success:
@@ -56,8 +65,8 @@ async def unload_model(call: Call[wire.LoadBody]) -> wire.Success:
 
 async def props(call: Call[None]) -> wire.Props:
     """Describe the default model, or the one that `?model=` names, and what a request gets that says nothing."""
+    model = await _described(call)  # before the status, as it may load the model
     status = await call.gateway.status()
-    model = await _described(call)
     loaded = {one.model_id for one in status.engine.loaded_models}
     return wire.props(model, status.version, is_loaded=model.model_id in loaded)
 
@@ -73,8 +82,11 @@ async def slots(call: Call[None]) -> wire.Slots:
 
     With `?fail_on_no_slot=1` the answer is a 503 while every slot is busy.
     """
-    status = await call.gateway.status()
-    found = wire.slots(await _described(call), status.engine)
+    model = await _described(call)
+    if "://" in model.path:
+        msg = f"{model.model_id} runs at {model.path}, and its slots are that server's; ask it for them"
+        raise ApiError(ErrorCode.NOT_SUPPORTED, msg, param="model")
+    found = wire.slots(model, (await call.gateway.status()).engine)
     wants_free = call.request.query_params.get("fail_on_no_slot", "") not in {"", "0", "false"}
     if wants_free and all(slot.is_processing for slot in found.root):
         raise ApiError(ErrorCode.QUEUE_FULL, "no slot is available; retry later")
@@ -102,13 +114,22 @@ async def lora_adapters(_: Call[None]) -> wire.Adapters:
     return wire.Adapters([])
 
 
+async def change_adapters(call: Call[wire.AdapterScales]) -> wire.Success:
+    """Scale LoRA adapters; as there are none, only an empty list can be taken."""
+    if call.body.root:
+        msg = f"there is no adapter {call.body.root[0].id}: none can be loaded here; send an empty list, or nothing"
+        raise ApiError(ErrorCode.INVALID_REQUEST, msg, param="0.id")
+    return wire.Success()
+
+
 async def _described(call: Call[None]) -> ModelProperties:
-    return await call.services.names.properties(call.gateway, call.request.query_params.get("model"))
+    return await call.services.names.properties_now(call.gateway, call.request.query_params.get("model"))
 
 
 ENDPOINTS = (
     Endpoint("GET", "/health", health, "Health", response=wire.Health, aliases=("/v1/health",), is_open=True),
     Endpoint("GET", "/v1/models", models, "List models", response=LlamaModelsPage, aliases=("/models",)),
+    Endpoint("GET", "/v1/models/{model_id:path}", describe_model, "Describe a model", response=LlamaModelEntry),
     Endpoint("POST", "/models/load", load_model, "Load a model", body=wire.LoadBody, response=wire.Success),
     Endpoint("POST", "/models/unload", unload_model, "Unload a model", body=wire.LoadBody, response=wire.Success),
     Endpoint("GET", "/props", props, "Properties", response=wire.Props),
@@ -116,4 +137,13 @@ ENDPOINTS = (
     Endpoint("GET", "/slots", slots, "Slots", response=wire.Slots),
     Endpoint("POST", "/slots/{id_slot}", change_slot, "Change a slot (refused)", response=wire.Slot, is_static=True),
     Endpoint("GET", "/lora-adapters", lora_adapters, "LoRA adapters", response=wire.Adapters, is_static=True),
+    Endpoint(
+        "POST",
+        "/lora-adapters",
+        change_adapters,
+        "Scale LoRA adapters",
+        body=wire.AdapterScales,
+        response=wire.Success,
+        is_static=True,
+    ),
 )
