@@ -16,8 +16,8 @@ from pathlib import Path
 from benchmarks.peers.alone import Alone, running_alone
 from benchmarks.peers.prompts import find_model, prompts_for
 from benchmarks.peers.servers import Load
+from mcp_server.engine.machine import count_physical_cores
 from mcp_server.engine.native.context import SMALL_MODEL_BYTES
-from mcp_server.engine.settings import count_physical_cores
 
 N_CANDIDATES = 8
 CLAIMS = {"candidates over separate": 0.45, "repeated over cold first token": 0.1}

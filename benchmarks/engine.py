@@ -24,8 +24,8 @@ from benchmarks.peers.alone import running_alone
 from benchmarks.peers.client import Sample
 from benchmarks.peers.prompts import find_model, prompts_for
 from benchmarks.peers.servers import Load, Peer
+from mcp_server.engine.machine import count_physical_cores
 from mcp_server.engine.native.context import SMALL_MODEL_BYTES
-from mcp_server.engine.settings import count_physical_cores
 
 ALONE = "ours, engine alone"
 STACK = "ours, whole stack"

@@ -127,6 +127,7 @@ LAZY: dict[tuple[str, str], str] = {
 # Where any exception is caught and not raised again at the end of its handler, and what becomes of it.
 BOUNDARIES: dict[str, str] = {
     "mcp_server/app.py": "tool guard: logged, then a structured tool error",
+    "mcp_server/engine/llm_engine.py": "what one sequence writes: logged, then the error of its request alone",
     "mcp_server/engine/engine_host.py": "one job, load or beat: logged, then the error of its requests alone",
     "mcp_server/stdio.py": "one joined session among others: logged, then that session ends",
     "mcp_server/engine/remote/relay.py": "carried out of a task group that would wrap it, then raised again",

@@ -69,9 +69,7 @@ def project() -> tuple[Source, ...]:
 
 def imports(source: Source, modules: set[str]) -> Iterator[Import]:
     """Yield what *source* imports; `from a import b` is a.b where that is one of *modules*."""
-    functions = [node for node in ast.walk(source.tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
-    lazy = {id(inner) for function in functions for inner in ast.walk(function)}
-    for node in ast.walk(source.tree):
+    for node, is_lazy in importing_nodes(source):
         targets: list[str] = []
         if isinstance(node, ast.Import):
             targets = [alias.name for alias in node.names]
@@ -82,12 +80,33 @@ def imports(source: Source, modules: set[str]) -> Iterator[Import]:
                 package = package if source.path.endswith("__init__.py") else package[:-1]
                 base = ".".join([*package[: len(package) - node.level + 1], *filter(None, [node.module])])
             targets = [f"{base}.{alias.name}" if f"{base}.{alias.name}" in modules else base for alias in node.names]
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+        elif isinstance(node, ast.Call) and called_name(node).endswith("import_module"):
             targets = [str(name.value) for name in node.args[:1] if isinstance(name, ast.Constant)]
         for target in dict.fromkeys(targets):
-            yield Import(target, getattr(node, "lineno", 0), id(node) in lazy)
+            yield Import(target, node.lineno, is_lazy)
 
 
+@cache
+def importing_nodes(source: Source) -> tuple[tuple[ast.stmt | ast.expr, bool], ...]:
+    """Find what may import something, each with whether that is inside a function; walks every tree once."""
+    found: list[tuple[ast.stmt | ast.expr, bool]] = []
+    todo: list[tuple[ast.AST, bool]] = [(source.tree, False)]
+    while todo:
+        node, is_lazy = todo.pop()
+        if isinstance(node, ast.Import | ast.ImportFrom | ast.Call):
+            found.append((node, is_lazy))
+        inside = is_lazy or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        todo += [(child, inside) for child in reversed(list(ast.iter_child_nodes(node)))]
+    return tuple(found)
+
+
+def called_name(call: ast.Call) -> str:
+    """Return the last part of the name that is called, "" when a value without one is."""
+    function = call.func
+    return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+
+
+@cache
 def own_package(module: str, pattern: str) -> str | None:
     """Return the part of *module* that *pattern* names before its `.**`, all of it without one, None if no match."""
     if pattern.startswith("**."):

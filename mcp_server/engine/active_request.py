@@ -45,7 +45,7 @@ class ActiveRequest:
         """Tell where its time went."""
         submitted_at = self.job.submitted_at
         started_at = self.started_at or submitted_at
-        first_token_at = self.first_token_at or started_at
+        first_token_at = self.first_token_at or ended_at  # a prompt alone was asked for
         marks = (started_at - submitted_at, first_token_at - started_at, ended_at - first_token_at)
         return Timings(*(seconds * 1000 for seconds in marks))
 

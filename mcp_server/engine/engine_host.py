@@ -16,13 +16,14 @@ from functools import partial
 from pathlib import Path
 
 from mcp_server.engine.background import Background
-from mcp_server.engine.jobs import Event, Failed, Finished, Job, Outcome, UnloadRequest
-from mcp_server.engine.llm_engine import Counters, LLMEngine
+from mcp_server.engine.jobs import Event, Failed, Finished, Job, Outcome, UnloadRequest, failed
+from mcp_server.engine.llm_engine import LLMEngine
 from mcp_server.engine.models.catalog import ModelCatalog, ModelOptions, State, file_state
 from mcp_server.engine.models.memory import default_budget_bytes, estimate_memory
 from mcp_server.engine.resident_jobs import embed_next, keep_alive_of, start_job, work_aside
 from mcp_server.engine.residents import Resident, Residents
 from mcp_server.engine.settings import EngineSettings
+from mcp_server.engine.tally import Counters
 from mcp_server.engine.types import EngineStatistics, GenerationRequest, LoadFailure, Model, Unloaded
 from mcp_server.errors import CinqueError, DeadlineError, EngineError, ModelNotFoundError, NotSupportedError
 
@@ -168,12 +169,8 @@ class EngineHost:
         for queued in self._line:
             try:
                 outcome = self._try_start(queued, blocked)
-            except CinqueError as error:
-                outcome = [Failed(queued.job.request_id, error)]
             except Exception as error:  # noqa: BLE001  # in no batch yet, so nobody beside it need suffer
-                _log.exception("a request could not be started")
-                msg = f"This request could not be started ({type(error).__name__}); the log of the server has more."
-                outcome = [Failed(queued.job.request_id, EngineError(msg))]
+                outcome = [failed(queued.job.request_id, error)]
             if outcome is None:
                 waiting.append(queued)
             else:
@@ -279,14 +276,11 @@ class EngineHost:
         return []
 
     def _fail_loading(self, claim: Claim, error: Exception) -> list[Event]:
-        if not isinstance(error, CinqueError):
-            _log.error("%s could not be loaded", claim.model.model_id, exc_info=error)
-            msg = f"{claim.model.model_id} could not be loaded ({type(error).__name__}); the server's log has more."
-            error = EngineError(msg)
+        event = failed(claim.queued.job.request_id, error)  # told to the log also when nobody waits any more
         if claim.queued not in self._line:
             return []
         self._line.remove(claim.queued)
-        return [Failed(claim.queued.job.request_id, error)]
+        return [event]
 
     def _start(self, job: Job, resident: Resident) -> list[Event]:
         """Start a job of a loaded model."""
@@ -316,9 +310,7 @@ class EngineHost:
         error = future.exception()
         if error is None:
             return [Finished(job.request_id, future.result())]
-        if isinstance(error, CinqueError):
-            return [Failed(job.request_id, error)]
-        raise error
+        return [failed(job.request_id, error)]
 
     def _beat(self, resident: Resident) -> list[Event]:
         """Run one beat of one model; a failure in it is the end of its requests, and of nobody else's."""

@@ -3,6 +3,7 @@
 Frozen values only, so neither side can touch what the other owns.
 """
 
+import logging
 from dataclasses import dataclass
 
 from mcp_server.engine.types import (
@@ -21,7 +22,9 @@ from mcp_server.engine.types import (
     TokenizeResult,
     Unloaded,
 )
-from mcp_server.errors import CinqueError
+from mcp_server.errors import CinqueError, EngineError
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -138,3 +141,12 @@ class Failed:
 
 
 Event = Started | Progress | Finished | Failed
+
+
+def failed(request_id: int, error: BaseException) -> Failed:
+    """Make the event of an error; one that nobody foresaw is logged with its traceback and told by its kind alone."""
+    if isinstance(error, CinqueError):
+        return Failed(request_id, error)
+    _log.error("request %d failed", request_id, exc_info=error)
+    msg = f"This request could not be done ({type(error).__name__}); the log of the server has more."
+    return Failed(request_id, EngineError(msg))

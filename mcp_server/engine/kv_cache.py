@@ -11,7 +11,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from mcp_server.engine.radix import RadixTree
+from mcp_server.engine.radix import RadixTree, count_common
 
 MIN_COPIED_TOKENS = 16  # tokens; copying from 600 costs as much as computing 1 (0.5B model) to 15 (the embedded one)
 MIN_SAVED_TOKENS = 32  # tokens that nobody else holds; saving fewer costs more than computing them with a prompt
@@ -134,7 +134,7 @@ class KVCache:
         Args:
             tokens: of the sequence, all.
             is_shared: False neither reads the cache nor lets others read what this sequence computes.
-            donor: a running slot whose prompt is the same one, to copy from even so.
+            donor: a running slot that began with the same prompt, to copy from even so.
         """
         if not self.n_free:
             return None
@@ -229,7 +229,7 @@ class KVCache:
         if donor is None or not self.can_cut:
             return None, 0
         slot = self._slots[donor]
-        return slot, min(len(slot.tokens), len(tokens) - 1)
+        return slot, count_common(slot.tokens, tokens[:-1])
 
     def _choose_target(self, source: Holder | None, n_shared: int) -> Slot:
         """Take over the source if it is free and mostly wanted, else the free slot of which the least is lost."""

@@ -9,7 +9,6 @@ import itertools
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from mcp_server.engine.active_request import ActiveRequest, check_scheduling
@@ -20,16 +19,18 @@ from mcp_server.engine.draft_model import DraftModel
 from mcp_server.engine.drafting import PROMPT_LOOKUP, Drafter, PromptLookup
 from mcp_server.engine.echo import begin_prompt_logprobs, note_prompt_logprobs
 from mcp_server.engine.embedding_jobs import EmbeddingRun, RerankRun
-from mcp_server.engine.jobs import Event, Failed, Finished, Job, Progress, Started
+from mcp_server.engine.jobs import Event, Failed, Finished, Job, Progress, Started, failed
 from mcp_server.engine.kv_cache import CacheLimits, KVCache
 from mcp_server.engine.model_runner import ModelRunner
 from mcp_server.engine.sampling.sampler import TokenSampler
+from mcp_server.engine.sampling.sampler_chain import within_context
 from mcp_server.engine.sampling.sampling_checks import check_sampling
 from mcp_server.engine.scheduler import BatchLimits, Chunk, Scheduler
-from mcp_server.engine.sequence import Sequence
+from mcp_server.engine.sequence import Sequence, SequenceState
 from mcp_server.engine.settings import EngineSettings
-from mcp_server.engine.tally import Tally
+from mcp_server.engine.tally import Counters, Tally
 from mcp_server.engine.types import (
+    Delta,
     DetokenizeResult,
     EmbeddingRequest,
     GenerationRequest,
@@ -48,17 +49,6 @@ from mcp_server.errors import EngineError, InvalidRequestError, NotSupportedErro
 MAX_COMPLETIONS = 128  # of one request; each holds a native sampler from the start
 STATISTICS_AGE_S = 0.05  # s; counting after every step would cost 8 microseconds a token
 SEED_BITS = 31  # of a seed drawn here; small enough to add the completion's index
-
-
-@dataclass
-class Counters:
-    """What was done since the worker started, over all models; only the worker writes."""
-
-    n_requests: int = 0
-    n_aborted: int = 0
-    n_prompt_tokens: int = 0
-    n_completion_tokens: int = 0
-    n_steps: int = 0
 
 
 class LLMEngine:
@@ -164,7 +154,7 @@ class LLMEngine:
             return False
         self._deadlines.pop(request_id, None)
         for sequence in request.sequences:
-            if not sequence.finish_reason:
+            if sequence.state is not SequenceState.FINISHED:
                 self._scheduler.finish(sequence, keeps_tokens=False)
                 sequence.sampler.close()
         return True
@@ -184,6 +174,8 @@ class LLMEngine:
         n_sampled = 0
         for chunk, its_rows in zip(chunks, rows, strict=True):
             sequence = chunk.sequence
+            if sequence.state is SequenceState.FINISHED:
+                continue  # its request failed a moment ago, in another completion
             if sequence.wants_prompt_rows:
                 note_prompt_logprobs(sequence, chunk.start, its_rows, self._vocabulary, self.runner.logits)
             if its_rows and not sequence.n_uncomputed:
@@ -263,7 +255,7 @@ class LLMEngine:
         return DraftModel(draft, self._vocabulary, self.runner.context_tokens, settings)
 
     def _make_sequences(self, job: Job, request: GenerationRequest, prompt: Prompt) -> list[Sequence]:
-        sampling, tokens = request.sampling, prompt.token_ids
+        sampling, tokens = within_context(request.sampling, self.runner.context_tokens), prompt.token_ids
         room = self.runner.context_tokens - len(tokens)
         plan = self._prompts.plan(request, prompt)
         seed = secrets.randbits(SEED_BITS) if sampling.seed is None else sampling.seed
@@ -274,7 +266,7 @@ class LLMEngine:
                 index=index,
                 tokens=list(tokens),
                 n_prompt=len(tokens),
-                max_tokens=min(sampling.max_tokens or room, room),
+                max_tokens=room if sampling.max_tokens is None else min(sampling.max_tokens, room),
                 sampler=TokenSampler(
                     self._vocabulary, sampling, seed=seed + index, grammar=plan.grammar, prompt=tokens
                 ),
@@ -323,13 +315,31 @@ class LLMEngine:
         return events
 
     def _advance(self, chunk: Chunk, rows: range, now: float, events: list[Event]) -> int:
-        """Sample the next tokens of a sequence, as far as they were guessed and one more; count the tokens added."""
+        """Add the next tokens of a sequence, or fail its request; count the tokens added."""
+        sequence = chunk.sequence
+        request = self._requests[sequence.request_id]
+        n_before = len(sequence.tokens)
+        try:
+            if sequence.max_tokens:
+                self._sample_run(chunk, rows, now, events)
+            else:  # computing its prompt was all that was asked for
+                _report(sequence, sequence.end("length"), events)
+        except Exception as error:  # noqa: BLE001  # its own grammar, parser or sampler: nobody beside it need suffer
+            self.abort(sequence.request_id)
+            events.append(failed(sequence.request_id, error))
+            return 0
+        if sequence.finish_reason:
+            self._end(sequence, request, events)
+        return len(sequence.tokens) - n_before
+
+    def _sample_run(self, chunk: Chunk, rows: range, now: float, events: list[Event]) -> None:
+        """Sample the next tokens of a sequence, as far as they were guessed and one more."""
         sequence = chunk.sequence
         request = self._requests[sequence.request_id]
         if request.first_token_at is None:
             self._tally.note_first_token(request, now)
         sequence.note_time(now)
-        n_before, n_accepted = len(sequence.tokens), 0
+        n_accepted = 0
         for row, guess in itertools.zip_longest(rows, chunk.guesses):
             self._sample(sequence, row, events)
             if sequence.finish_reason or sequence.tokens[-1] != guess:
@@ -338,9 +348,6 @@ class LLMEngine:
         if chunk.guesses:
             self._scheduler.accept(chunk, n_accepted)
             self._tally.note_guesses(len(chunk.guesses), n_accepted)
-        if sequence.finish_reason:
-            self._end(sequence, request, events)
-        return len(sequence.tokens) - n_before
 
     def _sample(self, sequence: Sequence, row: int, events: list[Event]) -> None:
         """Sample one token, and say what text it released."""
@@ -351,8 +358,7 @@ class LLMEngine:
             logprob = sequence.sampler.report(self.runner.native_context, row, token)
             piece = self._vocabulary.piece(token, with_special=token in sequence.shown_tokens)
             delta = sequence.append(token, piece, logprob)
-        if delta:
-            events.append(Progress(sequence.request_id, delta))
+        _report(sequence, delta, events)
 
     def _end(self, sequence: Sequence, request: ActiveRequest, events: list[Event]) -> None:
         """Free what a finished sequence held, and finish its request with the last one."""
@@ -384,3 +390,9 @@ class LLMEngine:
             prompt_token_ids=tuple(leader.tokens[: leader.n_prompt]) if leader.returns_token_ids else None,
             prompt_logprobs=None if prompt_logprobs is None else tuple(prompt_logprobs),
         )
+
+
+def _report(sequence: Sequence, delta: Delta | None, events: list[Event]) -> None:
+    """Say what text was released, if any."""
+    if delta:
+        events.append(Progress(sequence.request_id, delta))

@@ -23,8 +23,9 @@ from mcp_server.engine.jobs import (
     Request,
     Started,
 )
-from mcp_server.engine.llm_engine import Counters, LLMEngine
+from mcp_server.engine.llm_engine import LLMEngine
 from mcp_server.engine.residents import Embedding, Resident, describe
+from mcp_server.engine.tally import Counters
 from mcp_server.engine.types import (
     EmbeddingRequest,
     GenerationRequest,

@@ -124,8 +124,9 @@ class Sequence:
         )
 
     def _delta(self, released: Released) -> Delta | None:
-        has_more = self.returns_token_ids and self.n_unreported and self.finish_reason
-        if not released.has_any and not has_more:
+        has_ids = self.returns_token_ids and self.n_unreported > 0
+        has_echo = bool(self.echo_text) and not self.has_spoken
+        if not released.has_any and not (self.finish_reason and (has_ids or has_echo)):
             return None
         text = released.text
         if self.echo_text and not self.has_spoken:

@@ -4,7 +4,6 @@ Every field can be set in the environment as `CINQUE_ENGINE_<NAME>`; the data fo
 touches the disk or the model.
 """
 
-import os
 from pathlib import Path
 from typing import Literal
 
@@ -12,9 +11,6 @@ from pydantic import AliasChoices, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 CacheType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
-
-_CPU_TOPOLOGY = Path("/sys/devices/system/cpu")
-_CGROUP_MEMORY = Path("/sys/fs/cgroup/memory.max")
 
 
 class EngineSettings(BaseSettings):
@@ -190,20 +186,3 @@ class EngineSettings(BaseSettings):
     def models_path(self) -> Path:
         """The folder of downloaded models; it may not exist yet."""
         return self.home.expanduser() / "models"
-
-
-def count_memory_bytes() -> int:
-    """Count the memory that this process may use: the machine's, or less where a container limits it."""
-    n_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit = _CGROUP_MEMORY.read_text(encoding="ascii").strip() if _CGROUP_MEMORY.is_file() else "max"
-    return min(n_bytes, int(limit)) if limit.isdecimal() else n_bytes
-
-
-def count_physical_cores() -> int:
-    """Count cores, not hyperthreads: two threads on one core slow each other down (1 where nothing is known)."""
-    cpus = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
-    cores = set()
-    for cpu in cpus:
-        siblings = _CPU_TOPOLOGY / f"cpu{cpu}" / "topology" / "thread_siblings_list"
-        cores.add(siblings.read_text(encoding="ascii").strip() if siblings.is_file() else str(cpu))
-    return max(1, len(cores))

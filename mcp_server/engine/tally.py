@@ -1,4 +1,4 @@
-"""What one loaded model did and does now, counted by the engine that steps it.
+"""What all models did, and what one loaded model did and does now, counted by the engine that steps it.
 
 Sums only grow; what runs now is read when the statistics are made. Knows nothing of native code.
 """
@@ -10,6 +10,17 @@ from mcp_server.engine.kv_cache import KVCache
 from mcp_server.engine.scheduler import Chunk, Scheduler
 from mcp_server.engine.sequence import Sequence
 from mcp_server.engine.types import ModelStatistics, SamplingParams, SlotState, SlotStatistics
+
+
+@dataclass
+class Counters:
+    """What was done since the worker started, over all models; only the worker writes."""
+
+    n_requests: int = 0
+    n_aborted: int = 0
+    n_prompt_tokens: int = 0
+    n_completion_tokens: int = 0
+    n_steps: int = 0
 
 
 @dataclass

@@ -17,6 +17,8 @@ from typing import Protocol
 from mcp_server.engine.jobs import Abort, Event, Job
 from mcp_server.engine.types import EngineStatistics, LoadedModel
 
+MAX_SLEEP_S = 3600.0  # a client names deadlines and keep-alives; a wait of 10^10 s overflows the clock of the queue
+
 _log = logging.getLogger(__name__)
 
 
@@ -145,9 +147,10 @@ class Worker:
         An idle host is waited for until the first command, or until a step of it is due by the clock.
         """
         is_patient = not host.has_work
-        wait_s = host.next_step_s() if is_patient else None
+        due_s = host.next_step_s() if is_patient else None
+        wait_s = None if due_s is None else min(max(0.0, due_s), MAX_SLEEP_S)
         try:
-            while (command := self._inbox.get(is_patient, None if wait_s is None else max(0.0, wait_s))) is not None:
+            while (command := self._inbox.get(is_patient, wait_s)) is not None:
                 is_patient = False
                 if isinstance(command, Job):
                     host.submit(command)

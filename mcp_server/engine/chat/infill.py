@@ -67,7 +67,7 @@ def infill_tokens(infill: Infill, fim: FimTokens, encode: Encode, room: int) -> 
 def infill_room(context_tokens: int, max_tokens: int | None) -> int:
     """Count the tokens that a prompt for a gap may have, with the filling left room for."""
     wanted = max_tokens if max_tokens is not None else int(context_tokens * COMPLETION_SHARE)
-    return context_tokens - min(wanted, context_tokens // 2)
+    return context_tokens - max(1, min(wanted, context_tokens // 2))
 
 
 def _trimmed(prefix: list[int], suffix: list[int], room: int) -> tuple[list[int], list[int]]:

@@ -130,7 +130,7 @@ def parsed_object(text: str) -> Any:
     """Parse the JSON text of an object; a text that is none stays text, which many templates take too."""
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
     return value if isinstance(value, dict) else text
 

@@ -12,8 +12,9 @@ from typing import Any
 
 from mcp_server.engine.chat.reasoning import ReasoningTags
 from mcp_server.engine.chat.tool_formats.format import ParameterTags, ToolFormat, Writing
+from mcp_server.engine.grammar.gbnf import either
 from mcp_server.engine.grammar.grammar import Grammar
-from mcp_server.engine.grammar.grammar_parts import Gbnf, choice, joined, literal
+from mcp_server.engine.grammar.grammar_parts import Gbnf, joined, literal
 from mcp_server.engine.types import Tool
 from mcp_server.errors import InvalidRequestError
 
@@ -58,8 +59,8 @@ def calls_or_answer(
 ) -> Grammar:
     """Give the grammar of either calls or an answer of the grammar `answer`."""
     grammar = Gbnf()
-    either = choice([_calls(grammar, writing, tools, parallel=parallel), grammar.embed(answer)])
-    return Grammar(grammar.text(joined(_thought(grammar, thought), either)))
+    calls = _calls(grammar, writing, tools, parallel=parallel)
+    return Grammar(grammar.text(joined(_thought(grammar, thought), either([calls, grammar.embed(answer)]))))
 
 
 def answer_after_thought(answer: str, thought: Thought) -> Grammar:
@@ -90,7 +91,7 @@ def _trigger(mark: str, thought: Thought | None, *, at_start: bool) -> str:
 
 def _calls(grammar: Gbnf, writing: Writing, tools: Sequence[Tool], *, parallel: bool) -> str:
     bodies = [_body(grammar, writing, tool) for tool in tools]
-    one = grammar.rule("call", joined(literal(writing.call_open), choice(bodies), literal(writing.call_close)))
+    one = grammar.rule("call", joined(literal(writing.call_open), either(bodies), literal(writing.call_close)))
     more = f"({joined(literal(writing.between), one)}){{0,{MAX_CALLS - 1}}}" if parallel else ""
     return grammar.rule("calls", joined(literal(writing.section_open), one, more, literal(writing.section_close)))
 
@@ -131,7 +132,7 @@ def _parameter(grammar: Gbnf, tags: ParameterTags, named: tuple[str, Any], tool:
     is_text = not isinstance(schema, dict) or schema.get("type", "string") == "string"
     opening = tags.open.format(key=key, hint=tags.text_hint if is_text else tags.json_hint)
     if is_text and isinstance(schema, dict) and isinstance(schema.get("enum"), list):
-        value = joined(choice([literal(str(item)) for item in schema["enum"]]), literal(tags.close))
+        value = joined(either([literal(str(item)) for item in schema["enum"]]), literal(tags.close))
     elif is_text and not (isinstance(schema, dict) and {"$ref", "anyOf", "oneOf", "allOf", "const"} & schema.keys()):
         value = grammar.until(tags.close)
     else:

@@ -102,6 +102,11 @@ def check_tool_use(request: GenerationRequest) -> None:
         if not name or len(name) > MAX_NAME_CHARS or FORBIDDEN_IN_NAMES & set(name) or name.split() != [name]:
             msg = f"{name[:40]!r} cannot be the name of a tool: use letters, digits, dashes and underscores."
             raise InvalidRequestError(msg, param="tools")
+    for tool in use.tools:
+        properties, needed = tool.parameters.get("properties", {}), tool.parameters.get("required", [])
+        if not isinstance(properties, dict) or not isinstance(needed, list):
+            msg = f"The parameters of {tool.name!r} are no JSON schema: `properties` is an object, `required` an array."
+            raise InvalidRequestError(msg, param="tools")
 
 
 def plan_output(request: GenerationRequest, tongue: ModelTongue, thought: Thought | None) -> OutputPlan:

@@ -1,4 +1,4 @@
 """What a model may write: GBNF grammars, and their making from JSON schemas.
 
-Reading order: grammar, json_grammar, json_schemas, the parts, grammar_state.
+Reading order: gbnf, grammar, ambiguity, json_grammar with its parts, grammar_parts, grammar_state.
 """

@@ -6,14 +6,17 @@ A completion cut by its limit of tokens is no whole JSON; what a grammar cannot 
 
 import itertools
 import re
+from functools import lru_cache
 from typing import Any, NamedTuple
 
+from mcp_server.engine.grammar.ambiguity import MAX_WAYS, count_ways
 from mcp_server.engine.grammar.json_grammar import json_grammar
 from mcp_server.engine.types import SamplingParams
 from mcp_server.errors import InvalidRequestError
 
 MAX_GRAMMAR_CHARS = 1 << 18  # characters; parsing and stepping a larger one would stall every stream
 MAX_NESTING = 1024  # groups inside groups; the native parser is recursive and a few thousand overflow its stack
+COUNTS_KEPT = 32  # grammars whose ways are counted already, remembered with their texts, 8 MB at most
 ANY_OBJECT: dict[str, Any] = {"type": "object"}
 
 _LITERALS = re.compile(r'"(?:\\.|[^"\\])*"|\[(?:\\.|[^\]\\])*\]|#[^\n]*', re.DOTALL)
@@ -38,7 +41,7 @@ def grammar_of(sampling: SamplingParams) -> Grammar | None:
         msg = "`grammar` and JSON output exclude each other; leave one of them out."
         raise InvalidRequestError(msg, param="grammar")
     if sampling.grammar is not None:
-        return Grammar(_check_size(sampling.grammar, "grammar"))
+        return Grammar(_check(sampling.grammar, "grammar"))
     if not is_json:
         return None
     return schema_grammar(ANY_OBJECT if sampling.json_schema is None else sampling.json_schema)
@@ -58,7 +61,7 @@ def schema_grammar(schema: dict[str, Any], *, param: str = "json_schema") -> Gra
     except (TypeError, ValueError, AttributeError) as error:
         msg = f"The JSON schema cannot be used for generation: {error}. Simplify it."
         raise InvalidRequestError(msg, param=param) from error
-    return Grammar(_check_size(text, param))
+    return Grammar(_check(text, param))
 
 
 def mentions_tokens(text: str) -> bool:
@@ -66,7 +69,7 @@ def mentions_tokens(text: str) -> bool:
     return "<" in _LITERALS.sub("", text)
 
 
-def _check_size(grammar: str, param: str) -> str:
+def _check(grammar: str, param: str) -> str:
     if not grammar.strip():
         msg = "The grammar is empty; give GBNF rules, one of them named `root`."
         raise InvalidRequestError(msg, param=param)
@@ -76,7 +79,19 @@ def _check_size(grammar: str, param: str) -> str:
     if _count_nesting(grammar) > MAX_NESTING:
         msg = f"The grammar nests more than {MAX_NESTING} groups; name the inner ones as rules of their own."
         raise InvalidRequestError(msg, param=param)
+    if _count_ways(grammar) > MAX_WAYS:
+        msg = (
+            f"The grammar holds too many ways open: one letter can make more than {MAX_WAYS} of them. Do not repeat "
+            "what may be empty, nor repetitions within repetitions."
+        )
+        raise InvalidRequestError(msg, param=param)
     return grammar
+
+
+@lru_cache(maxsize=COUNTS_KEPT)
+def _count_ways(grammar: str) -> int:
+    """Count once for the many requests of one grammar."""
+    return count_ways(grammar)
 
 
 def _count_nesting(grammar: str) -> int:

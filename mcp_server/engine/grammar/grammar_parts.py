@@ -4,15 +4,15 @@ Rules of sub-grammars are renamed, so that any number of them live in one gramma
 Reference: llama.cpp `grammars/README.md`.
 """
 
-import json
 import re
 from typing import Any
 
+from mcp_server.engine.grammar import gbnf
+from mcp_server.engine.grammar.gbnf import Chars
 from mcp_server.engine.grammar.grammar import schema_grammar
 
 # Outside of these, a word is the name of a rule.
 _OPAQUE = re.compile(r'"(?:\\.|[^"\\])*"|\[(?:\\.|[^\]\\])*\]|#[^\n]*|\{[^}\n]*\}|<[^>\n]*>|(?P<name>[A-Za-z][\w-]*)')
-_CLASS_ESCAPES = {"\\": "\\\\", "]": "\\]", "[": "\\[", "^": "\\^", "-": "\\-", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 class Gbnf:
@@ -60,30 +60,25 @@ class Gbnf:
         self._n_parts += 1
         names = [f"until{self._n_parts}-{n}" for n in range(len(end))]
         letters = sorted(set(end))
+        others = ~Chars.of((ord(letter), ord(letter)) for letter in letters)
         for n, name in enumerate(names):
             ways = [
                 literal(letter) + (f" {names[target]}" if target < len(end) else "")
                 for letter in letters
                 for target in (_overlap(end[:n] + letter, end),)
             ]
-            others = "".join(_CLASS_ESCAPES.get(letter, letter) for letter in letters)
-            self._rules[name] = " | ".join([*ways, f"[^{others}] {names[0]}"])
+            self._rules[name] = " | ".join([*ways, f"{others} {names[0]}"])
         return names[0]
 
 
 def literal(text: str) -> str:
     """Write a text as a literal; nothing for the empty text."""
-    return json.dumps(text, ensure_ascii=False) if text else ""
+    return gbnf.literal(text) if text else ""
 
 
 def joined(*parts: str) -> str:
     """Write parts in a row, empty ones left out."""
     return " ".join(part for part in parts if part)
-
-
-def choice(options: list[str]) -> str:
-    """Write alternatives."""
-    return options[0] if len(options) == 1 else f"({' | '.join(options)})"
 
 
 def _overlap(text: str, end: str) -> int:

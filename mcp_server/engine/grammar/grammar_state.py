@@ -11,6 +11,7 @@ text that the grammar forbids is refused.
 """
 
 import re
+import time
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from mcp_server.errors import InvalidRequestError
 
 TRIGGER_CHARS = 4096  # of the text's end that are searched for a trigger
 ROOT = b"root"
+MAX_ACCEPT_S = 0.1  # of computing for one token, some 10 microseconds else; a recursion may take 4 times it next time
 
 
 class GrammarState:
@@ -42,6 +44,7 @@ class GrammarState:
         self._allows_hidden = grammar.allows_hidden or mentions_tokens(grammar.text)
         self._asks_bytes = not mentions_tokens(grammar.text)
         self._native = _parse(vocabulary, grammar.text, param)
+        self._param = param
         self._begun: tuple[int, Any, bytes] | None = None  # the token that would begin the grammar, and what comes then
         self._text = b""  # while waiting
         self._pending = b""  # the unfinished character at the end
@@ -58,7 +61,11 @@ class GrammarState:
         return self._fits(self._native, self._pending, token) is not None
 
     def accept(self, token: int) -> None:
-        """Go on by a token that `allows` has allowed."""
+        """Go on by a token that `allows` has allowed.
+
+        Raises:
+            InvalidRequestError: The grammar holds so many ways open that following them stalls everybody.
+        """
         piece = self._vocabulary.pieces[token]
         if self._is_waiting:
             self._text += piece
@@ -67,7 +74,14 @@ class GrammarState:
                 _, self._native, self._pending = self._begun
                 self._begun, self._is_waiting = None, False
             return
+        began_s = time.thread_time()
         native.llama_sampler_accept(self._native, token)
+        if time.thread_time() - began_s > MAX_ACCEPT_S:
+            msg = (
+                "The grammar holds ever more ways open, too many to follow; let its alternatives differ in their first "
+                "letters, above all where a rule uses itself."
+            )
+            raise InvalidRequestError(msg, param=self._param)
         if not self._vocabulary.is_end(token):
             self._pending = utf8_tail(self._pending + piece) or b""
 

@@ -89,7 +89,7 @@ def split_parts(path: Path) -> tuple[Path, ...]:
     The parts need not exist.
     """
     match = SPLIT_NAME.fullmatch(path.name)
-    if match is None:
+    if match is None or not int(match["total"]):
         return (path,)
     total = match["total"]
     return tuple(path.with_name(f"{match['stem']}-{i:05d}-of-{total}.gguf") for i in range(1, int(total) + 1))

@@ -13,9 +13,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from mcp_server.engine.machine import count_memory_bytes
 from mcp_server.engine.models.gguf_file import GgufHeader, read_header, split_parts
 from mcp_server.engine.native.kv_layout import KVPlan, plan_kv
-from mcp_server.engine.settings import EngineSettings, count_memory_bytes
+from mcp_server.engine.settings import EngineSettings
 from mcp_server.engine.types import Model
 
 BUDGET_SHARE = 0.75  # of what the machine has; the rest is the system's, the doors', the sandbox's and the index's
@@ -25,10 +26,6 @@ ACTIVATIONS = 6  # vectors of the model's width that are held at once for each t
 VOCABULARY_BYTES = 500  # a token, in native tables and caches; measured with 3,000 to 262,000 tokens: 440 to 560
 FIXED_BYTES = 24 << 20  # of a context whatever the model: graphs, work buffers of threads, the batch
 ESTIMATES_KEPT = 32
-
-CGROUP_ROOT = Path("/sys/fs/cgroup")
-OWN_CGROUPS = Path("/proc/self/cgroup")
-CGROUP_LIMITS = ("memory.max", "memory.high", "memory.limit_in_bytes")  # of version 2, 2 and 1
 
 
 @dataclass(frozen=True)
@@ -65,30 +62,7 @@ def estimate_memory(model: Model, settings: EngineSettings) -> MemoryEstimate:
 
 def default_budget_bytes() -> int:
     """Give the share of this machine's memory, or of its container's, that models may take together."""
-    cgroups = OWN_CGROUPS.read_text(encoding="ascii") if OWN_CGROUPS.is_file() else ""
-    return int(BUDGET_SHARE * min([count_memory_bytes(), *cgroup_limits(cgroups, CGROUP_ROOT)]))
-
-
-def cgroup_limits(cgroups: str, root: Path) -> list[int]:
-    """List the limits of memory that hold for a process.
-
-    Args:
-        cgroups: what `/proc/self/cgroup` says.
-        root: where the control groups are mounted. In a container the path of a group may be the host's, of which only
-            the top is mounted, so every folder on the way up is asked.
-    """
-    limits = []
-    for line in cgroups.splitlines():
-        _, controllers, path = line.split(":", 2)
-        if controllers not in ("", "memory"):
-            continue
-        top = root / controllers
-        folder = top / path.lstrip("/")
-        for place in (folder, *folder.parents):
-            limits += [int(text) for name in CGROUP_LIMITS if (text := _first_word(place / name)).isdigit()]
-            if place == top:
-                break
-    return limits
+    return int(BUDGET_SHARE * count_memory_bytes())
 
 
 @dataclass(frozen=True)
@@ -164,10 +138,3 @@ def _compute_bytes(shape: _Shape, settings: EngineSettings, plan: KVPlan) -> int
     logits = max(settings.n_slots, MIN_OUTPUTS) * shape.n_vocab
     # Attention and logits come one after the other and share a buffer; logits have one more, to be handed out in.
     return (max(attention, logits) + activations + logits) * FLOAT_BYTES
-
-
-def _first_word(file: Path) -> str:
-    try:
-        return file.read_text(encoding="ascii").strip()
-    except OSError:
-        return ""  # no such limit here

@@ -13,10 +13,11 @@ from typing import Any, Protocol, get_args
 
 import numpy as np
 
+from mcp_server.engine.machine import count_physical_cores
 from mcp_server.engine.models.gguf_file import GgufHeader
 from mcp_server.engine.native import llama
 from mcp_server.engine.native.llama import native
-from mcp_server.engine.settings import CacheType, EngineSettings, count_physical_cores
+from mcp_server.engine.settings import CacheType, EngineSettings
 from mcp_server.errors import ModelLoadError
 
 SMALL_MODEL_BYTES = 64 << 20  # of weights; 2 threads on busy cores decode 6 MB ones up to 60 times slower than 1

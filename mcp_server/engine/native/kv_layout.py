@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from mcp_server.engine.settings import CacheType, EngineSettings, count_memory_bytes
+from mcp_server.engine.machine import count_memory_bytes
+from mcp_server.engine.settings import CacheType, EngineSettings
 
 CELL_PADDING = 256  # tokens; llama.cpp rounds each sequence's cells up to as many
 MEMORY_SHARE = 8  # one part in as many of the memory goes to a split cache unless the setting says otherwise

@@ -1,7 +1,7 @@
 """Text to token ids and back, for one loaded model.
 
 Special tokens (`<|im_start|>` and the like) are parsed in what goes in. What comes out of a token is bytes, because a
-token may be part of a character; `sequence.Detokenizer` makes text of them. Valid as long as the model is loaded.
+token may be part of a character; `chat.detokenizer` makes text of them. Valid as long as the model is loaded.
 """
 
 import ctypes

@@ -2,7 +2,7 @@
 
 It keeps the promise of `Engine`: deltas as they arrive, joined while the consumer is busy; a cancelled request closes
 its connection, which aborts it there. What the server counts is believed, time is measured here. Request bodies are
-made by `remote_wire`, answers read by `remote_answer`, connections kept by `remote_http`.
+made by `wire`, answers read by `answer`, connections kept by `http`.
 """
 
 import time

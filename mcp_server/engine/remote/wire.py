@@ -2,7 +2,7 @@
 
 Standard fields are sent as OpenAI names them. What only some servers know (llama-server's samplers, vLLM's template
 flags) is sent when it differs from our default, and left to the server otherwise, so that a strict server is not
-bothered. Pure functions; the answers are read by `remote_answer`.
+bothered. Pure functions; the answers are read by `answer`.
 """
 
 from dataclasses import MISSING, fields

@@ -12,6 +12,7 @@ shaping but the bias out under mirostat.)
 import ctypes
 from collections import OrderedDict
 from collections.abc import Sequence as Items
+from dataclasses import replace
 from math import inf
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary, finalize
@@ -57,6 +58,15 @@ def make_chain(vocabulary: Vocabulary, sampling: SamplingParams, *, seed: int, p
     choosing = _join([native.llama_sampler_init_greedy()] if is_greedy else _choosing(vocabulary, sampling, seed))
     everything = _join([choosing] if shaping is None else [shaping, choosing])
     return Chain(everything, shaping, choosing, is_greedy, bool(remembering), biases)
+
+
+def within_context(sampling: SamplingParams, context_tokens: int) -> SamplingParams:
+    """Bound the windows by the context, which no text exceeds: 64 completions would take 138 MB for them, and take 10."""
+    windows = {
+        name: context_tokens if (asked := getattr(sampling, name)) < 0 else min(asked, context_tokens)
+        for name in ("penalty_window", "dry_window")
+    }
+    return replace(sampling, **windows)
 
 
 def close_chain(chain: Chain) -> None:

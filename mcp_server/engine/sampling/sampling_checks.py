@@ -43,7 +43,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
 )
 # As above, for fields that may be null.
 _OPTIONAL_RANGES: tuple[tuple[str, float, float], ...] = (
-    ("max_tokens", 1, MAX_COUNT),
+    ("max_tokens", 0, MAX_COUNT),
     ("max_decode_ms", 0, float(MAX_COUNT)),
     ("top_n_sigma", 0.001, 1000),
     ("n_logprobs", 0, MAX_TOP_LOGPROBS),

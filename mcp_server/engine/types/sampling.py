@@ -12,7 +12,11 @@ class SamplingParams:
     """How tokens are chosen. Defaults suit code: moderate temperature, nothing penalised."""
 
     max_tokens: int | None = field(
-        default=None, metadata={"description": "Length of a completion at most; null: what fits the context (tokens)"}
+        default=None,
+        metadata={
+            "description": "Length of a completion at most; 0: only the prompt is computed; null: what fits the "
+            "context (tokens)"
+        },
     )
     max_decode_ms: float | None = field(
         default=None,

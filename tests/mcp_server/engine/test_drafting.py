@@ -9,17 +9,30 @@ import pytest
 
 from mcp_server.engine.drafting import PROMPT_LOOKUP, DraftRequest, PromptLookup
 from mcp_server.engine.jobs import Finished, Job
-from mcp_server.engine.llm_engine import Counters, LLMEngine
+from mcp_server.engine.llm_engine import LLMEngine
 from mcp_server.engine.models.catalog import ModelCatalog
+from mcp_server.engine.tally import Counters
 from mcp_server.engine.types import GenerationRequest, GenerationResult, ModelStatistics, SamplingParams
 from mcp_server.errors import ModelLoadError
-from tests.random_models import random_model
-
-pytestmark = pytest.mark.timeout(120)  # models are drawn once a machine
+from tests.random_models import make_random_gguf, random_model
+from tests.stepped import EMBEDDED
 
 TIE = 1e-3  # of log-probabilities: a batch may round such a pair either way
 PROMPTS = ("def add(a, b):\n    return a + b\n\ndef add3(a, b, c):\n", "one two three one two three one", "x")
 Run = Callable[..., tuple[list[GenerationResult], ModelStatistics]]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model with the small vocabulary of the embedded one, which loads in no time."""
+    return make_random_gguf(tmp_path_factory.mktemp("models") / "model.gguf", EMBEDDED, arch="llama")
+
+
+@pytest.fixture(scope="module")
+def another(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of the same vocabulary that guesses badly."""
+    path = tmp_path_factory.mktemp("models") / "another.gguf"
+    return make_random_gguf(path, EMBEDDED, arch="llama", layers=1, seed=7)
 
 
 @pytest.fixture
@@ -63,9 +76,8 @@ def assert_same(plain: list[GenerationResult], drafted: list[GenerationResult]) 
 
 
 @pytest.mark.parametrize("drafter", ["itself", "another", PROMPT_LOOKUP])
-def test_a_drafter_changes_the_number_of_steps_and_no_token(run: Run, drafter: str) -> None:
-    model = random_model("llama-bpe", arch="llama")
-    drafts = {"itself": model, "another": random_model("llama-bpe", arch="llama", layers=1, seed=7)}
+def test_a_drafter_changes_the_number_of_steps_and_no_token(run: Run, model: Path, another: Path, drafter: str) -> None:
+    drafts = {"itself": model, "another": another}
     plain, without = run(model, "")
     drafted, with_drafts = run(model, drafts.get(drafter, drafter))
     assert_same(plain, drafted)
@@ -77,8 +89,7 @@ def test_a_drafter_changes_the_number_of_steps_and_no_token(run: Run, drafter: s
     assert sum(usage.drafted_tokens for usage in spent) == with_drafts.n_drafted_tokens
 
 
-def test_a_seed_draws_the_same_text_with_a_drafter(run: Run) -> None:
-    model = random_model("llama-bpe", arch="llama")
+def test_a_seed_draws_the_same_text_with_a_drafter(run: Run, model: Path) -> None:
     hot = {"temperature": 0.8, "seed": 11}
     plain, _ = run(model, "", **hot)
     drafted, statistics = run(model, model, **hot)
@@ -86,8 +97,7 @@ def test_a_seed_draws_the_same_text_with_a_drafter(run: Run) -> None:
     assert statistics.n_drafted_tokens > 0
 
 
-def test_a_stop_text_inside_accepted_guesses_ends_the_completion_there(run: Run) -> None:
-    model = random_model("llama-bpe", arch="llama")
+def test_a_stop_text_inside_accepted_guesses_ends_the_completion_there(run: Run, model: Path) -> None:
     plain, _ = run(model, "")
     stop = plain[1].completions[0].text[40:44]
     cut, _ = run(model, "", stop=(stop,))
@@ -95,10 +105,9 @@ def test_a_stop_text_inside_accepted_guesses_ends_the_completion_there(run: Run)
     assert [r.completions[0].text for r in cut] == [r.completions[0].text for r in drafted]
 
 
-def test_a_draft_model_of_another_vocabulary_is_refused_by_name(run: Run) -> None:
-    other = random_model("qwen2", arch="qwen2")
+def test_a_draft_model_of_another_vocabulary_is_refused_by_name(run: Run, model: Path) -> None:
     with pytest.raises(ModelLoadError, match="vocabulary"):
-        run(random_model("llama-bpe", arch="llama"), other)
+        run(model, random_model("llama-spm", arch="llama"))
 
 
 def test_a_lookup_guesses_what_followed_the_same_tokens_before() -> None:

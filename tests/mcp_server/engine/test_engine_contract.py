@@ -139,6 +139,13 @@ async def test_max_tokens_ends_a_completion_with_length(any_engine: Engine) -> N
     assert result.usage.completion_tokens == 3
 
 
+async def test_no_tokens_at_all_are_a_completion_of_length_zero(any_engine: Engine) -> None:
+    result = await any_engine.generate(GenerationRequest(ASK, n=2, sampling=greedy(max_tokens=0)))
+    assert [(one.text, one.finish_reason) for one in result.completions] == [("", "length")] * 2
+    assert result.usage.prompt_tokens > 0
+    assert result.usage.completion_tokens == 0
+
+
 async def test_a_stop_string_ends_the_text_and_is_not_part_of_it(any_engine: Engine) -> None:
     whole = (await any_engine.generate(GenerationRequest(ASK, sampling=greedy()))).completions[0].text
     stop = whole[len(whole) // 2 :][:5]

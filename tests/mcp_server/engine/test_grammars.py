@@ -6,8 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mcp_server.engine.grammar.ambiguity import MAX_WAYS, count_ways
 from mcp_server.engine.grammar.grammar import Grammar, grammar_of, schema_grammar
 from mcp_server.engine.types import SamplingParams
+from mcp_server.errors import InvalidRequestError
+from tests.example_schemas import EXAMPLE_SCHEMAS
 
 ANYTHING_IN_QUOTES = Grammar(r'root ::= "\"" [^"]* "\""')
 
@@ -162,3 +165,39 @@ def test_random_walks_through_grammars_never_abort(drawer: Any, seed: int) -> No
             if token is None or drawer.vocabulary.is_end(token):
                 break
         sampler.close()
+
+
+@pytest.mark.parametrize(
+    ("grammar", "n_ways"),
+    [
+        ('root ::= "abc"', 1),
+        ('root ::= "a" | "b" | ""', 0),
+        ('root ::= ("a" | "b") [0-9]+', 2),
+        ('root ::= "a"* "b"* "c"*', 3 + 2 + 1),
+        ('root ::= ("a"?){40} "b"', 40 * 39 // 2 + 40),
+        ('root ::= "a"{40} "b"', 1),
+        ('root ::= "a"{2,40} "b"', 2),
+        ('root ::= "x" rest\nrest ::= ("a"? "b"?){3}', 6 * 5 // 2),
+        ('root ::= "(" root ")" | "[" root "]" | .', 3 + 3 + 1),
+        ('root ::= ((("a"*)*)*)* "\\"" # ("a"?){100}', 5),
+    ],
+)
+def test_ways_are_counted_at_the_worst_place(grammar: str, n_ways: int) -> None:
+    assert count_ways(grammar) == n_ways
+
+
+@pytest.mark.parametrize("grammar", ['root ::= (("a"?){40}){40} "b"', 'root ::= "x" y\ny ::= ((("a"?){12}){12}){12}'])
+def test_a_grammar_that_would_stall_everybody_is_refused(grammar: str) -> None:
+    with pytest.raises(InvalidRequestError, match=f"{MAX_WAYS}") as caught:
+        grammar_of(SamplingParams(grammar=grammar))
+    assert caught.value.param == "grammar"
+    with pytest.raises(InvalidRequestError) as caught:
+        grammar_of(SamplingParams(json_schema={"type": "string", "pattern": "^((a?){40}){40}b$"}))
+    assert caught.value.param == "json_schema"
+
+
+def test_grammars_of_large_schemas_hold_few_ways_open() -> None:
+    wide = {"type": "object", "properties": {f"field_{n}": {"type": "string"} for n in range(300)}}
+    names = {"enum": [f"choice {n}" for n in range(2000)]}
+    for schema in (*EXAMPLE_SCHEMAS.values(), {"type": "object"}, {}, wide, names):
+        assert count_ways(schema_grammar(schema).text) < MAX_WAYS / 4

@@ -6,10 +6,11 @@ import anyio
 import pytest
 
 from mcp_server.engine.async_engine import AsyncEngine
+from mcp_server.engine.chat.detokenizer import Detokenizer, Released
 from mcp_server.engine.models.catalog import ModelCatalog
 from mcp_server.engine.native.vocabulary import Vocabulary
 from mcp_server.engine.types import Delta, EmbeddingRequest, GenerationRequest, Message, SamplingParams, TokenizeRequest
-from mcp_server.errors import ContextLengthError, EngineError
+from mcp_server.errors import ContextLengthError, EngineError, InvalidRequestError
 
 pytestmark = pytest.mark.anyio
 
@@ -102,5 +103,58 @@ async def test_a_request_that_cannot_start_for_an_unknown_reason_fails_alone(
             with pytest.raises(EngineError, match="log"):
                 await engine.generate(GenerationRequest(prompt="x", model="stumble"))
     assert results[0].usage.completion_tokens == 300
+    assert "ZeroDivisionError" in caplog.text
+    await engine.aclose()
+
+
+DOUBLING = 'root ::= "a" root "b" | "a" root "c" | "d"'  # after n letters there are 2^n ways to go on
+
+
+async def test_a_grammar_whose_ways_multiply_ends_its_request_and_no_other(make_settings: Any) -> None:
+    engine = AsyncEngine(make_settings())
+    (a,) = (await engine.tokenize(TokenizeRequest("a"))).tokens
+    (d,) = (await engine.tokenize(TokenizeRequest("d"))).tokens
+    only_a = {str(a): 100.0, str(d): -100.0}
+    results = []
+
+    async def stream() -> None:
+        results.append(await engine.generate(ask("x", max_tokens=60, logit_bias=NEVER_END)))
+
+    with anyio.fail_after(15):
+        async with anyio.create_task_group() as group:
+            group.start_soon(stream)
+            request = ask("x", max_tokens=60, grammar=DOUBLING, logit_bias=only_a)
+            with pytest.raises(InvalidRequestError, match="ways") as caught:
+                await engine.generate(GenerationRequest(request.messages, n=2, sampling=request.sampling))
+    assert caught.value.param == "grammar"
+    assert results[0].usage.completion_tokens == 60
+    assert engine.statistics().n_running == 0
+    await engine.aclose()
+
+
+async def test_a_request_whose_output_cannot_be_read_fails_alone(
+    make_settings: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = AsyncEngine(make_settings())
+    feed = Detokenizer.feed
+
+    def stumbling(self: Detokenizer, piece: bytes, logprob: Any = None) -> Released:
+        if logprob is not None:
+            raise ZeroDivisionError
+        return feed(self, piece, logprob)
+
+    monkeypatch.setattr(Detokenizer, "feed", stumbling)
+    results = []
+
+    async def stream() -> None:
+        results.append(await engine.generate(ask("x", max_tokens=60, logit_bias=NEVER_END)))
+
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as group:
+            group.start_soon(stream)
+            with pytest.raises(EngineError, match="log"):
+                await engine.generate(ask("x", max_tokens=60, n_logprobs=0))
+    assert results[0].usage.completion_tokens == 60
+    assert (engine.statistics().n_running, engine.statistics().models[0].n_running) == (0, 0)
     assert "ZeroDivisionError" in caplog.text
     await engine.aclose()

@@ -20,9 +20,7 @@ from mcp_server.engine.types import (
     TokenizeRequest,
     TokenizeResult,
 )
-from mcp_server.errors import (
-    QueueFullError,
-)
+from mcp_server.errors import EngineError, QueueFullError
 from tests.stepped import EMBEDDED, TINY, endless
 
 
@@ -110,3 +108,18 @@ async def test_a_model_with_free_slots_is_open_while_another_is_full(make_settin
             assert (await engine.generate(endless("a", 3))).model == "a"
             group.cancel_scope.cancel()
     await engine.aclose()
+
+
+def test_a_long_text_that_cannot_be_tokenized_fails_alone(
+    stepped: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def stumble(_self: LLMEngine, _request: TokenizeRequest) -> Any:
+        raise ZeroDivisionError
+
+    bench = stepped()
+    stream = bench.start("a")
+    monkeypatch.setattr(LLMEngine, "tokenize", stumble)
+    with pytest.raises(EngineError, match="log"):
+        bench.ask(TokenizeRequest("x = 1\n" * 2000, "a"))
+    assert bench.outcome_of(stream)
+    assert "ZeroDivisionError" in caplog.text

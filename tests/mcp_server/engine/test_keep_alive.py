@@ -112,3 +112,15 @@ async def test_an_idle_worker_wakes_to_unload(make_settings: Any) -> None:
             await anyio.lowlevel.checkpoint()
     assert await engine.unload() is False
     await engine.aclose()
+
+
+@pytest.mark.anyio
+async def test_times_longer_than_any_clock_harm_nobody(make_settings: Any) -> None:
+    engine = AsyncEngine(make_settings())
+    ages = SchedulingParams(deadline_ms=1e300, keep_alive_s=1e300)
+    with anyio.fail_after(10):
+        for _ in range(2):
+            await engine.generate(endless(TINY, 2, scheduling=ages))
+            await engine.load()
+    assert engine.statistics().n_requests == 2, "the same worker served both"
+    await engine.aclose()

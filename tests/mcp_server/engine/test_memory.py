@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from mcp_server.engine.machine import cgroup_limits
 from mcp_server.engine.models.catalog import EMBEDDED_PATH, ModelCatalog
-from mcp_server.engine.models.memory import MemoryEstimate, cgroup_limits, default_budget_bytes, estimate_memory
+from mcp_server.engine.models.memory import MemoryEstimate, default_budget_bytes, estimate_memory
 from mcp_server.engine.types import Model
 from mcp_server.errors import ModelLoadError
 

@@ -78,6 +78,11 @@ def test_an_unknown_name_lists_what_is_there(make_settings: Any) -> None:
     assert caught.value.param == "model"
 
 
+def test_a_file_that_calls_itself_a_part_of_nothing_is_a_model_of_its_own(make_settings: Any, add_model: Any) -> None:
+    add_model("odd-00001-of-00000.gguf")
+    assert "odd" in ids(ModelCatalog(make_settings()))
+
+
 def test_a_split_model_is_one_model_and_only_when_all_parts_are_there(make_settings: Any, add_model: Any) -> None:
     add_model("big-00001-of-00002.gguf")
     catalog = ModelCatalog(make_settings())

@@ -203,6 +203,11 @@ def test_json_and_code_that_are_no_calls_stay_text(text: str) -> None:
     assert sort(layout_of(HERMES, PLAIN, FENCED), text) == (text, "", [])
 
 
+def test_python_that_cannot_be_evaluated_is_no_call() -> None:
+    text = "<|tool_call_start|>[get_weather(city={[]})]"  # a set of lists
+    assert sort(layout_of(BY_NAME["lfm"]), text) == (text, "", [])
+
+
 def test_json_in_the_middle_of_an_answer_is_no_call() -> None:
     text = f"For example: {OBJECT}"
     assert sort(layout_of(HERMES, PLAIN, FENCED), text) == (text, "", [])

@@ -181,6 +181,12 @@ def test_the_forks_of_a_request_that_does_not_share_copy_from_their_leader() -> 
     assert cache.start(conversation(1), is_shared=False, donor=leader.slot).n_cached == 49
 
 
+def test_a_fork_that_went_on_otherwise_before_it_was_preempted_copies_the_prompt_alone() -> None:
+    cache = Cache(2)
+    leader = cache.start([*conversation(1), 7, 8, 9], is_shared=False)
+    assert cache.start([*conversation(1), 7, 4, 5, 6], is_shared=False, donor=leader.slot).n_cached == 51
+
+
 def test_a_memory_that_cannot_be_cut_reuses_whole_states_only() -> None:
     cache = Cache(2, can_cut=False, saved_bytes=10_000)
     place = cache.cache.allocate(conversation(1))

@@ -8,8 +8,9 @@ import pytest
 
 from mcp_server.engine.fork import fork_request
 from mcp_server.engine.jobs import Event, Failed, Finished, Job, Progress
-from mcp_server.engine.llm_engine import Counters, LLMEngine
+from mcp_server.engine.llm_engine import LLMEngine
 from mcp_server.engine.models.catalog import ModelCatalog
+from mcp_server.engine.tally import Counters
 from mcp_server.engine.types import (
     GenerationRequest,
     GenerationResult,
@@ -219,6 +220,30 @@ def test_a_prompt_of_ids_that_are_none_is_refused(make_bench: MakeBench, token: 
     with pytest.raises(InvalidRequestError) as caught:
         make_bench().add(GenerationRequest(prompt_token_ids=(5, token)))
     assert caught.value.param == "prompt_token_ids"
+
+
+def test_a_prompt_alone_is_computed_and_echoed_and_left_for_who_comes_next(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    request = ask(1, n_tokens=80)
+    nothing = replace(request.sampling, max_tokens=0, n_logprobs=1)
+    result = bench.run(replace(request, n=2, sampling=nothing, output=OutputParams(echo=True)))
+    assert [(one.text, one.finish_reason) for one in result.completions] == [(result.completions[0].text, "length")] * 2
+    assert result.completions[0].text
+    assert result.prompt_logprobs is not None
+    assert len(result.prompt_logprobs) == result.usage.prompt_tokens
+    assert result.usage.completion_tokens == result.timings.decode_ms == 0
+    bench.run(replace(request, sampling=nothing))
+    assert bench.run(request).usage.cached_tokens == 79
+
+
+def test_the_deltas_of_an_echo_add_up_to_it_even_when_nothing_follows(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    for n_tokens in (0, 3):
+        request = ask(1, n_tokens=20)
+        sampling = replace(request.sampling, max_tokens=n_tokens)
+        request_id = bench.add(replace(request, sampling=sampling, output=OutputParams(echo=True)))
+        result = bench.finish(request_id)
+        assert "".join(delta.text for delta in bench.deltas(request_id)) == result.completions[0].text
 
 
 def test_echo_shows_the_prompt_and_what_the_model_thought_of_it(make_bench: MakeBench) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from mcp_server.engine.async_engine import AsyncEngine
+from mcp_server.engine.sampling.sampler_chain import within_context
 from mcp_server.engine.types import GenerationRequest, Message, SamplingParams
 
 pytestmark = pytest.mark.anyio
@@ -231,3 +232,10 @@ def test_odd_logits_of_a_model_are_drawn_from(drawer: Any, logits: str) -> None:
     ):
         (token,) = drawer.draw(drawer.sampler(**sampling), row)
         assert 0 <= token < drawer.n_vocab
+
+
+def test_windows_of_penalties_are_no_longer_than_the_context() -> None:
+    """They take memory from the start, whether there is a text or not."""
+    for asked, least in ((-1, 100), (0, 0), (7, 7), (10**9, 100)):
+        bounded = within_context(SamplingParams(penalty_window=asked, dry_window=asked), 100)
+        assert (bounded.penalty_window, bounded.dry_window) == (least, least)

@@ -77,6 +77,11 @@ def test_any_text_is_allowed_up_to_the_end_that_it_waits_for(words: Vocabulary) 
         assert follow(words, whole, f"x{end}x") == (f"x{end}", False)
 
 
+def test_a_literal_may_have_any_letter(words: Vocabulary) -> None:
+    for text in ("\b\f\x01", 'a"\\b', "[x]\t\r\n"):
+        assert accepts(words, Grammar(f"root ::= {literal(text)}"), text)
+
+
 def test_parts_keep_their_rules_apart(words: Vocabulary) -> None:
     grammar = Gbnf()
     one = grammar.embed('root ::= item "," item # a comment with root\nitem ::= "root" | [item]\n')

@@ -141,6 +141,11 @@ async def test_tools_that_contradict_themselves_are_refused(engine: AsyncEngine)
     with pytest.raises(InvalidRequestError) as caught:
         await engine.generate(forced(ToolUse((bad,), "required")))
     assert caught.value.param == "tools"
+    wrong: tuple[dict[str, Any], ...] = ({"properties": []}, {"properties": {}, "required": 5})
+    for broken in wrong:
+        with pytest.raises(InvalidRequestError, match="schema") as caught:
+            await engine.generate(forced(ToolUse((Tool("f", "", broken),))))
+        assert caught.value.param == "tools"
     assert (await engine.generate(forced(ToolUse(TOOLS, "none"), json_mode=True))).completions[0].text
 
 

@@ -46,7 +46,7 @@ class PythonScanner:
     def _finish(self) -> Status:
         try:
             self.calls = _python_calls(self._text)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
+        except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
             return Status.FAILED
         return Status.DONE if self.calls else Status.FAILED
 
