@@ -61,7 +61,7 @@ def make_chain(vocabulary: Vocabulary, sampling: SamplingParams, *, seed: int, p
 
 
 def within_context(sampling: SamplingParams, context_tokens: int) -> SamplingParams:
-    """Bound the windows by the context, which no text exceeds: 64 completions would take 138 MB for them, and take 10."""
+    """Bound the windows by the context, which no text exceeds: 64 completions would take 138 MB for them; so 10."""
     windows = {
         name: context_tokens if (asked := getattr(sampling, name)) < 0 else min(asked, context_tokens)
         for name in ("penalty_window", "dry_window")
