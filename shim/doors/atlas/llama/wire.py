@@ -29,7 +29,7 @@ from mcp_server.contract import (
 )
 from shim.dialects.llama_completion import generation_settings, sampling_settings
 from shim.dialects.llama_errors import LlamaErrorBody
-from shim.dialects.llama_sampling import DEFAULTS, LoraScale
+from shim.dialects.llama_sampling import DEFAULTS
 from shim.dialects.openai_embeddings import EmbeddingUsage
 
 MAX_DOCUMENTS = 256  # of one ranking
@@ -235,10 +235,6 @@ class Adapter(BaseModel):
     id: int
     path: str
     scale: float
-
-
-class AdapterScales(RootModel[list[LoraScale]]):
-    """How strongly each adapter shall work."""
 
 
 class Adapters(RootModel[list[Adapter]]):

@@ -114,12 +114,9 @@ async def lora_adapters(_: Call[None]) -> wire.Adapters:
     return wire.Adapters([])
 
 
-async def change_adapters(call: Call[wire.AdapterScales]) -> wire.Success:
-    """Scale LoRA adapters; as there are none, only an empty list can be taken."""
-    if call.body.root:
-        msg = f"there is no adapter {call.body.root[0].id}: none can be loaded here; send an empty list, or nothing"
-        raise ApiError(ErrorCode.INVALID_REQUEST, msg, param="0.id")
-    return wire.Success()
+async def change_adapters(_: Call[None]) -> NoReturn:
+    """Refuse to scale LoRA adapters: there are none."""
+    raise ApiError(ErrorCode.NOT_SUPPORTED, "there are no LoRA adapters to scale: none can be loaded here")
 
 
 async def _described(call: Call[None]) -> ModelProperties:
@@ -141,8 +138,7 @@ ENDPOINTS = (
         "POST",
         "/lora-adapters",
         change_adapters,
-        "Scale LoRA adapters",
-        body=wire.AdapterScales,
+        "Scale LoRA adapters (refused)",
         response=wire.Success,
         is_static=True,
     ),
