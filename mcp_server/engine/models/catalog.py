@@ -79,11 +79,7 @@ class ModelCatalog:
         raise ModelNotFoundError(msg, param="model")
 
     def options(self, model: Model) -> ModelOptions:
-        """Tell how a model of this machine is to be run.
-
-        Raises:
-            ModelNotFoundError: The model that is to guess for it is not here.
-        """
+        """Tell how a model of this machine is to be run; without a draft model where that is not here."""
         entry = next((e for e in self._file().entries if e.model_id == model.model_id), None)
         general = self._settings.keep_alive_s
         keep_alive_s = (-1.0 if model.is_default else KEEP_ALIVE_S) if general is None else general
@@ -94,7 +90,13 @@ class ModelCatalog:
             settings = entry.apply_to(settings)
             keep_alive_s = keep_alive_s if entry.keep_alive_s is None else entry.keep_alive_s
             draft = entry.draft or draft
-        guesser = self.resolve(draft) if draft and draft != PROMPT_LOOKUP else None
+        guesser = None
+        if draft and draft != PROMPT_LOOKUP:
+            try:
+                guesser = self.resolve(draft)
+            except ModelNotFoundError as error:  # a model without its helper is slower, and answers the same
+                _log.warning("%s runs without a draft model: %s", model.model_id, error.message)
+                draft = ""
         return ModelOptions(settings.model_copy(update={"draft_model": draft}), keep_alive_s, guesser)
 
     def remotes(self) -> tuple[RemoteModel, ...]:

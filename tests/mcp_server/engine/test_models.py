@@ -215,3 +215,9 @@ async def test_a_default_model_that_does_not_load_is_remembered_until_it_does(
     await engine.load()
     assert engine.statistics().load_failure is None
     await engine.aclose()
+
+
+def test_a_model_whose_draft_is_not_here_runs_without_one(make_settings: Any) -> None:
+    catalog = ModelCatalog(make_settings(draft_model="nowhere"))
+    options = catalog.options(catalog.resolve(None))
+    assert (options.draft, options.settings.draft_model) == (None, "")
