@@ -94,7 +94,7 @@ class ModelCatalog:
         if draft and draft != PROMPT_LOOKUP:
             try:
                 guesser = self.resolve(draft)
-            except ModelNotFoundError as error:  # a model without its helper is slower, and answers the same
+            except ModelNotFoundError as error:  # slower, and answers the same
                 _log.warning("%s runs without a draft model: %s", model.model_id, error.message)
                 draft = ""
         return ModelOptions(settings.model_copy(update={"draft_model": draft}), keep_alive_s, guesser)
