@@ -77,7 +77,7 @@ def check_tool_use(request: GenerationRequest) -> None:
     """
     use = request.tool_use
     names = [tool.name for tool in use.tools]
-    is_forced = use.choice == "required" or use.name is not None
+    is_forced = _is_forced(use)
     sampling = request.sampling
     rules = (
         (len(names) > MAX_TOOLS, f"There are {len(names)} tools; at most {MAX_TOOLS} can be offered.", "tools"),
@@ -85,7 +85,12 @@ def check_tool_use(request: GenerationRequest) -> None:
         (use.tools and not request.messages, "Tools need `messages`; a raw prompt has no place for them.", "tools"),
         (is_forced and not names, "A tool call is required, but there are no tools; offer one.", "tool_choice"),
         (
-            use.name is not None and use.choice != "none" and use.name not in names,
+            use.choice == "none" and use.name is not None,
+            f"The call of {use.name!r} is required and calls are forbidden; leave `name` or `choice` out.",
+            "tool_choice",
+        ),
+        (
+            use.name is not None and use.name not in names,
             f"`tool_choice` names {use.name!r}, which is not among the tools.",
             "tool_choice",
         ),
@@ -107,6 +112,11 @@ def check_tool_use(request: GenerationRequest) -> None:
         if not isinstance(properties, dict) or not isinstance(needed, list):
             msg = f"The parameters of {tool.name!r} are no JSON schema: `properties` is an object, `required` an array."
             raise InvalidRequestError(msg, param="tools")
+
+
+def _is_forced(use: ToolUse) -> bool:
+    """Tell whether the answer must be a call."""
+    return use.choice == "required" or use.name is not None
 
 
 def plan_output(request: GenerationRequest, tongue: ModelTongue, thought: Thought | None) -> OutputPlan:
@@ -142,7 +152,7 @@ def _grammar(
     writing = tongue.own.writing or HERMES.writing or PLAIN.writing
     if writing is None:
         return None
-    if use.choice == "required" or use.name is not None:
+    if _is_forced(use):
         return forced_calls(writing, tools, parallel=use.parallel, thought=thought)
     if answer is not None:
         return calls_or_answer(writing, tools, answer.text, parallel=use.parallel, thought=thought)

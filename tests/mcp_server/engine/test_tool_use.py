@@ -137,6 +137,9 @@ async def test_tools_that_contradict_themselves_are_refused(engine: AsyncEngine)
     with pytest.raises(InvalidRequestError) as caught:
         await engine.generate(forced(ToolUse(TOOLS, "required"), json_mode=True))
     assert caught.value.param == "tool_choice"
+    with pytest.raises(InvalidRequestError, match="forbidden") as caught:
+        await engine.generate(forced(ToolUse(TOOLS, "none", name=TOOLS[0].name)))
+    assert caught.value.param == "tool_choice"
     bad = Tool("f", "", {"type": "object", "properties": {"x": {"$ref": "#/nowhere"}}})
     with pytest.raises(InvalidRequestError) as caught:
         await engine.generate(forced(ToolUse((bad,), "required")))

@@ -1,6 +1,5 @@
 """Raw completion at the llama-server door: every documented field does what is documented, or is refused."""
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,23 +17,6 @@ from tests.stack import open_door
 
 TEXT = "one two\nthree"
 PATH = "/completion"
-
-
-@pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    """Serve all tests of this file from one event loop, so that the door is built once."""
-    return "asyncio"
-
-
-@pytest.fixture(scope="module")
-def engine() -> ScriptedEngine:
-    return ScriptedEngine([TEXT], models=("other",))
-
-
-@pytest.fixture(scope="module")
-async def client(engine: ScriptedEngine, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[httpx.AsyncClient]:
-    async with open_door(DOOR, tmp_path_factory.mktemp("home"), engine=engine, models=("other",)) as client:
-        yield client
 
 
 async def ask(client: httpx.AsyncClient, **fields: Any) -> Any:

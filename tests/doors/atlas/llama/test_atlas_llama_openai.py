@@ -3,7 +3,6 @@
 import base64
 import math
 import struct
-from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -21,23 +20,6 @@ TEXT = "one two\nthree"
 HI = [{"role": "user", "content": "hi"}]
 CHAT, COMPLETIONS, EMBEDDINGS = "/v1/chat/completions", "/v1/completions", "/v1/embeddings"
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}}
-
-
-@pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    """Serve all tests of this file from one event loop, so that the door is built once."""
-    return "asyncio"
-
-
-@pytest.fixture(scope="module")
-def engine() -> ScriptedEngine:
-    return ScriptedEngine([TEXT], models=("other",))
-
-
-@pytest.fixture(scope="module")
-async def client(engine: ScriptedEngine, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[httpx.AsyncClient]:
-    async with open_door(DOOR, tmp_path_factory.mktemp("home"), engine=engine, models=("other",)) as client:
-        yield client
 
 
 async def ask(client: httpx.AsyncClient, path: str = COMPLETIONS, **fields: Any) -> Any:
