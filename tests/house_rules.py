@@ -60,7 +60,7 @@ RULES: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     # composition root 2: the shim process
     (
         ("shim.__main__", "shim.cli", "shim.serve", "shim.commands.**"),
-        ("shim.**", "mcp_server.listening", *SEAM),
+        ("shim.**", "mcp_server.listening", "mcp_server.deferral", *SEAM),
     ),
     # the machinery that every door stands on
     (("shim", "shim.*"), ("shim.*", "shim.dialects.**", "shim.doors.door", "mcp_server.admission", *SEAM)),

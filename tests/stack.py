@@ -9,11 +9,13 @@ import re
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import anyio
 import httpx
+from pydantic import BaseModel
 
 from mcp_server.app import build_server
 from mcp_server.capabilities import Capabilities
@@ -249,9 +251,14 @@ def path_of(endpoint: Endpoint) -> str:
 
 
 def schema_of(endpoint: Endpoint) -> dict[str, Any]:
-    """Return the JSON schema of the body of *endpoint*."""
+    """Return the JSON schema of the body of *endpoint*; it is shared, so nobody may change it."""
     assert endpoint.body is not None
-    return endpoint.body.model_json_schema()
+    return _schema(endpoint.body)
+
+
+@cache
+def _schema(body: type[BaseModel]) -> dict[str, Any]:
+    return body.model_json_schema()
 
 
 def _example(schema: dict[str, Any], whole: dict[str, Any]) -> Any:
