@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-
 _numbers = itertools.count()  # of homes; `mktemp` would read a folder of thousands for each next one
 
 
