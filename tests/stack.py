@@ -15,6 +15,7 @@ from typing import Any
 
 import anyio
 import httpx
+from mcp.client._memory import InMemoryTransport
 from pydantic import BaseModel
 
 from mcp_server.app import build_server
@@ -192,7 +193,7 @@ async def connected_gateway(capabilities: Capabilities, restart_wait_s: float = 
     """Connect a gateway to a server over *capabilities*, without a process between them; closes their retrieval."""
     gateway = Gateway(restart_wait_s)
     try:
-        async with gateway.connected(build_server(capabilities)):
+        async with gateway.connected(InMemoryTransport(build_server(capabilities))):
             yield gateway
     finally:
         capabilities.retrieval.close()
