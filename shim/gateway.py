@@ -6,7 +6,7 @@ and takes it away when the process ends. A call made while there is none waits f
 
 import json
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import anyio
 
@@ -45,7 +45,7 @@ from mcp_server.contract import (
     join_deltas,
 )
 from shim.errors import BackendUnavailableError
-from shim.mcp_connection import McpConnection, rebuild
+from shim.mcp_connection import McpConnection, dump, rebuild
 from shim.progress import OnSteps, ProgressStep
 
 OnDeltas = Callable[[tuple[Delta, ...]], Awaitable[None]]
@@ -65,24 +65,24 @@ class Gateway(McpConnection):
     async def generate(self, request: GenerationRequest, on_deltas: OnDeltas | None = None) -> GenerationResult:
         """Generate; *on_deltas* is awaited with everything that arrived since its last call."""
         if on_deltas is None:
-            return await self.call(ToolName.GENERATE, asdict(request), GenerationResult)
+            return await self.call(ToolName.GENERATE, dump(request), GenerationResult)
 
         async def on_steps(steps: Sequence[ProgressStep]) -> None:
             await on_deltas(join_deltas(delta for step in steps for delta in _deltas(step.message)))
 
-        return await self.call(ToolName.GENERATE, asdict(request), GenerationResult, on_steps)
+        return await self.call(ToolName.GENERATE, dump(request), GenerationResult, on_steps)
 
     async def embed(self, request: EmbeddingRequest) -> EmbeddingResult:
         """Embed texts with the language model."""
-        return await self.call(ToolName.EMBED, asdict(request), EmbeddingResult)
+        return await self.call(ToolName.EMBED, dump(request), EmbeddingResult)
 
     async def rerank(self, request: RerankRequest) -> RerankResult:
         """Judge documents with a ranking model."""
-        return await self.call(ToolName.RERANK, asdict(request), RerankResult)
+        return await self.call(ToolName.RERANK, dump(request), RerankResult)
 
     async def tokenize(self, request: TokenizeRequest) -> TokenizeResult:
         """Tokenize text."""
-        return await self.call(ToolName.TOKENIZE, asdict(request), TokenizeResult)
+        return await self.call(ToolName.TOKENIZE, dump(request), TokenizeResult)
 
     async def detokenize(self, token_ids: tuple[int, ...], model: str | None = None) -> DetokenizeResult:
         """Make text of token ids."""
@@ -91,8 +91,10 @@ class Gateway(McpConnection):
     async def render_prompt(self, request: GenerationRequest) -> RenderedPrompt:
         """Give the prompt that `generate` would compute."""
         names = ("messages", "infill", "model", "tool_use", "template")
-        arguments = asdict(request)
-        return await self.call(ToolName.RENDER_PROMPT, {name: arguments[name] for name in names}, RenderedPrompt)
+        arguments = dump(request)
+        return await self.call(
+            ToolName.RENDER_PROMPT, {name: arguments[name] for name in names if name in arguments}, RenderedPrompt
+        )
 
     async def describe_model(self, model: str | None = None) -> ModelProperties:
         """Tell what a model is and can do."""
@@ -131,7 +133,7 @@ class Gateway(McpConnection):
 
     async def execute(self, request: ExecutionRequest) -> ExecutionResult:
         """Run a program, and its tests when given."""
-        return await self.call(ToolName.EXECUTE, asdict(request), ExecutionResult)
+        return await self.call(ToolName.EXECUTE, dump(request), ExecutionResult)
 
     async def check_syntax(self, code: str, language: str, filename: str | None = None) -> SyntaxReport:
         """Check syntax without running."""
@@ -144,7 +146,7 @@ class Gateway(McpConnection):
 
     async def index(self, request: IndexRequest, on_progress: OnProgress | None = None) -> IndexReport:
         """Index a folder or posted documents."""
-        return await self.call(ToolName.INDEX, asdict(request), IndexReport, _one_by_one(on_progress))
+        return await self.call(ToolName.INDEX, dump(request), IndexReport, _one_by_one(on_progress))
 
     async def index_status(self, collection: str) -> IndexStatus:
         """Describe one collection."""
@@ -166,7 +168,7 @@ class Gateway(McpConnection):
 
     async def retrieve(self, request: RetrieveRequest) -> RetrieveResult:
         """Search one collection."""
-        return await self.call(ToolName.RETRIEVE, asdict(request), RetrieveResult)
+        return await self.call(ToolName.RETRIEVE, dump(request), RetrieveResult)
 
     async def status(self) -> ServerStatus:
         """Ask what works at this moment.

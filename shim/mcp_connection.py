@@ -205,6 +205,12 @@ def _structured(tool: ToolName, result: CallToolResult) -> Any:
     raise ApiError(code, message, param=structured.get("param"))
 
 
+def dump(request: object) -> dict[str, Any]:
+    """Make arguments of a contract type: what differs from its defaults, which are the tool's too."""
+    arguments: dict[str, Any] = _adapter(type(request)).dump_python(request, exclude_defaults=True)
+    return arguments
+
+
 def rebuild(kind: type[T], data: Any) -> T:
     """Make a contract type from what crossed the wire."""
     rebuilt: T = _adapter(cast("Hashable", kind)).validate_python(data)

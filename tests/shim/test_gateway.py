@@ -3,9 +3,9 @@
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import fields, replace
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import anyio
 import anyio.lowlevel
@@ -13,6 +13,7 @@ import anyio.to_thread
 import pytest
 from mcp import Client
 from mcp.client._memory import InMemoryTransport
+from pydantic import TypeAdapter
 
 from mcp_server.app import build_server
 from mcp_server.capabilities import Capabilities
@@ -24,6 +25,7 @@ from mcp_server.contract import (
     GenerationRequest,
     IndexRequest,
     Message,
+    RerankRequest,
     RetrieveRequest,
     SamplingParams,
     TokenizeRequest,
@@ -68,6 +70,8 @@ REQUESTS = [
     (ToolName.INDEX, IndexRequest),
     (ToolName.RETRIEVE, RetrieveRequest),
     (ToolName.EMBED, EmbeddingRequest),
+    (ToolName.RERANK, RerankRequest),
+    (ToolName.TOKENIZE, TokenizeRequest),
 ]
 
 
@@ -176,7 +180,14 @@ async def test_every_field_of_a_request_is_a_parameter_of_its_tool(
     async with Client(build_server(capabilities)) as client:
         schemas = {offered.name: offered.input_schema for offered in (await client.list_tools()).tools}
     capabilities.retrieval.close()
-    assert set(schemas[tool]["properties"]) == {field.name for field in fields(request_type)}
+    properties = schemas[tool]["properties"]
+    assert set(properties) == {field.name for field in fields(request_type)}
+    type_hints = get_type_hints(request_type)
+    for field in fields(request_type):  # the gateway leaves out what has its default
+        if field.default is not MISSING:
+            default = TypeAdapter(type_hints[field.name]).dump_python(field.default, mode="json")
+            assert properties[field.name].get("default", default) == default, field.name
+            assert field.name not in schemas[tool].get("required", ())
     if request_type is GenerationRequest:
         assert set(schemas[tool]["$defs"]["SamplingParams"]["properties"]) == {f.name for f in fields(SamplingParams)}
 
