@@ -8,11 +8,12 @@ traceback and told to the caller without details.
 import inspect
 import logging
 from collections.abc import Callable
+from types import CodeType
 from typing import Any
 
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
-from mcp.server.mcpserver.tools import Tool
+from mcp.server.mcpserver.tools import Tool, ToolManager
 from mcp_types import CallToolResult, InputRequiredResult, TextContent
 from pydantic import ValidationError, create_model
 
@@ -35,6 +36,10 @@ TOOLSETS: tuple[Callable[[MCPServer, Capabilities], None], ...] = (
 
 UNKNOWN_ARGUMENT = {"extra_forbidden", "unexpected_keyword_argument"}  # pydantic's words, for models and dataclasses
 
+_described: dict[CodeType, Tool] = {}
+"""Each tool as first described: its schemas follow from its source alone, whatever it closes over, and all of them take
+0.3 s, which a process that makes many servers, as tests do, pays once."""
+
 INSTRUCTIONS = """\
 Cinque runs one local language model and proves code before anyone relies on it.
 Typical work: `retrieve` the code that matters, `generate` a change, `execute` it with tests, repeat until it passes.
@@ -51,10 +56,15 @@ class GuardedServer(MCPServer[Any]):
 
         Its docstring loses the indentation of its source: models pay for every space.
         """
-        options["description"] = options.get("description") or inspect.getdoc(fn)
-        super().add_tool(fn, name, **options)
-        if (tool := self._tool_manager.get_tool(name or fn.__name__)) is not None:
-            _forbid_unknown(tool)
+        if (described := _described.get(fn.__code__)) is None:
+            options["description"] = options.get("description") or inspect.getdoc(fn)
+            super().add_tool(fn, name, **options)
+            if (tool := self._tool_manager.get_tool(name or fn.__name__)) is not None:
+                _forbid_unknown(tool)
+                _described[fn.__code__] = tool
+        else:
+            tools = [*self._tool_manager.list_tools(), described.model_copy(update={"fn": fn})]
+            self._tool_manager = ToolManager(tools=tools)
 
     async def call_tool(
         self, name: str, arguments: dict[str, Any], context: Context[Any, Any] | None = None

@@ -6,29 +6,25 @@ Every session serves the same server object, so a program that joins shares the 
 import contextlib
 import fcntl
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import anyio
 from anyio.abc import ByteStream, SocketListener, SocketStream, TaskStatus
-from anyio.streams.buffered import BufferedByteReceiveStream
 from mcp.server.mcpserver import MCPServer
-from mcp.server.stdio import stdio_server
 
 from mcp_server.join import CONNECT_TIMEOUT_S, socket_path
+from mcp_server.jsonrpc_lines import GONE, LineReader, LineWriter
 from mcp_server.settings import McpSettings
 
 log = logging.getLogger(__name__)
-
-MAX_LINE_BYTES = 1 << 30  # of one message; beyond it the session ends
-GONE = (anyio.BrokenResourceError, anyio.ClosedResourceError, ConnectionError)  # the other side, amid a message
 
 
 async def serve_stdio(server: MCPServer[Any], stream: ByteStream) -> None:
     """Serve the one client at the other end of stdin and stdout, until it closes either."""
     try:
-        await _serve_lines(server, Lines(stream))
+        await _serve_lines(server, stream)
     except* GONE:
         log.info("stdout was closed before the last answer")
 
@@ -99,42 +95,20 @@ async def _serve_joiner(server: MCPServer[Any], stream: SocketStream) -> None:
     """Serve one joined client. Whatever ends its session ends nothing else: the listener serves others too."""
     try:
         async with stream:
-            await _serve_lines(server, Lines(stream))
+            await _serve_lines(server, stream)
     except* GONE:
         log.debug("a joined client left before its answers")
     except* Exception:
         log.exception("the session of a joined client failed")
 
 
-async def _serve_lines(server: MCPServer[Any], lines: "Lines") -> None:
+async def _serve_lines(server: MCPServer[Any], stream: ByteStream) -> None:
     """Serve one client, framed as on stdio: one JSON-RPC message a line."""
-    file = cast("Any", lines)  # stdio_server asks of its two files only what lines have: iteration, write and flush
-    async with stdio_server(stdin=file, stdout=file) as (read_stream, write_stream):
-        lowlevel = server._lowlevel_server  # noqa: SLF001 - the SDK runs streams only through it
-        await lowlevel.run(read_stream, write_stream, lowlevel.create_initialization_options())
-
-
-class Lines:
-    """A stream of bytes in the shape of a text file: lines in, text out."""
-
-    def __init__(self, stream: ByteStream) -> None:
-        self._stream = stream
-        self._buffered = BufferedByteReceiveStream(stream)
-
-    async def __aiter__(self) -> AsyncIterator[str]:
-        while True:
-            try:
-                line = await self._buffered.receive_until(b"\n", MAX_LINE_BYTES)
-            except (anyio.EndOfStream, anyio.IncompleteRead, anyio.BrokenResourceError):
-                return
-            yield line.decode("utf-8", errors="replace")
-
-    async def write(self, text: str) -> None:
-        """Send *text*."""
-        await self._stream.send(text.encode())
-
-    async def flush(self) -> None:
-        """Nothing is buffered on the way out."""
+    reader, writer = LineReader(stream), LineWriter(stream)
+    lowlevel = server._lowlevel_server  # noqa: SLF001 - the SDK runs streams only through it
+    async with anyio.create_task_group() as group:
+        group.start_soon(writer.run)  # ends with the session, which closes the writer
+        await lowlevel.run(reader, writer, lowlevel.create_initialization_options())
 
 
 def _unlink_own(path: Path, inode: int) -> None:

@@ -113,7 +113,7 @@ def _sentence_transformers(threads: int) -> ModuleType:
     import torch  # noqa: PLC0415 - as above
     import transformers  # noqa: PLC0415 - as above; already imported by sentence_transformers
 
-    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call] # transformers ships it untyped
+    transformers.utils.logging.disable_progress_bar()
     torch.set_num_threads(threads)
     module: ModuleType = sentence_transformers
     return module

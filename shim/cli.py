@@ -1,12 +1,16 @@
 """The `cinque` command. It reads the command line and hands over; each command's module is loaded on use.
 
-Kept light on purpose: an IDE that starts `cinque mcp` waits for whatever is imported here.
+Kept light on purpose: an IDE that starts `cinque mcp` waits for whatever is imported here. The other commands import
+the MCP SDK, half of whose validators' cost is saved by building them on first use (docs/decisions/005).
 """
 
 import argparse
+import contextlib
 import importlib
 import sys
 from collections.abc import Sequence
+
+from mcp_server.deferral import deferred_validators
 
 INTERRUPTED = 130  # what shells report after Ctrl-C
 
@@ -14,7 +18,8 @@ INTERRUPTED = 130  # what shells report after Ctrl-C
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; the process ends with the command's exit status."""
     options = _parser().parse_args(arguments)
-    command = importlib.import_module(f"shim.commands.{options.module}")
+    with contextlib.nullcontext() if options.module == "mcp" else deferred_validators():
+        command = importlib.import_module(f"shim.commands.{options.module}")
     try:
         status = command.run(options)
     except KeyboardInterrupt:

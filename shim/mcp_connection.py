@@ -14,13 +14,14 @@ from typing import Any, TypeVar, cast
 
 import anyio
 from mcp import Client, MCPError
-from mcp_types import CONNECTION_CLOSED, CallToolResult
+from mcp.client import Transport
+from mcp_types import CONNECTION_CLOSED, CallToolRequest, CallToolRequestParams, CallToolResult
 from pydantic import TypeAdapter
 
 from mcp_server.contract import ErrorCode, ToolName
 from mcp_server.telemetry import REQUEST_ID_META, request_id
 from shim.errors import ApiError, BackendUnavailableError
-from shim.progress import Inbox, OnSteps
+from shim.progress import Inbox, OnSteps, ProgressTap
 
 log = logging.getLogger(__name__)
 
@@ -56,34 +57,35 @@ class McpConnection:
     def __init__(self, restart_wait_s: float = 15.0, status_timeout_s: float = 5.0) -> None:
         self._restart_wait_s = restart_wait_s
         self._status_timeout_s = status_timeout_s
-        self._client: Client | None = None
+        self._link: _Link | None = None
         self._connected = anyio.Event()
         self._n_calls = self._n_failed = self._n_in_flight = 0
 
     @asynccontextmanager
-    async def connected(self, server: Any) -> AsyncIterator[None]:
-        """Use *server* for every call made inside the context: a transport of the MCP SDK, or a server object."""
-        async with Client(server, mode=PROTOCOL, cache=None) as client:
-            self._client = client
+    async def connected(self, transport: Transport) -> AsyncIterator[None]:
+        """Use the server behind *transport* for every call made inside the context."""
+        tap = ProgressTap(transport)
+        async with Client(tap.connect(), mode=PROTOCOL, cache=None) as client:
+            link = self._link = _Link(client, tap)
             self._connected.set()
             try:
                 yield
             finally:
-                self._disconnect(client)
+                self._disconnect(link)
 
     def disconnect(self) -> None:
         """Let further calls wait for the next connection: to be called at the first sign that this one is over."""
-        if self._client is not None:
-            self._disconnect(self._client)
+        if self._link is not None:
+            self._disconnect(self._link)
 
-    def _disconnect(self, client: Client) -> None:
+    def _disconnect(self, link: "_Link") -> None:
         """Let further calls wait for the next connection; a second time does nothing, as they wait already."""
-        if self._client is client:
-            self._client, self._connected = None, anyio.Event()
+        if self._link is link:
+            self._link, self._connected = None, anyio.Event()
 
     def statistics(self) -> GatewayStatistics:
         """Count calls."""
-        return GatewayStatistics(self._n_calls, self._n_failed, self._n_in_flight, self._client is not None)
+        return GatewayStatistics(self._n_calls, self._n_failed, self._n_in_flight, self._link is not None)
 
     async def ping(self) -> None:
         """Return once the server's event loop has answered; nothing that works in a thread there can delay that.
@@ -91,13 +93,13 @@ class McpConnection:
         Raises:
             BackendUnavailableError: when there is no server, or it stops meanwhile.
         """
-        client = await self._wait_for_client()
+        link = await self._wait_for_link()
         try:
-            await client.list_prompts(cache_mode="bypass")
+            await link.client.list_prompts(cache_mode="bypass")
         except LOST as error:
             if _is_answer(error):
                 return
-            self._disconnect(client)
+            self._disconnect(link)
             msg = "the MCP server did not answer a ping"
             raise BackendUnavailableError(msg) from error
 
@@ -122,35 +124,57 @@ class McpConnection:
         finally:
             self._n_in_flight -= 1
 
-    async def _wait_for_client(self) -> Client:
+    async def _wait_for_link(self) -> "_Link":
         with anyio.move_on_after(self._restart_wait_s):
-            while self._client is None:
+            while self._link is None:
                 await self._connected.wait()
-        if self._client is None:
+        if self._link is None:
             msg = f"the MCP server is not up after {self._restart_wait_s:g} s; its log says why; retry later"
             raise BackendUnavailableError(msg)
-        return self._client
+        return self._link
 
     async def _ask(self, tool: ToolName, arguments: dict[str, Any], on_steps: OnSteps | None) -> CallToolResult:
         """Call *tool*; where doing it twice does no harm, once more on the next connection when this one is lost."""
         try:
-            return await self._ask_once(await self._wait_for_client(), tool, arguments, on_steps)
+            return await self._ask_once(await self._wait_for_link(), tool, arguments, on_steps)
         except _ConnectionLostError:
             if tool not in REPEATABLE:
                 raise
-        return await self._ask_once(await self._wait_for_client(), tool, arguments, on_steps)
+        return await self._ask_once(await self._wait_for_link(), tool, arguments, on_steps)
 
     async def _ask_once(
-        self, client: Client, tool: ToolName, arguments: dict[str, Any], on_steps: OnSteps | None
+        self, link: "_Link", tool: ToolName, arguments: dict[str, Any], on_steps: OnSteps | None
     ) -> CallToolResult:
         try:
-            return await _call_tool(client, tool, arguments, on_steps)
+            return await link.call_tool(tool, arguments, on_steps)
         except LOST as error:
             if _is_answer(error):
                 raise
-            self._disconnect(client)  # the supervisor sees the end of the process a moment later
+            self._disconnect(link)  # the supervisor sees the end of the process a moment later
             msg = f"the MCP server stopped during this {tool} call and is restarting; retry"
             raise _ConnectionLostError(msg) from error
+
+
+@dataclass(frozen=True, eq=False)
+class _Link:
+    """One connection."""
+
+    client: Client
+    tap: ProgressTap
+
+    async def call_tool(self, tool: ToolName, arguments: dict[str, Any], on_steps: OnSteps | None) -> CallToolResult:
+        """Call a tool, its progress handed to *on_steps*."""
+        if on_steps is None:
+            return await self._send(tool, arguments, {})
+        inbox = Inbox(on_steps)
+        with self.tap.feeding(inbox) as token:
+            return await inbox.run(lambda: self._send(tool, arguments, {"progressToken": token}))
+
+    async def _send(self, tool: ToolName, arguments: dict[str, Any], meta: dict[str, Any]) -> CallToolResult:
+        """Call a tool without the client's check of its answer's JSON schema: `rebuild` checks all of that, faster."""
+        meta |= {REQUEST_ID_META: request_id.get()}
+        params = CallToolRequestParams(name=tool, arguments=arguments, _meta=cast("Any", meta))
+        return await self.client.session.send_request(CallToolRequest(params=params), CallToolResult)
 
 
 class _ConnectionLostError(BackendUnavailableError):
@@ -159,16 +183,6 @@ class _ConnectionLostError(BackendUnavailableError):
 
 def _is_answer(error: Exception) -> bool:
     return isinstance(error, MCPError) and error.code != CONNECTION_CLOSED
-
-
-async def _call_tool(
-    client: Client, tool: ToolName, arguments: dict[str, Any], on_steps: OnSteps | None
-) -> CallToolResult:
-    meta: Any = {REQUEST_ID_META: request_id.get()}
-    if on_steps is None:
-        return await client.call_tool(tool, arguments, meta=meta)
-    inbox = Inbox(on_steps)
-    return await inbox.run(lambda: client.call_tool(tool, arguments, progress_callback=inbox.put, meta=meta))
 
 
 def _check_depth(arguments: dict[str, Any]) -> None:

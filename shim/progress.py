@@ -1,14 +1,22 @@
-"""Progress of a tool call: kept in order, and handed on in batches while the call runs.
+"""Progress of tool calls: taken off the wire, kept in order, and handed on in batches while the call runs.
 
-It knows nothing of tools or of what a message says.
+The SDK starts two tasks for each notification, which is most of what a streamed token costs; so a `ProgressTap` around
+the transport takes the notifications of calls that have an inbox, and passes everything else on. It knows nothing of
+tools or of what a message says.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from typing import Any, Self
 
 import anyio
 import anyio.lowlevel
-from mcp_types import CallToolResult
+from mcp.shared.message import SessionMessage
+from mcp_types import CallToolResult, JSONRPCNotification
+
+PROGRESS = "notifications/progress"
 
 
 @dataclass(frozen=True)
@@ -24,10 +32,7 @@ OnSteps = Callable[[Sequence[ProgressStep]], Awaitable[None]]
 
 
 class Inbox:
-    """Keeps progress in order, and hands whatever has arrived to an awaitable consumer while the call runs.
-
-    The SDK spawns each progress callback as a task; they keep their order only because `put` never awaits.
-    """
+    """Keeps progress in order, and hands whatever has arrived to an awaitable consumer while the call runs."""
 
     def __init__(self, consume: OnSteps) -> None:
         self._consume = consume
@@ -35,9 +40,9 @@ class Inbox:
         self._arrived = anyio.Event()
         self._is_over = False
 
-    async def put(self, progress: float, total: float | None, message: str | None) -> None:
+    def put(self, step: ProgressStep) -> None:
         """Take one notification."""
-        self._steps.append(ProgressStep(progress, total, message or ""))
+        self._steps.append(step)
         self._arrived.set()
 
     async def run(self, call: Callable[[], Awaitable[CallToolResult]]) -> CallToolResult:
@@ -77,3 +82,76 @@ class Inbox:
                 await self._consume(arrived)
             if self._is_over and not self._steps:
                 return
+
+
+class ProgressTap:
+    """An MCP transport around another one; its read stream leaves out the progress that an inbox here awaits."""
+
+    def __init__(self, transport: AbstractAsyncContextManager[tuple[Any, Any]]) -> None:
+        self._transport = transport
+        self._tokens = itertools.count(1)
+        self._inboxes: dict[str, Inbox] = {}
+
+    @contextmanager
+    def feeding(self, inbox: Inbox) -> Iterator[str]:
+        """Give a new progress token, and meanwhile the progress that carries it to *inbox*."""
+        token = f"tap-{next(self._tokens)}"  # apart from the SDK's own, which are numbers
+        self._inboxes[token] = inbox
+        try:
+            yield token
+        finally:
+            del self._inboxes[token]
+
+    @asynccontextmanager
+    async def connect(self) -> AsyncIterator[tuple[Any, Any]]:
+        """Connect the transport; yield its streams, the first of them tapped."""
+        async with self._transport as (read, write):
+            yield _TappedStream(read, self._take), write
+
+    def _take(self, item: SessionMessage | Exception) -> bool:
+        """Take *item* if it is progress for an inbox; False leaves it to the SDK."""
+        if not isinstance(item, SessionMessage) or not isinstance(item.message, JSONRPCNotification):
+            return False
+        match item.message.params if item.message.method == PROGRESS else None:
+            case {"progressToken": str(token), "progress": int() | float() as progress, **more} if (
+                token in self._inboxes
+            ):
+                total, message = more.get("total"), more.get("message")
+                step = ProgressStep(
+                    progress, float(total) if isinstance(total, int | float) else None, str(message or "")
+                )
+                self._inboxes[token].put(step)
+                return True
+        return False
+
+
+def _step(params: dict[str, Any]) -> ProgressStep | None:
+    """Read a notification's params; None when they are not what MCP says."""
+    match params.get("progress"), params.get("total"), params.get("message"):
+        case int() | float() as progress, (int() | float() | None) as total, (str() | None) as message:
+            return ProgressStep(progress, total, message or "")
+    return None
+
+
+class _TappedStream:
+    """A receive stream without the items that *take* took."""
+
+    def __init__(self, inner: Any, take: Callable[[SessionMessage | Exception], bool]) -> None:
+        self._inner = inner
+        self._take = take
+
+    def __aiter__(self) -> AsyncIterator[SessionMessage | Exception]:
+        return self
+
+    async def __anext__(self) -> SessionMessage | Exception:
+        while True:
+            item: SessionMessage | Exception = await self._inner.__anext__()
+            if not self._take(item):
+                return item
+
+    async def __aenter__(self) -> Self:
+        await self._inner.__aenter__()
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self._inner.__aexit__(*exception)

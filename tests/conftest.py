@@ -3,17 +3,21 @@
 The time limit of a test (20 s), warnings as errors and async tests without a mark are set in pyproject.toml.
 """
 
+import itertools
 import logging
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+_numbers = itertools.count()  # of homes; `mktemp` would read a folder of thousands for each next one
+
 
 @pytest.fixture(autouse=True)
 def cinque_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Move the data folder to a new temporary one, so that no test sees or harms what a person has."""
-    home = tmp_path_factory.mktemp("cinque-home")
+    home = tmp_path_factory.getbasetemp() / "cinque-homes" / str(next(_numbers))
+    home.mkdir(parents=True)
     monkeypatch.setenv("CINQUE_HOME", str(home))
     return home
 

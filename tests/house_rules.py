@@ -23,7 +23,10 @@ RULES: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     (("mcp_server.pipeline.**", "mcp_server.agent.**"), (OWN, "**.types", "mcp_server.errors")),
     # the seam, and what stands beside it
     (("mcp_server.contract", "mcp_server.ports"), ("**.types",)),
-    (("mcp_server", "mcp_server.errors", "mcp_server.telemetry", "mcp_server.listening"), ()),
+    (
+        ("mcp_server", "mcp_server.errors", "mcp_server.telemetry", "mcp_server.listening", "mcp_server.jsonrpc_lines"),
+        (),
+    ),
     (("mcp_server.standard_streams", "mcp_server.admission"), ()),
     (("mcp_server.settings",), ("mcp_server.admission", "sandbox.settings", "rag.settings", "mcp_server.*.settings")),
     (("mcp_server.durable",), ("**.types", "mcp_server.errors")),
@@ -60,14 +63,15 @@ RULES: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     # composition root 2: the shim process
     (
         ("shim.__main__", "shim.cli", "shim.serve", "shim.commands.**"),
-        ("shim.**", "mcp_server.listening", *SEAM),
+        ("shim.**", "mcp_server.listening", "mcp_server.deferral", *SEAM),
     ),
     # the machinery that every door stands on
+    (("shim.pipes",), ("mcp_server.jsonrpc_lines",)),
     (("shim", "shim.*"), ("shim.*", "shim.dialects.**", "shim.doors.door", "mcp_server.admission", *SEAM)),
 )
 
 # Heavy or replaceable libraries, each with the only files that may import it.
-MCP = ("mcp_server/app.py", "mcp_server/tools/*.py", "shim/mcp_connection.py", "shim/pipes.py")
+MCP = ("mcp_server/app.py", "mcp_server/tools/*.py", "mcp_server/jsonrpc_lines.py", "shim/mcp_connection.py")
 LIBRARIES: dict[str, tuple[str, ...]] = {
     "llama_cpp": (
         "mcp_server/engine/native/llama.py",
@@ -80,7 +84,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "huggingface_hub": ("rag/weights.py", "mcp_server/engine/models/pull.py"),  # one download each: weights, models
     "zenoh": ("shim/mesh/*.py",),
     "dbos": ("mcp_server/durable.py",),
-    "mcp": (*MCP, "mcp_server/stdio.py", "mcp_server/transports.py"),
+    "mcp": (*MCP, "mcp_server/stdio.py", "mcp_server/transports.py", "shim/progress.py"),
     "mcp_types": (*MCP, "shim/progress.py"),
 }
 

@@ -9,11 +9,14 @@ import re
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import anyio
 import httpx
+from mcp.client._memory import InMemoryTransport
+from pydantic import BaseModel
 
 from mcp_server.app import build_server
 from mcp_server.capabilities import Capabilities
@@ -190,7 +193,7 @@ async def connected_gateway(capabilities: Capabilities, restart_wait_s: float = 
     """Connect a gateway to a server over *capabilities*, without a process between them; closes their retrieval."""
     gateway = Gateway(restart_wait_s)
     try:
-        async with gateway.connected(build_server(capabilities)):
+        async with gateway.connected(InMemoryTransport(build_server(capabilities))):
             yield gateway
     finally:
         capabilities.retrieval.close()
@@ -249,9 +252,14 @@ def path_of(endpoint: Endpoint) -> str:
 
 
 def schema_of(endpoint: Endpoint) -> dict[str, Any]:
-    """Return the JSON schema of the body of *endpoint*."""
+    """Return the JSON schema of the body of *endpoint*; it is shared, so nobody may change it."""
     assert endpoint.body is not None
-    return endpoint.body.model_json_schema()
+    return _schema(endpoint.body)
+
+
+@cache
+def _schema(body: type[BaseModel]) -> dict[str, Any]:
+    return body.model_json_schema()
 
 
 def _example(schema: dict[str, Any], whole: dict[str, Any]) -> Any:

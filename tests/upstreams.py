@@ -328,20 +328,31 @@ def _data(event: dict[str, Any]) -> bytes:
     return f"data: {json.dumps(event)}\n\n".encode()
 
 
+class _PromptServer(uvicorn.Server):
+    """Ends when told, where uvicorn looks ten times a second."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.is_over = threading.Event()
+
+    async def main_loop(self) -> None:
+        await asyncio.to_thread(self.is_over.wait)
+
+
 @contextmanager
 def serving(upstream: EngineUpstream) -> Any:
     """Serve in a thread; give the URL."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         config = uvicorn.Config(upstream.app, log_level="error", lifespan="off", timeout_graceful_shutdown=1)
-        server = uvicorn.Server(config)
+        server = _PromptServer(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         listener.listen()
         thread.start()
         try:
             yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         finally:
-            server.should_exit = True
+            server.is_over.set()
             thread.join()
 
 

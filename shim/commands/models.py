@@ -26,7 +26,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 async def _in_session(action: Action, options: argparse.Namespace) -> int:
-    gateway = Gateway()
+    gateway = Gateway(restart_wait_s=0)  # nobody restarts the server of one command
     async with one_session(gateway):
         await action(gateway, Console(), options)
     return 0

@@ -70,6 +70,7 @@ def test_doors_beyond_loopback_without_a_key_are_refused_in_one_line(tmp_path: P
     assert line.startswith("cinque serve: CINQUE_HOST=0.0.0.0 is not loopback; set CINQUE_API_KEY")
 
 
+@pytest.mark.timeout(14)  # less than the wait for a server that is restarted: nobody restarts this one
 @pytest.mark.parametrize("command", ["serve", "models list"])
 def test_a_setting_that_the_mcp_server_refuses_stops_the_command_too(command: str, tmp_path: Path) -> None:
     shown = cinque(tmp_path, *command.split(), CINQUE_ENGINE_N_SLOTS="0")

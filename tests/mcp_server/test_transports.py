@@ -284,7 +284,7 @@ async def test_a_session_that_fails_is_told_and_ends_nobody_else(
 
     async with joinable(tmp_path):
         with monkeypatch.context() as patch:
-            patch.setattr("mcp_server.stdio.Lines", fail)
+            patch.setattr("mcp_server.stdio.LineReader", fail)
             with await connect(tmp_path) as failing:
                 assert await run_sync(failing.recv, 1) == b""
         await is_served(tmp_path)

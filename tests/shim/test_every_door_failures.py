@@ -118,7 +118,7 @@ async def test_a_defect_in_a_handler_is_a_500_under_the_request_id(
     )
 
     async with closed_door(door) as client:
-        monkeypatch.setattr("shim.gateway.Gateway._wait_for_client", defect)  # every handler calls through it
+        monkeypatch.setattr("shim.gateway.Gateway._wait_for_link", defect)  # every handler calls through it
         response = await client.request(endpoint.method, path_of(endpoint), headers={"x-request-id": "the-id"})
     assert_refused(response, door, 500)
     assert "the-id" in response.text

@@ -72,25 +72,20 @@ REQUESTS = [
 
 
 @asynccontextmanager
-async def connected(capabilities: Capabilities, framing: str = "json-rpc") -> AsyncIterator[Gateway]:
-    """Connect a gateway by JSON-RPC messages, as over stdio, or by direct calls."""
-    server = build_server(capabilities)
+async def connected(capabilities: Capabilities) -> AsyncIterator[Gateway]:
+    """Connect a gateway by JSON-RPC messages, as over stdio."""
     gateway = Gateway(restart_wait_s=0)
     try:
         with anyio.fail_after(5):
-            async with gateway.connected(InMemoryTransport(server) if framing == "json-rpc" else server):
+            async with gateway.connected(InMemoryTransport(build_server(capabilities))):
                 yield gateway
     finally:
         capabilities.retrieval.close()
 
 
-both_framings = pytest.mark.parametrize("framing", ["json-rpc", "direct"])
-
-
-@both_framings
-async def test_a_generation_crosses_unchanged(framing: str, tmp_path: Path) -> None:
+async def test_a_generation_crosses_unchanged(tmp_path: Path) -> None:
     engine = ScriptedEngine(["def f(): return '🙂'"])
-    async with connected(scripted_capabilities(tmp_path, engine=engine), framing) as gateway:
+    async with connected(scripted_capabilities(tmp_path, engine=engine)) as gateway:
         result = await gateway.generate(FULL)
     assert engine.requests == [FULL]
     assert result == await ScriptedEngine(["def f(): return '🙂'"]).generate(FULL)
@@ -186,7 +181,6 @@ async def test_every_field_of_a_request_is_a_parameter_of_its_tool(
         assert set(schemas[tool]["$defs"]["SamplingParams"]["properties"]) == {f.name for f in fields(SamplingParams)}
 
 
-@both_framings
 @pytest.mark.parametrize(
     ("error", "code", "param"),
     [
@@ -197,9 +191,9 @@ async def test_every_field_of_a_request_is_a_parameter_of_its_tool(
     ids=lambda value: getattr(type(value), "__name__", None),
 )
 async def test_a_failure_carries_code_message_and_param(
-    error: Exception, code: str, param: str | None, framing: str, tmp_path: Path
+    error: Exception, code: str, param: str | None, tmp_path: Path
 ) -> None:
-    async with connected(scripted_capabilities(tmp_path, engine=ScriptedEngine([error])), framing) as gateway:
+    async with connected(scripted_capabilities(tmp_path, engine=ScriptedEngine([error]))) as gateway:
         for on_deltas in (None, ignore):
             with pytest.raises(ApiError) as caught:
                 await gateway.generate(HELLO, on_deltas)
@@ -229,13 +223,10 @@ async def test_failures_of_other_cores_keep_their_codes(tmp_path: Path) -> None:
             assert caught.value.code == code
 
 
-@both_framings
-async def test_the_request_id_reaches_the_log_of_the_server(
-    framing: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_the_request_id_reaches_the_log_of_the_server(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.handler.setFormatter(JsonLines())
     capabilities = scripted_capabilities(tmp_path, engine=ScriptedEngine([RuntimeError("x")]))
-    async with connected(capabilities, framing) as gateway:
+    async with connected(capabilities) as gateway:
         token = request_id.set("req_1")
         with pytest.raises(ApiError):
             await gateway.generate(HELLO)
@@ -244,8 +235,7 @@ async def test_the_request_id_reaches_the_log_of_the_server(
     assert (line["request_id"], line["tool"]) == ("req_1", "generate")
 
 
-@both_framings
-async def test_deltas_keep_their_order_and_none_is_lost(framing: str, tmp_path: Path) -> None:
+async def test_deltas_keep_their_order_and_none_is_lost(tmp_path: Path) -> None:
     words = tuple(f"{i} " for i in range(200))
     received: list[str] = []
 
@@ -253,29 +243,27 @@ async def test_deltas_keep_their_order_and_none_is_lost(framing: str, tmp_path: 
         await anyio.lowlevel.checkpoint()
         received.extend(delta.text for delta in deltas)
 
-    async with connected(scripted_capabilities(tmp_path, engine=ScriptedEngine([words])), framing) as gateway:
+    async with connected(scripted_capabilities(tmp_path, engine=ScriptedEngine([words]))) as gateway:
         for _ in range(3):
             received.clear()
             result = await gateway.generate(HELLO, on_deltas)
             assert "".join(received) == result.completions[0].text == "".join(words)
 
 
-@both_framings
-async def test_a_consumer_that_fails_stops_the_generation(framing: str, tmp_path: Path) -> None:
+async def test_a_consumer_that_fails_stops_the_generation(tmp_path: Path) -> None:
     async def on_deltas(_: tuple[Delta, ...]) -> None:
         raise ZeroDivisionError
 
     engine = ScriptedEngine([Reply(("a", "b"), gate=anyio.Event(), gate_at=1)])
-    async with connected(scripted_capabilities(tmp_path, engine=engine), framing) as gateway:
+    async with connected(scripted_capabilities(tmp_path, engine=engine)) as gateway:
         with pytest.raises(ZeroDivisionError):
             await gateway.generate(HELLO, on_deltas)
         await engine.wait_until_running(0)
 
 
-@both_framings
-async def test_a_cancelled_call_stops_the_generation(framing: str, tmp_path: Path) -> None:
+async def test_a_cancelled_call_stops_the_generation(tmp_path: Path) -> None:
     engine = ScriptedEngine([Reply(("a",), gate=anyio.Event())])
-    async with connected(scripted_capabilities(tmp_path, engine=engine), framing) as gateway:
+    async with connected(scripted_capabilities(tmp_path, engine=engine)) as gateway:
         async with anyio.create_task_group() as group:
             group.start_soon(gateway.generate, HELLO)
             await engine.wait_until_running(1)

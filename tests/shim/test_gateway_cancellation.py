@@ -23,6 +23,6 @@ async def test_a_call_cancelled_as_progress_arrives_is_cancelled() -> None:
         async with anyio.create_task_group() as group:
             group.start_soon(inbox.run, endless_call)
             await anyio.wait_all_tasks_blocked()
-            await inbox.put(1, None, "{}")
+            inbox.put(ProgressStep(1, None, "{}"))
             group.cancel_scope.cancel()
     assert consumed == [ProgressStep(1, None, "{}")]

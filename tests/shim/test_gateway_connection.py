@@ -39,7 +39,7 @@ async def test_a_call_while_disconnected_waits_for_the_connection(tmp_path: Path
             group.start_soon(call)
             await anyio.wait_all_tasks_blocked()
             assert answers == []
-            async with gateway.connected(build_server(capabilities)):
+            async with gateway.connected(InMemoryTransport(build_server(capabilities))):
                 while gateway.statistics().n_in_flight:
                     await anyio.lowlevel.checkpoint()
     capabilities.retrieval.close()
@@ -88,7 +88,7 @@ async def test_a_call_that_changes_nothing_is_made_again_when_its_connection_is_
                 group.start_soon(raises_unavailable, gateway.execute(ExecutionRequest("x")))
                 await anyio.wait_all_tasks_blocked()
                 assert gateway.statistics().n_in_flight == 2
-            async with gateway.connected(build_server(capabilities)):
+            async with gateway.connected(InMemoryTransport(build_server(capabilities))):
                 while gateway.statistics().n_in_flight:
                     await anyio.lowlevel.checkpoint()
     capabilities.retrieval.close()
@@ -152,7 +152,7 @@ async def test_a_gateway_connects_again(tmp_path: Path) -> None:
     gateway = Gateway(restart_wait_s=0)
     capabilities = scripted_capabilities(tmp_path)
     for _ in range(2):
-        async with gateway.connected(build_server(capabilities)):
+        async with gateway.connected(InMemoryTransport(build_server(capabilities))):
             assert (await gateway.generate(HELLO)).model == "scripted"
     capabilities.retrieval.close()
     assert gateway.statistics().n_calls == 2

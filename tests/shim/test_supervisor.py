@@ -173,6 +173,7 @@ async def test_a_line_that_is_not_json_is_logged_without_its_text(caplog: pytest
 async def test_the_end_of_a_child_is_told_at_once() -> None:
     ended = anyio.Event()
     with anyio.fail_after(10):
-        async with child_process(WAITS) as process, pipes(process, ended.set):
+        async with child_process(WAITS) as process, pipes(process, ended.set) as (reader, _):
             process.kill()
-            await ended.wait()
+            assert [message async for message in reader] == []
+            assert ended.is_set()

@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from mcp_server.engine.async_engine import AsyncEngine
@@ -42,6 +43,14 @@ async def engine(make_settings: MakeSettings) -> AsyncIterator[AsyncEngine]:
     engine = AsyncEngine(make_settings())
     yield engine
     await engine.aclose()
+
+
+@pytest.fixture(scope="module")
+def shared_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AsyncEngine]:
+    """Give one engine to a file of tests that ask and leave nothing behind; a file says so by its own `engine`."""
+    engine = AsyncEngine(EngineSettings(home=tmp_path_factory.mktemp("home"), kv_cache_tokens=2048))
+    yield engine
+    anyio.run(engine.aclose)
 
 
 @pytest.fixture

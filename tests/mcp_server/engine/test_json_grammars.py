@@ -18,6 +18,11 @@ from tests.example_schemas import EXAMPLE_SCHEMAS
 pytestmark = pytest.mark.anyio
 
 
+@pytest.fixture
+def engine(shared_engine: AsyncEngine) -> AsyncEngine:
+    return shared_engine
+
+
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("name", EXAMPLE_SCHEMAS)
 async def test_every_sample_of_a_schema_parses_and_is_valid(engine: AsyncEngine, name: str) -> None:

@@ -39,6 +39,11 @@ REFERENCE = {
 }
 
 
+@pytest.fixture
+def engine(shared_engine: AsyncEngine) -> AsyncEngine:
+    return shared_engine
+
+
 def draw_logits(drawer: Any, seed: int) -> Any:
     return np.random.default_rng(seed).normal(0, 3, drawer.n_vocab).astype(np.float32)
 

@@ -21,6 +21,11 @@ FREE = {"temperature": 1.0, "top_k": 0, "top_p": 1.0}  # draws from all tokens
 LADDER = {f"t{10 * i}": float(4 - i) for i in range(1, 6)}  # t10 e times as likely as t20, and so on
 
 
+@pytest.fixture
+def engine(shared_engine: AsyncEngine) -> AsyncEngine:
+    return shared_engine
+
+
 def support(drawer: Any, logits: Any, n: int = 400, **sampling: Any) -> set[int]:
     """Give the tokens that are ever drawn."""
     return set(drawer.draw(drawer.sampler(**(FREE | sampling)), logits, n=n))

@@ -49,6 +49,11 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture
+def engine(shared_engine: AsyncEngine) -> AsyncEngine:
+    return shared_engine
+
+
+@pytest.fixture
 async def qwen(make_settings: Callable[..., Any], tmp_path: Path) -> AsyncIterator[AsyncEngine]:
     """An engine with a template that knows tools and reasoning, and random weights."""
     template = chat_templates()["Qwen-Qwen3-0.6B"]
