@@ -2,46 +2,58 @@
 
 Peers are built from the vendored source: llama-server tuned for this CPU and as it comes, `llama_cpp.server`, and the
 example server of llama-cpp-python. Every request has a prompt of 512 + 16 tokens and 128 tokens of answer; `shared`
-means that the 512 are the same for all clients. Prefixes are new in every repetition, so no cache is warm. Ratios are
-medians over repetitions of ours over the peer's; it ends with 1 when a claim does not hold. `--quick` takes small
-prompts and one repetition.
+means that the 512 are the same for all clients (for one client there is no such choice). Prefixes are new in every
+repetition, so no cache is warm. A ratio is the median over repetitions of ours over the peer's, shown with its range;
+`stolen` is what the machine's host gave to others meanwhile. It ends with 1 when a claim does not hold.
+
+A cell (a model, a number of clients, a kind of prefix) is repeated while it takes less than `--cell-s`; peers that no
+claim is about are asked once, and left out where that would take longer than `--patience-s`. The whole takes some 25
+minutes on two cores. With `--json FILE` every finished cell is written at once, beside what the file holds already:
+so run cells one at a time, add repetitions to some, or go on with `--resume`. `--quick` takes small prompts and one
+repetition.
 """
 
 import argparse
 import asyncio
-import json
-import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from benchmarks.peers import servers
 from benchmarks.peers.alone import running_alone
 from benchmarks.peers.client import Sample
+from benchmarks.peers.measurements import (
+    SERIAL,
+    STACK,
+    TUNED,
+    Measurement,
+    Measurements,
+    Scenario,
+    claims,
+    judge,
+    show,
+)
 from benchmarks.peers.prompts import find_model, prompts_for
 from benchmarks.peers.servers import Load, Peer
 from mcp_server.engine.machine import count_physical_cores
 from mcp_server.engine.native.context import SMALL_MODEL_BYTES
 
-ALONE = "ours, engine alone"
-STACK = "ours, whole stack"
-TUNED = "llama-server, tuned"
-SERIAL = "llama_cpp.server"
-PEERS: dict[str, Callable[[Load], Peer]] = {
-    "stack": servers.cinque,
+PEERS: dict[str, Callable[[Load], Peer]] = {  # the first is asked right before ours alone, the second right after
     "tuned": lambda load: servers.llama_server(load, is_tuned=True),
+    "stack": servers.cinque,
     "defaults": lambda load: servers.llama_server(load, is_tuned=False),
     "llama_cpp": servers.llama_cpp_server,
     "example": servers.example_server,
 }
 CONTEXT_TOKENS = 1024  # of one slot; what the embedded model was trained for
 SLOTS = 8
-P95 = 0.95
 WARM_UP_TOKENS = 8
+CPU_TIMES = Path("/proc/stat")
+STOLEN_COLUMN = 7  # of the numbers in its first line
 
 
 class Engine(Protocol):
@@ -57,154 +69,149 @@ class Engine(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Scenario:
-    """One way to be busy."""
-
-    model: str
-    n_clients: int
-    is_shared: bool
-
-    @property
-    def title(self) -> str:
-        """Say it."""
-        return f"{self.model}, {self.n_clients} clients, {'shared' if self.is_shared else 'own'} prefix"
+Texts = dict[Scenario, list[list[str]]]  # prompts of each repetition
 
 
-@dataclass
-class Record:
-    """What one engine did in one scenario."""
+class Run:
+    """The engines on one model, and what they did."""
 
-    tokens_per_s: list[float] = field(default_factory=list)  # one a repetition
-    first_s: list[float] = field(default_factory=list)  # one a request
+    def __init__(self, options: argparse.Namespace, measurements: Measurements, engines: list[Engine]) -> None:
+        """Keep them.
 
-    def add(self, samples: list[Sample], total_s: float) -> None:
-        """Take one repetition."""
-        self.tokens_per_s.append(sum(sample.n_tokens for sample in samples) / total_s)
-        self.first_s += [sample.first_s for sample in samples]
+        Args:
+            options: of the command line.
+            measurements: where what is measured goes.
+            engines: ours alone and its peers, each next to whom it is compared with.
+        """
+        self._options, self._measurements, self._engines = options, measurements, engines
 
-    def summary(self) -> dict[str, float]:
-        """Give medians and percentiles."""
-        ordered = sorted(self.first_s)
-        return {
-            "tokens_per_s": statistics.median(self.tokens_per_s),
-            "first_p50_s": statistics.median(ordered),
-            "first_p95_s": ordered[min(len(ordered) - 1, int(P95 * len(ordered)))],
-        }
+    async def measure(self, scenario: Scenario, texts: list[list[str]]) -> None:
+        """Go through the repetitions of one scenario, as far as there is time."""
+        started_at = int(time.time())
+        spent_s = 0.0
+        for i, prompts in enumerate(texts):
+            for engine in self._engines[:: -1 if i % 2 else 1]:  # both ways, so that a drift favours nobody
+                is_other = engine.name not in (TUNED, STACK) and isinstance(engine, Peer)
+                if not is_other or (i == 0 and self._is_worth_it(scenario, engine)):
+                    total_s = await self._ask(engine, scenario, f"{started_at}.{i}", prompts)
+                    spent_s += 0 if is_other else total_s
+            if spent_s * (i + 2) / (i + 1) > self._options.cell_s:
+                break
+
+    def _is_worth_it(self, scenario: Scenario, engine: Engine) -> bool:
+        """Tell whether a peer without a claim takes bearable time, as far as it was asked by fewer clients before."""
+        if engine.name == SERIAL and scenario.n_clients > self._options.serial_clients:
+            return False
+        fewer = (s for s in _scenarios(self._options, scenario.model) if s.n_clients < scenario.n_clients)
+        alike = (s for s in fewer if s.n_clients == 1 or s.prefix == scenario.prefix)
+        rates = [rate for s in alike if (rate := self._measurements.rate(s, engine.name)) is not None]
+        n_tokens = scenario.n_clients * self._options.tokens
+        if not rates or n_tokens / rates[-1] <= self._options.patience_s:
+            return True
+        print(f"     {scenario.title}: {engine.name} left out, as it would take {n_tokens / rates[-1]:.0f} s")
+        return False
+
+    async def _ask(self, engine: Engine, scenario: Scenario, repetition: str, prompts: list[str]) -> float:
+        """Take one measurement; give the seconds it took."""
+        stolen, total = _cpu_ticks()
+        samples, total_s = await engine.measure(prompts, self._options.tokens)
+        stolen, total = (after - before for after, before in zip(_cpu_ticks(), (stolen, total), strict=True))
+        rate, first_s = sum(sample.n_tokens for sample in samples) / total_s, tuple(s.first_s for s in samples)
+        share = stolen / max(1, total)
+        self._measurements.done.append(
+            Measurement(
+                scenario.model, scenario.n_clients, scenario.prefix, engine.name, repetition, rate, first_s, share
+            )
+        )
+        print(f"  {scenario.title}: {engine.name} {rate:.1f} tokens/s in {total_s:.1f} s", flush=True)
+        return total_s
 
 
-Records = dict[Scenario, dict[str, Record]]
-
-
-async def measure(options: argparse.Namespace, model: str, folder: Path) -> Records:
-    """Start every engine on one model and go through the scenarios, round by round."""
+async def measure_model(
+    options: argparse.Namespace, model: str, scenarios: list[Scenario], measurements: Measurements
+) -> None:
+    """Start every engine on one model and go through scenarios."""
     path = find_model(model)
-    async with prompts_for(path, options.seed) as prompts:
-        end_tokens = await prompts.end_tokens()
-        texts = {
-            (scenario, i): [p async for p in _prompts(prompts, scenario, options)]
-            for i in range(options.repetitions)
-            for scenario in _scenarios(options, model)
-        }
+    texts, end_tokens = await _prompts(options, path, scenarios)
     threads = options.threads or (1 if path.stat().st_size < SMALL_MODEL_BYTES else count_physical_cores())
-    load = Load(path, SLOTS, CONTEXT_TOKENS, threads, end_tokens, folder)
-    records: Records = {scenario: {} for scenario in _scenarios(options, model)}
-    async with AsyncExitStack() as stack:
-        peers = [await stack.enter_async_context(servers.running(PEERS[name](load), folder)) for name in options.peers]
-        engines: list[Engine] = [await stack.enter_async_context(running_alone(load)), *peers]
-        for engine in engines:
-            await engine.measure(["return value"], WARM_UP_TOKENS)
-        for (scenario, i), asked in texts.items():
-            for engine in engines[i % len(engines) :] + engines[: i % len(engines)]:
-                if engine.name != SERIAL or scenario.n_clients <= options.serial_clients:
-                    record = records[scenario].setdefault(engine.name, Record())
-                    record.add(*await engine.measure(asked, options.tokens))
-                    print(
-                        f"  {i + 1}. {scenario.title}: {engine.name} {record.tokens_per_s[-1]:.1f} tokens/s", flush=True
-                    )
-    return records
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        load = Load(path, SLOTS, CONTEXT_TOKENS, threads, end_tokens, folder)
+        async with AsyncExitStack() as stack:
+            peers = [PEERS[peer](load) for peer in PEERS if peer in options.peers]
+            engines: list[Engine] = [await stack.enter_async_context(servers.running(peer, folder)) for peer in peers]
+            engines.insert(int("tuned" in options.peers), await stack.enter_async_context(running_alone(load)))
+            for engine in engines:
+                await engine.measure(["return value"], WARM_UP_TOKENS)
+            run = Run(options, measurements, engines)
+            for scenario in scenarios:
+                await run.measure(scenario, texts[scenario])
+                if options.json:
+                    measurements.write(options.json)
 
 
-async def _prompts(prompts: Any, scenario: Scenario, options: argparse.Namespace) -> Any:
-    shared = await prompts.text(options.prefix)
-    for _ in range(scenario.n_clients):
-        prefix = shared if scenario.is_shared else await prompts.text(options.prefix)
-        yield prefix + " " + await prompts.text(options.suffix)
+async def _prompts(options: argparse.Namespace, path: Path, scenarios: list[Scenario]) -> tuple[Texts, tuple[int, ...]]:
+    """Make the prompts of all repetitions, and find the tokens that end an answer."""
+    texts: Texts = {}
+    async with prompts_for(path, options.seed) as prompts:
+        for scenario in scenarios:
+            of_scenario = texts[scenario] = []
+            for _ in range(options.repetitions):
+                shared = await prompts.text(options.prefix)
+                is_shared = scenario.prefix == "shared"
+                prefixes = [
+                    shared if is_shared else await prompts.text(options.prefix) for _ in range(scenario.n_clients)
+                ]
+                of_scenario.append([f"{prefix} {await prompts.text(options.suffix)}" for prefix in prefixes])
+        return texts, await prompts.end_tokens()
 
 
 def _scenarios(options: argparse.Namespace, model: str) -> Iterator[Scenario]:
-    for n_clients in options.clients:
-        for is_shared in (True, False):
-            yield Scenario(model, n_clients, is_shared)
+    """List the cells of a model, few clients first."""
+    for n_clients in sorted(options.clients):
+        for prefix in ("own",) if n_clients == 1 else options.prefixes:
+            yield Scenario(model, n_clients, prefix)
 
 
-def show(records: Records) -> list[dict[str, Any]]:
-    """Print a table a scenario; give its rows."""
-    rows = []
-    for scenario, of_engines in records.items():
-        print(f"\n{scenario.title}\n{'':26}{'tokens/s':>10}{'first p50':>11}{'p95 s':>9}{'ours / it':>11}")
-        ours = of_engines[ALONE].tokens_per_s
-        for name, record in of_engines.items():
-            ratio = statistics.median(a / b for a, b in zip(ours, record.tokens_per_s, strict=True))
-            row = {"model": scenario.model, "clients": scenario.n_clients, "shared": scenario.is_shared, "engine": name}
-            rows.append({**row, **record.summary(), "ours_over_it": ratio})
-            print(
-                f"{name:26}{rows[-1]['tokens_per_s']:10.1f}{rows[-1]['first_p50_s']:11.3f}"
-                f"{rows[-1]['first_p95_s']:9.3f}{ratio:11.2f}"
-            )
-    return rows
-
-
-def judge(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Compare the ratios with what is claimed; print and give each claim with its figure."""
-    claims = []
-    for row in rows:
-        wanted = _claim(row)
-        if wanted is not None:
-            what, ratio, least = wanted
-            where = f"{row['model']}, {row['clients']} clients, {'shared' if row['shared'] else 'own'} prefix"
-            claims.append({"claim": f"{what}, {where}", "ratio": ratio, "at_least": least, "holds": ratio >= least})
-    print()
-    for claim in claims:
-        verdict = "holds" if claim["holds"] else "FAILS"
-        print(f"{verdict} {claim['ratio']:6.2f} >= {claim['at_least']:.2f}  {claim['claim']}")
-    return claims
-
-
-def _claim(row: dict[str, Any]) -> tuple[str, float, float] | None:
-    is_busy_and_shared = row["shared"] and row["clients"] > 1
-    if row["engine"] == TUNED:
-        return "ours over tuned llama-server", row["ours_over_it"], 1.0 if is_busy_and_shared else 0.95
-    if row["engine"] == SERIAL and is_busy_and_shared and row["clients"] == SLOTS:
-        return "ours over llama_cpp.server", row["ours_over_it"], 2.5
-    if row["engine"] == STACK:
-        return "whole stack over the engine alone", 1 / row["ours_over_it"], 0.95
-    return None
+def _cpu_ticks() -> tuple[int, int]:
+    """Count the time of all processors since the machine started: stolen by its host, and all; 0 where none tells."""
+    if not CPU_TIMES.is_file():
+        return 0, 0
+    numbers = [int(word) for word in CPU_TIMES.read_text(encoding="ascii").split("\n", 1)[0].split()[1:]]
+    return numbers[STOLEN_COLUMN], sum(numbers[: STOLEN_COLUMN + 1])
 
 
 def main() -> None:
     """Measure, print, and write the numbers where they are wanted."""
     options = _options()
-    rows: list[dict[str, Any]] = []
+    asked = {"prefix": options.prefix, "suffix": options.suffix, "answer": options.tokens}
+    measurements = Measurements.read(options.json, asked)
+    done = {one.scenario for one in measurements.done} if options.resume else set()
     for model in options.models:
-        print(f"== {model}", flush=True)
-        with tempfile.TemporaryDirectory() as folder:
-            rows += show(asyncio.run(measure(options, model, Path(folder))))
-    claims = judge(rows)
-    if options.json:
-        options.json.write_text(json.dumps({"rows": rows, "claims": claims}, indent=2), encoding="utf-8")
-    sys.exit(not all(claim["holds"] for claim in claims))
+        scenarios = [scenario for scenario in _scenarios(options, model) if scenario not in done]
+        if scenarios:
+            print(f"== {model}", flush=True)
+            asyncio.run(measure_model(options, model, scenarios, measurements))
+    rows = measurements.rows()
+    show(rows)
+    sys.exit(not judge(claims(rows)))
 
 
-def _options() -> argparse.Namespace:
+def _options() -> Any:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="short prompts and answers, 1 repetition, 1 and 8 clients")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there as well")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there too, beside what it holds")
+    parser.add_argument("--resume", action="store_true", help="leave out cells that FILE has")
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS), help="beside our engine alone")
     parser.add_argument("--models", nargs="+", default=["0.5b", "embedded"], help="0.5b, embedded, or a path")
     parser.add_argument("--clients", nargs="+", type=int, default=[1, 8, 32])
+    parser.add_argument("--prefixes", nargs="+", choices=["shared", "own"], default=["shared", "own"])
     parser.add_argument("--serial-clients", type=int, default=8, help="llama_cpp.server is asked by as many at most")
-    parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--repetitions", type=int, default=5, help="of a cell at most")
+    parser.add_argument(
+        "--cell-s", type=float, default=150.0, help="for ours and tuned llama-server, after which no more"
+    )
+    parser.add_argument("--patience-s", type=float, default=90.0, help="for one answer of the other peers")
     parser.add_argument("--prefix", type=int, default=512, help="tokens")
     parser.add_argument("--suffix", type=int, default=16, help="tokens")
     parser.add_argument("--tokens", type=int, default=128, help="of each answer")

@@ -83,7 +83,11 @@ class EngineSettings(BaseSettings):
         description="A draft model guesses on while it gives its own guess at least this probability (0-1)",
     )
     ubatch_tokens: int = Field(
-        default=512, ge=1, le=8192, description="Tokens in one native pass; more costs memory for activations (tokens)"
+        default=0,
+        ge=0,
+        le=8192,
+        description="Tokens in one native pass; more costs memory for activations; 0: 256 on a CPU, where prompts are "
+        "computed a tenth faster than with 512, and 512 with a GPU (tokens)",
     )
     max_waiting: int = Field(
         default=64, ge=0, description="Requests that may wait for a slot before new ones are refused (requests)"

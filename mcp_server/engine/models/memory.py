@@ -20,6 +20,7 @@ from mcp_server.engine.settings import EngineSettings
 from mcp_server.engine.types import Model
 
 BUDGET_SHARE = 0.75  # of what the machine has; the rest is the system's, the doors', the sandbox's and the index's
+MAX_PASS_TOKENS = 512  # of one native pass where the setting leaves it to the build; on a CPU it is half of that
 MIN_OUTPUTS = 32  # rows of logits that a context has room for, however few its slots
 FLOAT_BYTES = 4
 ACTIVATIONS = 6  # vectors of the model's width that are held at once for each token of a pass
@@ -129,7 +130,7 @@ def _compute_bytes(shape: _Shape, settings: EngineSettings, plan: KVPlan) -> int
     nearly all of it.
     """
     n_prefill = max(settings.prefill_chunk_tokens, settings.idle_prefill_tokens)
-    n_tokens = min(settings.n_slots + n_prefill, settings.ubatch_tokens)
+    n_tokens = min(settings.n_slots + n_prefill, settings.ubatch_tokens or MAX_PASS_TOKENS)
     n_seen = plan.n_cells // settings.n_slots if plan.layout == "split" else plan.n_cells
     n_masks = 2 if shape.has_window else 1
     n_rows = n_masks if settings.flash_attention == "on" else shape.n_heads + n_masks

@@ -23,6 +23,9 @@ from mcp_server.errors import ModelLoadError
 SMALL_MODEL_BYTES = 64 << 20  # of weights; 2 threads on busy cores decode 6 MB ones up to 60 times slower than 1
 QUANTISED = ("q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")  # number formats that values need flash attention for
 
+CPU_PASS_TOKENS = 256  # 528 tokens take 1.83 s instead of 2.13 with 512 (0.5B model), 0.11 instead of 0.13 (embedded)
+GPU_PASS_TOKENS = 512  # llama.cpp's own
+
 GGML_TYPE_BF16 = 30  # of ggml.h; the binding has no name for it
 _CACHE_TYPES = {name: getattr(native, f"GGML_TYPE_{name.upper()}", GGML_TYPE_BF16) for name in get_args(CacheType)}
 _SPLIT_MODES = {name: getattr(native, f"LLAMA_SPLIT_MODE_{name.upper()}") for name in ("none", "layer", "row")}
@@ -42,7 +45,7 @@ class ContextSize:
     n_cells: int  # of the KV cache, all sequences together
     n_batch: int  # tokens that one call may have
     n_slots: int
-    n_ubatch: int = 0  # tokens that one native pass may have; 0: the setting
+    n_ubatch: int = 0  # tokens that one native pass may have; 0: as set
     pooling: int | None = None  # llama.cpp's number; hidden states so pooled instead of logits
     is_unified: bool = True  # one pool of cells; False: as many for each slot, as always for hidden states
     n_outputs: int = 0  # rows of logits that one batch may have; 0: one a slot
@@ -78,7 +81,7 @@ def make_context(model: Any, size: ContextSize, settings: EngineSettings) -> Any
     llama.forget_log()
     params = native.llama_context_default_params()
     params.n_ctx, params.n_batch, params.n_seq_max = size.n_cells, size.n_batch, size.n_slots
-    params.n_ubatch = min(size.n_batch, size.n_ubatch or settings.ubatch_tokens)
+    params.n_ubatch = min(size.n_batch, size.n_ubatch or count_pass_tokens(settings))
     params.n_threads = count_threads(model, settings)
     params.n_threads_batch = settings.threads_batch or params.n_threads
     params.flash_attn_type = _flash_attention(settings)
@@ -191,6 +194,13 @@ def count_threads(model: Any, settings: EngineSettings) -> int:
     if settings.threads:
         return settings.threads
     return 1 if native.llama_model_size(model) < SMALL_MODEL_BYTES else count_physical_cores()
+
+
+def count_pass_tokens(settings: EngineSettings) -> int:
+    """Give how many tokens one native pass may have."""
+    if settings.ubatch_tokens:
+        return settings.ubatch_tokens
+    return GPU_PASS_TOKENS if native.llama_supports_gpu_offload() else CPU_PASS_TOKENS
 
 
 def uses_flash_attention(settings: EngineSettings) -> bool:
