@@ -14,7 +14,7 @@ from importlib import metadata
 import anyio
 import anyio.to_thread
 
-from mcp_server.contract import Finding, Model
+from mcp_server.contract import FailureAnalysis, FailureReport, Finding, Model
 from mcp_server.doctor import Doctor
 from mcp_server.engine.async_engine import AsyncEngine
 from mcp_server.engine.backends import BackendRouter
@@ -27,6 +27,7 @@ from mcp_server.ports import Catalog, Executor, Retriever, Scorer
 from mcp_server.settings import McpSettings
 from rag.index import Retrieval
 from rag.settings import RagSettings
+from sandbox.analysis import analyze
 from sandbox.runner import Sandbox
 from sandbox.settings import SandboxSettings
 
@@ -42,6 +43,7 @@ class Capabilities:
     retrieval: Retriever
     scorer: Scorer
     diagnose: Callable[[], tuple[Finding, ...]]
+    analyze: Callable[[FailureReport], FailureAnalysis] = analyze  # pure: nobody needs another
     http_url: str | None = None  # where this process serves MCP over HTTP
     version: str = field(default_factory=lambda: metadata.version("cinque"))
     started_at_s: float = field(default_factory=time.monotonic)

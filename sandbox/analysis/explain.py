@@ -1,8 +1,8 @@
 """`analyze`: weighs what a run's texts say against what was observed, and says what failed, where, and what to do.
 
 The order of trust: the verdict, then the class of error that the sandbox judged, then the texts. A program can print
-any traceback it likes, so frames of a text that contradicts the facts are dropped, and a line counts as the program's own
-only when it exists there and, where the text quotes it, reads the same.
+any traceback it likes, so frames of a text that contradicts the facts are dropped, and a line counts as the program's
+own only when it exists there and, where the text quotes it, reads the same.
 """
 
 import re
@@ -128,7 +128,7 @@ def _believed(report: FailureReport, language: str, lines: list[str]) -> Cause:
         )
     told = _told(report, language)
     if report.error_type:
-        return _judged(report, told, lines)
+        return _judged(report, told, language, lines)
     if _is_wrong_output(report) and (told is None or not told.is_last):
         return _wrong_output(report) or Cause("unknown", None, "")
     if told is not None:
@@ -174,22 +174,20 @@ def _told(report: FailureReport, language: str) -> Cause | None:
     return read_pytest(clean_lines(report.stdout)) if language == "python" else None
 
 
-def _judged(report: FailureReport, told: Cause | None, lines: list[str]) -> Cause:
+def _judged(report: FailureReport, told: Cause | None, language: str, lines: list[str]) -> Cause:
     """Return the cause of a run whose class of error the sandbox judged; a text may only make it more exact."""
     name, message = report.error_type or "", report.error_message or ""
     fact = Cause(kind_of(name), name, message)
     if told is None:
         return fact
-    same = short_name(told.error_class) in {short_name(name), *_same_family(name)}
-    if not same and name not in _GENERIC:
-        return fact
-    if same and told.error_class and not message:
-        message = told.message
-    if name in _GENERIC and not any(_is_own(frame, lines) for frame in told.frames) and told.frames:
-        return fact  # a class of no meaning, and a text about another program: more likely forged than exact
-    kind = told.kind if name in _GENERIC else fact.kind
-    error_class = told.error_class if name in _GENERIC and told.error_class else name
-    return replace(told, kind=kind, error_class=error_class, message=told.message or message)
+    is_generic = name in _GENERIC or (language != "python" and fact.kind == "runtime")
+    is_same = short_name(told.error_class) in {short_name(name), *_same_family(name)}
+    is_about_program = not told.frames or any(_is_own(frame, lines) for frame in told.frames)
+    if is_generic and is_about_program:
+        return replace(told, error_class=told.error_class or name, message=told.message or message)
+    if is_same:
+        return replace(told, kind=fact.kind, error_class=name, message=told.message or message)
+    return fact
 
 
 def _same_family(name: str) -> set[str]:

@@ -156,8 +156,9 @@ _LINES |= {"rust": _RUST, "go": _GO}
 
 _MEMBERS: dict[str, str] = {
     "javascript": "push pop shift unshift slice splice map filter reduce forEach find findIndex some every includes "
-    "indexOf join concat reverse sort flat flatMap fill keys values entries length split trim toUpperCase toLowerCase replace "
-    "charAt charCodeAt substring startsWith endsWith padStart padEnd repeat match toString has get set add delete size",
+    "indexOf join concat reverse sort flat flatMap fill keys values entries length split trim toUpperCase "
+    "toLowerCase replace charAt charCodeAt substring startsWith endsWith padStart padEnd repeat match toString has get "
+    "set add delete size",
     "go": "Println Printf Sprintf Errorf Split Join Contains Replace ToUpper ToLower TrimSpace Fields Itoa Atoi Sort "
     "Strings Ints Error New String Len",
     "rust": "push pop len iter iter_mut into_iter map filter collect insert remove contains get unwrap expect clone "
