@@ -27,7 +27,7 @@ def _raised(*names: str) -> str:
 _SYNTAX = (_raised("SyntaxError", "IndentationError", "TabError"), r"\bsyntax error\b", r"unexpected EOF while looking")
 _COMPILE = (
     r"^error\[E\d{4}\]",  # rustc
-    r"(?<!collect2: )(?<!ld: )\berror: (?!ld returned|linking with)",
+    r"(?:^|:\d{1,9}: )(?:fatal )?error: (?!linking with)",  # of a compiler; "panic: runtime error: " is none
     r"\berror TS\d+: ",  # tsc
     r"\[ERROR\] ",  # esbuild
 )

@@ -20,6 +20,7 @@ from sandbox.analysis.situation import Situation
 from sandbox.analysis.text import clean, clip
 from sandbox.types import FailureType
 
+SCANNED_LINES = 2000  # of a program, for what may take its time or memory
 QUOTED_CHARS = 120  # of one line of output
 
 _ENDLESS = re.compile(
@@ -145,14 +146,14 @@ def _on_timeout(s: Situation) -> str:
         (_WAITS, "waits; do not wait for input or time that does not come"),
         (_LOOP, "loops; make sure that it ends, or use a faster algorithm"),
     ):
-        number = next((at for at, line in enumerate(s.lines, 1) if pattern.search(line)), None)
+        number = next((at for at, line in enumerate(s.lines[:SCANNED_LINES], 1) if pattern.search(line)), None)
         if number is not None:
             return f"{start}: line {number} (`{clip(s.line_at(number).strip(), QUOTED_CHARS)}`) {advice}."
     return f"{start}: look for a recursion without a base case, or use a faster algorithm."
 
 
 def _on_memory(s: Situation) -> str:
-    number = s.line or next((at for at, line in enumerate(s.lines, 1) if _LARGE.search(line)), None)
+    number = s.line or next((at for at, line in enumerate(s.lines[:SCANNED_LINES], 1) if _LARGE.search(line)), None)
     if number is None:
         return "The program needs too much memory: do not keep everything; use a generator or smaller structures."
     shown = clip(s.line_at(number).strip(), QUOTED_CHARS)

@@ -23,7 +23,9 @@ from sandbox.types import FailureAnalysis, FailureReport, FailureType, Severity,
 
 HOPELESS_BELOW = 0.1  # of the lens' probability: such code is not mended at one place
 SOUND_ABOVE = 0.6  # of the same: its structure is probably right, so a high severity is lowered
+QUOTE_CHARS = 60  # of a quoted line that must be in the program; long ones arrive cut
 MESSAGE_CHARS = 500  # as documented of `error_message`
+CODE_CHARS = 512 * 1024  # of a program that are looked at; bounds the time of hostile ones
 STDOUT_CHARS = 4000  # as documented of `stdout`: a longer output arrives as its end
 
 Reader = Callable[[list[str]], Cause | None]
@@ -72,13 +74,14 @@ _LIBRARY = re.compile(
 )
 _OF_TESTS = re.compile(r"(?:^|/)(?:tests?/|test_[^/]*$|[^/]*_test\.\w+$|[^/]*\.test\.\w+$)")
 _JUDGED_LINE = re.compile(r"^Line (\d{1,9}): |\(line (\d{1,9})\)$")
+_BARE = re.compile(r"^(?:Uncaught )?((?:\w+\.)*\w*(?:Error|Exception))(?:: (.*))?$")  # an error without a traceback
 _TIMED_OUT = re.compile(r"^Execution timed out after [\d.]+ ?s")
 
 
 def analyze(report: FailureReport) -> FailureAnalysis:
     """Explain one run.
 
-    Costs some milliseconds, and at most some 0.2 s for hostile texts of any size.
+    Costs some milliseconds, and at most some 0.5 s for hostile texts of any size.
 
     Raises:
         UnknownLanguageError: the language is not known.
@@ -97,7 +100,7 @@ def analyze(report: FailureReport) -> FailureAnalysis:
             repair_prompt="",
             error_class=None,
         )
-    lines = report.code.split("\n")
+    lines = report.code[:CODE_CHARS].split("\n")
     cause = _believed(report, language, lines)
     frames = _completed(cause.frames, lines)
     cause = replace(cause, frames=frames, message=clean(cause.message)[:MESSAGE_CHARS])
@@ -131,10 +134,16 @@ def _believed(report: FailureReport, language: str, lines: list[str]) -> Cause:
         return _judged(report, told, language, lines)
     if _is_wrong_output(report) and (told is None or not told.is_last):
         return _wrong_output(report) or Cause("unknown", None, "")
-    if told is not None:
-        return told
-    words = clean(report.stderr).split("\n")[-1]
-    return Cause("runtime" if words else "unknown", None, report.error_message or words)
+    return told or _unread(report)
+
+
+def _unread(report: FailureReport) -> Cause:
+    """Return the cause of texts that no reader understands: their last line, and the class it may name."""
+    words = report.error_message or clean(report.stderr).split("\n")[-1]
+    bare = _BARE.match(words)
+    if bare is not None:
+        return Cause(kind_of(bare[1]), bare[1], bare[2] or "")
+    return Cause("runtime" if words else "unknown", None, words)
 
 
 def _observed(report: FailureReport) -> Cause | None:
@@ -217,7 +226,7 @@ def _is_own(frame: TracebackFrame, lines: list[str]) -> bool:
         return False
     if frame.code is None or frame.line > len(lines):
         return True
-    return "".join(frame.code.split())[:60] in "".join(lines[frame.line - 1].split())
+    return "".join(frame.code.split())[:QUOTE_CHARS] in "".join(lines[frame.line - 1].split())
 
 
 def _completed(frames: tuple[TracebackFrame, ...], lines: list[str]) -> tuple[TracebackFrame, ...]:

@@ -8,7 +8,7 @@ import keyword
 import re
 from collections.abc import Iterable
 
-MAX_NAMES = 3000  # of one program; more are not compared, so a hostile text costs at most some 50 ms
+MAX_NAMES = 1500  # of one program; more are not compared, so a hostile one costs some 0.2 s at most
 MAX_NAME_CHARS = 60
 READ_CHARS = 256 * 1024  # of the program
 

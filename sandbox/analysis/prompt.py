@@ -14,6 +14,9 @@ AROUND_LINES = 60  # of such a program, on each side
 KNOWN_CHARS = 40  # of the end of a message: standard error that holds it says nothing new
 OUTPUT_CHARS = 1500  # of what was expected, of what came, of standard error each
 
+MAX_ROW = 40  # backticks in a row; more are cut, since nothing honest has them and a fence must be longer
+
+_LONG_ROW = re.compile(f"`{{{MAX_ROW},}}")
 _COMMENTS = {"python": "#", "bash": "#"}
 _FENCES = {"python": "python", "cpp": "cpp", "javascript": "js", "typescript": "ts"}
 INSTRUCTION = "Correct the program with the smallest change and answer with the whole program in one code block."
@@ -69,6 +72,7 @@ def _outputs(s: Situation) -> list[str]:
 
 def _fenced(text: str, language: str = "") -> str:
     """Put *text* into a fence longer than any row of backticks in it."""
-    longest = max((len(row) for row in re.findall("`+", text)), default=0)
+    quoted = _LONG_ROW.sub("`" * MAX_ROW, text)
+    longest = max((len(row) for row in re.findall("`+", quoted)), default=0)
     fence = "`" * max(3, longest + 1)
-    return f"{fence}{language}\n{text}\n{fence}"
+    return f"{fence}{language}\n{quoted}\n{fence}"

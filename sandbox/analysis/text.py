@@ -6,7 +6,7 @@ or quotes passes through here first, so that its patterns meet short lines and p
 
 import re
 
-MAX_LINES = 2000  # from each end of a text
+MAX_LINES = 1000  # from each end of a text
 MAX_LINE_CHARS = 400  # a longer line is cut: patterns stay cheap, quotations short
 KEPT_CHARS = 128 * 1024  # from each end, before anything else looks at the text
 
@@ -17,8 +17,9 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]
 
 def clean_lines(text: str) -> list[str]:
     """Return the lines of *text* without terminal codes and control characters; of a huge text both ends."""
-    lines = [_clean(line[: 2 * MAX_LINE_CHARS])[:MAX_LINE_CHARS] for line in _ends(text).split("\n")]
-    return lines if len(lines) <= 2 * MAX_LINES else [*lines[:MAX_LINES], *lines[-MAX_LINES:]]
+    lines = _ends(text).split("\n")
+    kept = lines if len(lines) <= 2 * MAX_LINES else [*lines[:MAX_LINES], *lines[-MAX_LINES:]]
+    return [_clean(line[: 2 * MAX_LINE_CHARS])[:MAX_LINE_CHARS] for line in kept]
 
 
 def clean(text: str) -> str:
