@@ -32,6 +32,8 @@ _LARGE = re.compile(r"\b\d{7,}\b|\*\*\s*\d|\b10\s*\*\*|\b1e\d|<<\s*\d\d|\.repeat
 _DIVISOR = re.compile(r"(?:/|%|//|\bdivmod\([^,]+,)\s*([A-Za-z_][\w.]*|\([^)]{1,40}\)|0\b)")
 _FILE = re.compile(r"['`\"]([^'`\"]+)['`\"]|^(?:[\w.-]+: )*([\w./-]+): No such file")
 
+_UNENDED = re.compile(r"expected .*';' before|^expected one of .*`;`.*found ")
+
 _TESTS_AT_FAULT = {
     "NoTestsFound": "The tests hold nothing that could be run: write `def test_*` functions or top-level asserts.",
     "NoTestsRun": "Every test was skipped, so nothing was checked: let the tests run.",
@@ -64,6 +66,8 @@ def _on_syntax(s: Situation) -> str:
     text = s.text.rstrip()
     if s.language == "python" and re.search(r"expected ':'", message):
         return f"Add the missing `:` at the end of line {s.line}."
+    if s.line is not None and _UNENDED.search(message) and not s.line_at(s.line - 1).rstrip().endswith((";", "{", "}")):
+        return f"Add the missing `;` at the end of line {s.line - 1}, before line {s.line}."
     if "never closed" in message or "unexpected EOF" in message or "unexpected end" in message.lower():
         return f"Something that was opened is not closed{s.where} ({message}): add the missing bracket, quote or end."
     if "indent" in message or s.cause.error_class in {"IndentationError", "TabError"}:

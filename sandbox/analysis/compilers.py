@@ -29,7 +29,7 @@ _TWICE = re.compile(r"multiple definition of [`'](.+?)'")
 
 _RUSTC = re.compile(r"^error(?:\[(E\d{4})\])?: (.*)$")
 _RUSTC_PLACE = re.compile(r"^\s*--> (\S+?):(\d{1,9}):\d{1,9}$")
-_RUSTC_ADDED = re.compile(r"^\s*\d+ [+~] (.+)$")
+_RUSTC_ADDED = re.compile(r"^\s*\d+ [+~|] (.+)$")  # the line as it would be
 _RUSTC_HELP = re.compile(r"^\s*(?:= )?help: (.*)$")
 _RUSTC_SUMMARY = ("aborting due to", "could not compile")
 _RUSTC_KINDS: dict[str, FailureType] = {

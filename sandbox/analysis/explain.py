@@ -100,7 +100,7 @@ def analyze(report: FailureReport) -> FailureAnalysis:
             repair_prompt="",
             error_class=None,
         )
-    lines = report.code[:CODE_CHARS].split("\n")
+    lines = report.code[:CODE_CHARS].removesuffix("\n").split("\n")
     cause = _believed(report, language, lines)
     frames = _completed(cause.frames, lines)
     cause = replace(cause, frames=frames, message=clean(cause.message)[:MESSAGE_CHARS])

@@ -12,7 +12,7 @@ MAX_NAMES = 1500  # of one program; more are not compared, so a hostile one cost
 MAX_NAME_CHARS = 60
 READ_CHARS = 256 * 1024  # of the program
 
-_WORD = re.compile(r"[A-Za-z_$][\w$]*")
+_WORD = re.compile(r"[A-Za-z_]\w*")
 _TEXT = re.compile(r"""(["'`])([^"'`\n\\]{1,60})\1""")
 _OTHER_KEYWORDS = (
     "var let const function return new this typeof void func package import use fn mut pub impl struct enum match int "
