@@ -66,6 +66,8 @@ def _on_syntax(s: Situation) -> str:
     text = s.text.rstrip()
     if s.language == "python" and re.search(r"expected ':'", message):
         return f"Add the missing `:` at the end of line {s.line}."
+    if s.line is not None and message.startswith("expected `;`, found"):
+        return f"Add the missing `;` at the end of line {s.line}."
     if s.line is not None and _UNENDED.search(message) and not s.line_at(s.line - 1).rstrip().endswith((";", "{", "}")):
         return f"Add the missing `;` at the end of line {s.line - 1}, before line {s.line}."
     if "never closed" in message or "unexpected EOF" in message or "unexpected end" in message.lower():

@@ -41,7 +41,7 @@ _TSC_KINDS: dict[str, FailureType] = {
     "2614": "import",
     "2792": "import",
 }
-_MEANT = re.compile(r"Did you mean(?: to use)? ('[^']+')")
+_MEANT = re.compile(r"Did you mean(?: to use)? '([^']+)'")
 
 
 def read_javascript(lines: list[str]) -> Cause | None:
@@ -72,7 +72,7 @@ def _tsc_cause(told: re.Match[str]) -> Cause:
         f"TS{number}",
         message,
         (TracebackFrame(told[1], int(line), "", None),),
-        hint=f"did you mean {meant[1]}?" if meant else None,
+        hint=f"did you mean `{meant[1]}`?" if meant else None,
         is_compile_error=True,
     )
 
