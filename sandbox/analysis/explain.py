@@ -27,6 +27,7 @@ QUOTE_CHARS = 60  # of a quoted line that must be in the program; long ones arri
 MESSAGE_CHARS = 500  # as documented of `error_message`
 CODE_CHARS = 512 * 1024  # of a program that are looked at; bounds the time of hostile ones
 STDOUT_CHARS = 4000  # as documented of `stdout`: a longer output arrives as its end
+STDERR_CHARS = 2000  # the same of `stderr`
 
 Reader = Callable[[list[str]], Cause | None]
 
@@ -74,6 +75,13 @@ _LIBRARY = re.compile(
 )
 _OF_TESTS = re.compile(r"(?:^|/)(?:tests?/|test_[^/]*$|[^/]*_test\.\w+$|[^/]*\.test\.\w+$)")
 _JUDGED_LINE = re.compile(r"^Line (\d{1,9}): |\(line (\d{1,9})\)$")
+_STATED = re.compile(r"^Line (\d{1,9}): (.*?)(?: (\[E\d{4}\]))?$")
+_FORMS = {
+    "c": "solution.c:{line}: error: {text}",
+    "cpp": "solution.cpp:{line}: error: {text}",
+    "go": "solution.go:{line}: {text}",
+    "rust": "error{code}: {text}\n --> solution.rs:{line}:1",
+}
 _BARE = re.compile(r"^(?:Uncaught )?((?:\w+\.)*\w*(?:Error|Exception))(?:: (.*))?$")  # an error without a traceback
 _TIMED_OUT = re.compile(r"^Execution timed out after [\d.]+ ?s")
 
@@ -187,6 +195,8 @@ def _judged(report: FailureReport, told: Cause | None, language: str, lines: lis
     """Return the cause of a run whose class of error the sandbox judged; a text may only make it more exact."""
     name, message = report.error_type or "", report.error_message or ""
     fact = Cause(kind_of(name), name, message)
+    if report.verdict is Verdict.COMPILE_ERROR and (told is None or len(report.stderr) >= STDERR_CHARS):
+        return _compilers_first(message, language) or fact  # the first error is no longer in the text
     if told is None:
         return fact
     is_generic = name in _GENERIC or (language != "python" and fact.kind == "runtime")
@@ -197,6 +207,15 @@ def _judged(report: FailureReport, told: Cause | None, language: str, lines: lis
     if is_same:
         return replace(told, kind=fact.kind, error_class=name, message=told.message or message)
     return fact
+
+
+def _compilers_first(message: str, language: str) -> Cause | None:
+    """Read the sandbox's own message of a compiler's first error, "Line 3: ...", as that compiler would have put it."""
+    stated, form = _STATED.match(message), _FORMS.get(language)
+    if stated is None or form is None:
+        return None
+    text = form.format(line=stated[1], text=stated[2], code=stated[3] or "")
+    return _COMPILERS[language](clean_lines(text))
 
 
 def _same_family(name: str) -> set[str]:

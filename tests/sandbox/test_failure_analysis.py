@@ -299,3 +299,26 @@ def test_an_alias_names_its_language_and_an_unknown_one_is_refused() -> None:
     assert "This python program failed" in explain(language="PY", stderr=TRACEBACK).repair_prompt
     with pytest.raises(UnknownLanguageError):
         explain(language="cobol")
+
+
+@pytest.mark.parametrize(
+    ("language", "message", "kind"),
+    [
+        ("cpp", "Line 3: 'vector' is not a member of 'std'", "name"),
+        ("c", "Line 2: expected ';' before 'return'", "syntax"),
+        ("rust", "Line 2: cannot find value `totl` in this scope [E0425]", "name"),
+        ("go", "Line 4: undefined: totl", "name"),
+    ],
+)
+def test_of_a_compilers_long_text_the_first_error_counts_although_it_was_cut(
+    language: str, message: str, kind: str
+) -> None:
+    last = "solution.x:5:1: error: something else at the end\n" * 50
+    facts: dict[str, Any] = {"verdict": Verdict.COMPILE_ERROR, "error_type": "CompileError", "error_message": message}
+    found = explain("a\nb\nc\nd\ne\n", language=language, stderr=last[-2000:], **facts)
+    assert (found.failure_type, found.failure_line) == (
+        kind,
+        int(message.split(":", maxsplit=1)[0].removeprefix("Line ")),
+    )
+    without = explain("a\nb\nc\nd\ne\n", language=language, **facts)
+    assert (without.failure_type, without.failure_line) == (found.failure_type, found.failure_line)
