@@ -318,7 +318,7 @@ def test_of_a_compilers_long_text_the_first_error_counts_although_it_was_cut(
     found = explain("a\nb\nc\nd\ne\n", language=language, stderr=last[-2000:], **facts)
     assert (found.failure_type, found.failure_line) == (
         kind,
-        int(message.split(":", maxsplit=1)[0].removeprefix("Line ")),
+        int(message[len("Line ")]),
     )
     without = explain("a\nb\nc\nd\ne\n", language=language, **facts)
     assert (without.failure_type, without.failure_line) == (found.failure_type, found.failure_line)
