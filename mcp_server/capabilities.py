@@ -27,9 +27,14 @@ from mcp_server.ports import Catalog, Executor, Retriever, Scorer
 from mcp_server.settings import McpSettings
 from rag.index import Retrieval
 from rag.settings import RagSettings
-from sandbox.analysis import analyze
 from sandbox.runner import Sandbox
 from sandbox.settings import SandboxSettings
+
+
+def _analyze(report: FailureReport) -> FailureAnalysis:
+    from sandbox.analysis import analyze  # noqa: PLC0415  # compiles patterns; see LAZY of the house rules
+
+    return analyze(report)
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,7 @@ class Capabilities:
     retrieval: Retriever
     scorer: Scorer
     diagnose: Callable[[], tuple[Finding, ...]]
-    analyze: Callable[[FailureReport], FailureAnalysis] = analyze  # pure: nobody needs another
+    analyze: Callable[[FailureReport], FailureAnalysis] = _analyze  # pure: nobody needs another
     http_url: str | None = None  # where this process serves MCP over HTTP
     version: str = field(default_factory=lambda: metadata.version("cinque"))
     started_at_s: float = field(default_factory=time.monotonic)

@@ -29,7 +29,7 @@ _ENDLESS = re.compile(
 _LOOP = re.compile(r"^\s*(?:for|while|until|loop)\b")
 _WAITS = re.compile(r"\binput\(|\bscanf\(|\bread_line\(|\bcin\s*>>|\bread\b\s+\w|time\.sleep\(|setInterval\(|\bsleep\b")
 _LARGE = re.compile(r"\b\d{7,}\b|\*\*\s*\d|\b10\s*\*\*|\b1e\d|<<\s*\d\d|\.repeat\(|new Array\(")
-_DIVISOR = re.compile(r"(?:/|%|//|\bdivmod\([^,]+,)\s*([A-Za-z_][\w.]*|\([^)]{1,40}\)|0\b)")
+_DIVISOR = re.compile(r"(?:/|%|//|\bdivmod\([^,]+,)\s*([A-Za-z_][\w.]*(?:\([^()]{0,40}\))?|\([^)]{1,40}\)|0\b)")
 _FILE = re.compile(r"['`\"]([^'`\"]+)['`\"]|^(?:[\w.-]+: )*([\w./-]+): No such file")
 
 _UNENDED = re.compile(r"expected .*';' before|^expected one of .*`;`.*found ")
@@ -81,7 +81,8 @@ def _on_syntax(s: Situation) -> str:
 def _on_runtime(s: Situation) -> str:
     name, message = short_name(s.cause.error_class), s.cause.message
     if name in _SIGNALS:
-        return f"The program {_SIGNALS[name]}: check bounds, pointers and the depth of calls."
+        said = f" ({clip(message, QUOTED_CHARS)})" if message else ""
+        return f"The program {_SIGNALS[name]}{said}: check bounds, pointers and the depth of calls."
     lowered = f"{name} {message}".lower()
     for words, adviser in _RUNTIME:
         if any(word in lowered for word in words):

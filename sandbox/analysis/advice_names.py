@@ -51,10 +51,9 @@ def advise_on_name(s: Situation) -> str:
     unbound = _UNBOUND.search(message)
     if unbound:
         name = unbound[1] or unbound[2]
-        return (
-            f"`{name}` is read{s.where} before it gets a value: give it one on every path first, or declare it "
-            f"`global` or `nonlocal` if an outer `{name}` is meant."
-        )
+        is_python = s.language == "python"
+        outer = f", or declare it `global` or `nonlocal` if an outer `{name}` is meant" if is_python else ""
+        return f"`{name}` is read{s.where} before it gets a value: give it one on every path first{outer}."
     name = missing_name(message)
     if name is None:
         return f"A name is not known{s.where}: {message}."
@@ -72,7 +71,9 @@ def _unknown_name(s: Situation, name: str, message: str) -> str:
     if message.endswith("command not found"):
         return f"{start}: there is no such command here; use a builtin, define a function, or correct the name."
     added = library.import_line(s.language, name.removeprefix("std::"))
-    if added is not None:
+    if added is not None and added in s.report.code and s.language == "cpp":
+        return f"{start}: write `std::{name}`."
+    if added is not None and added not in s.report.code:
         return f"{start}: add `{added}`."
     if s.cause.hint:
         return f"{start}: {s.cause.hint}"
@@ -98,7 +99,9 @@ def advise_on_attribute(s: Situation) -> str:
         return f"A member does not exist{s.where}: {message}."
     if s.cause.hint:
         return f"`{member}` does not exist{s.where}: {s.cause.hint}"
-    meant = nearest(member, members_of("\n".join(s.lines)) | library.member_names(s.language, None))
+    code = "\n".join(s.lines)
+    known = members_of(code) | library.member_names(s.language, None)
+    meant = nearest(member, known) or nearest(member, words_of(code))
     return f"`{member}` does not exist{s.where}: {f'did you mean `{meant}`?' if meant else message}"
 
 
@@ -173,4 +176,7 @@ def _missing_member(s: Situation, name: str, module: str) -> str:
         meant = nearest(name, words_of("\n".join(s.lines)))
         seen = f"; it has `{meant}`, rename that" if meant else ""
         return f"The tests import `{name}` from the program, which does not define it{seen}."
-    return f"`{module}` has no `{name}`{s.where}: check the name, and the module that has it."
+    near = nearest(name, library.names_in(module))
+    return f"`{module}` has no `{name}`{s.where}: " + (
+        f"did you mean `{near}`?" if near else "check the name, and the module that has it."
+    )

@@ -170,7 +170,8 @@ def advise_on_assertion(s: Situation) -> str:
     subject = f"`{call[1]}`" if call else "The program"
     sides = _SIDES.search(message) or _NODE_SIDES.search(message)
     if sides is None:
-        return f"A check failed{s.where}: {message or 'its condition is false'}. Correct {subject}, not the test."
+        culprit = subject[0].lower() + subject[1:]
+        return f"A check failed{s.where}: {message or 'its condition is false'}. Correct {culprit}, not the test."
     difference = describe_difference(sides[1].strip(), sides[2].strip())
     return f"{subject} gives {sides[1].strip()} where {sides[2].strip()} is expected: {difference}."
 

@@ -112,7 +112,7 @@ def _whole_message(lines: list[str], at: int, first: str) -> str:
     """Return a message with what follows it up to the calls, as assertions have it."""
     rest: list[str] = []
     for line in lines[at + 1 : at + 1 + _LOOK_AHEAD]:
-        if _CALL.match(line) or line.startswith(("Node.js v", "Require stack:")):
+        if line.startswith(("    at ", "Node.js v", "Require stack:")):
             break
         rest.append(line)
     return " ".join(" ".join([first, *rest]).split())

@@ -205,6 +205,11 @@ def import_line(language: str, name: str) -> str | None:
     return line
 
 
+def names_in(module: str) -> set[str]:
+    """Return the names of a module of Python that programs import most."""
+    return {name for name, line in _PYTHON.items() if line.startswith(f"from {module} import ")}
+
+
 def is_standard_module(name: str) -> bool:
     """Tell whether Python comes with a module of this name."""
     return name.partition(".")[0] in sys.stdlib_module_names
