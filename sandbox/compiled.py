@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from sandbox import crashes, diagnostics
 from sandbox.builds import Build, Builder
 from sandbox.errors import SandboxError
-from sandbox.failures import classify
 from sandbox.jobs import Outcome
 from sandbox.languages import Program
 from sandbox.types import Limits, Verdict
@@ -117,7 +116,7 @@ def judge_command(outcome: Outcome, limits: Limits, explain: crashes.Explainer =
         where = "" if crash.line is None else f" (line {crash.line})"
         return Judgement(Verdict.RUNTIME_ERROR, crash.type, crash.message + where)
     text = f"the program exited with status {outcome.exit_code}" + (f": {said}" if said else "")
-    return Judgement(Verdict.RUNTIME_ERROR, classify(stderr) or FAILED_RUN, text)
+    return Judgement(Verdict.RUNTIME_ERROR, FAILED_RUN, text)
 
 
 def _reason(build: Build) -> str:

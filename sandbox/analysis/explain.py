@@ -18,6 +18,7 @@ from sandbox.analysis.prompt import build_prompt
 from sandbox.analysis.python_traces import read_pytest, read_python
 from sandbox.analysis.situation import Situation
 from sandbox.analysis.text import clean, clean_lines
+from sandbox.failures import classify
 from sandbox.languages import find_language
 from sandbox.types import FailureAnalysis, FailureReport, FailureType, Severity, TracebackFrame, Verdict
 
@@ -151,6 +152,9 @@ def _unread(report: FailureReport) -> Cause:
     bare = _BARE.match(words)
     if bare is not None:
         return Cause(kind_of(bare[1]), bare[1], bare[2] or "")
+    named = classify(report.stderr) if report.verdict is None else None
+    if named is not None and named != "RuntimeError":
+        return Cause(kind_of(named), named, words)
     return Cause("runtime" if words else "unknown", None, words)
 
 

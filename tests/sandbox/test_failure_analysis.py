@@ -322,3 +322,19 @@ def test_of_a_compilers_long_text_the_first_error_counts_although_it_was_cut(
     )
     without = explain("a\nb\nc\nd\ne\n", language=language, **facts)
     assert (without.failure_type, without.failure_line) == (found.failure_type, found.failure_line)
+
+
+@pytest.mark.parametrize(
+    ("stderr", "kind", "error_class"),
+    [
+        ("NameError: name 'totl' is not defined", "name", "NameError"),
+        ("AssertionError", "assertion", "AssertionError"),
+        ("sh: 1: nosuch: command not found", "runtime", "NotFoundError"),
+        ("main.c:3:1: error: expected ';'\nmake: stopped", "type", "CompileError"),
+        ("something went wrong", "runtime", None),
+        ("", "unknown", None),
+    ],
+)
+def test_a_text_of_no_known_form_keeps_the_class_that_it_names(stderr: str, kind: str, error_class: str | None) -> None:
+    found = explain(stderr=stderr)
+    assert (found.failure_type, found.error_class) == (kind, error_class)
