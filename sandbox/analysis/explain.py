@@ -152,7 +152,7 @@ def _unread(report: FailureReport) -> Cause:
     bare = _BARE.match(words)
     if bare is not None:
         return Cause(kind_of(bare[1]), bare[1], bare[2] or "")
-    named = classify(report.stderr) if report.verdict is None else None
+    named = classify(clean(report.stderr)) if report.verdict is None else None
     if named is not None and named != "RuntimeError":
         return Cause(kind_of(named), named, words)
     return Cause("runtime" if words else "unknown", None, words)
