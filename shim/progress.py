@@ -112,23 +112,22 @@ class ProgressTap:
         """Take *item* if it is progress for an inbox; False leaves it to the SDK."""
         if not isinstance(item, SessionMessage) or not isinstance(item.message, JSONRPCNotification):
             return False
-        match item.message.params if item.message.method == PROGRESS else None:
-            case {"progressToken": str(token), "progress": int() | float() as progress, **more} if (
-                token in self._inboxes
-            ):
-                total, message = more.get("total"), more.get("message")
-                step = ProgressStep(
-                    progress, float(total) if isinstance(total, int | float) else None, str(message or "")
-                )
-                self._inboxes[token].put(step)
-                return True
-        return False
+        params = item.message.params or {}
+        token = params.get("progressToken")
+        if item.message.method != PROGRESS or not isinstance(token, str) or token not in self._inboxes:
+            return False
+        if (step := _step(params)) is None:
+            return False
+        self._inboxes[token].put(step)
+        return True
 
 
 def _step(params: dict[str, Any]) -> ProgressStep | None:
     """Read a notification's params; None when they are not what MCP says."""
     match params.get("progress"), params.get("total"), params.get("message"):
-        case int() | float() as progress, (int() | float() | None) as total, (str() | None) as message:
+        case (bool(), _, _) | (_, bool(), _):
+            return None
+        case (int() | float()) as progress, (int() | float() | None) as total, (str() | None) as message:
             return ProgressStep(progress, total, message or "")
     return None
 
