@@ -36,9 +36,11 @@ TOOLSETS: tuple[Callable[[MCPServer, Capabilities], None], ...] = (
 
 UNKNOWN_ARGUMENT = {"extra_forbidden", "unexpected_keyword_argument"}  # pydantic's words, for models and dataclasses
 
-_described: dict[CodeType, Tool] = {}
-"""Each tool as first described: its schemas follow from its source alone, whatever it closes over, and all of them take
-0.3 s, which a process that makes many servers, as tests do, pays once."""
+Origin = tuple[CodeType, str | None, str, str]  # a function's code, and the tool's name, defaults and options
+
+_described: dict[Origin, Tool] = {}
+"""Each tool as first described: its schemas follow from its origin, whatever it closes over, and all of them take
+0.3 s, which a process that makes many servers, as tests do, pays once. Types must not come from what it closes over."""
 
 INSTRUCTIONS = """\
 Cinque runs one local language model and proves code before anyone relies on it.
@@ -56,12 +58,13 @@ class GuardedServer(MCPServer[Any]):
 
         Its docstring loses the indentation of its source: models pay for every space.
         """
-        if (described := _described.get(fn.__code__)) is None:
-            options["description"] = options.get("description") or inspect.getdoc(fn)
+        options["description"] = options.get("description") or inspect.getdoc(fn)
+        origin = (fn.__code__, name, repr(fn.__defaults__), repr(options))
+        if (described := _described.get(origin)) is None:
             super().add_tool(fn, name, **options)
             if (tool := self._tool_manager.get_tool(name or fn.__name__)) is not None:
                 _forbid_unknown(tool)
-                _described[fn.__code__] = tool
+                _described[origin] = tool
         else:
             tools = [*self._tool_manager.list_tools(), described.model_copy(update={"fn": fn})]
             self._tool_manager = ToolManager(tools=tools)
