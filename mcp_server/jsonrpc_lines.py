@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 READ_BYTES = 1 << 16  # at once; what a pipe holds
 MAX_LINE_BYTES = 1 << 30  # of one message; beyond it the session ends
-MAX_UNSENT_BYTES = 1 << 16  # beyond which a sender waits until the other side has read
+MAX_UNSENT_BYTES = 1 << 16  # beyond which no further message is taken until the other side has read
 GONE = (anyio.BrokenResourceError, anyio.ClosedResourceError, ConnectionError)  # the other side, amid a message
 
 
@@ -111,23 +111,25 @@ class LineWriter(_Session):
         self._lines: list[bytes] = []
         self._n_unsent = 0  # bytes
         self._changed = anyio.Event()  # there are lines, or it was closed
-        self._sent = anyio.Event()  # everything was, or nothing will be any more
+        self._sent = anyio.Event()  # there is room again, or never will be
         self._is_closed = False
 
     async def send(self, item: SessionMessage) -> None:
-        """Take a message; returns at once while the other side keeps up.
+        """Take a message, whole and for good, as soon as there is room: at once while the other side keeps up.
+
+        A call that is cancelled before has left nothing behind, however long the other side has not read.
 
         Raises:
             ClosedResourceError: It was closed, or the other side is gone.
         """
+        while self._n_unsent > MAX_UNSENT_BYTES and not self._is_closed:
+            await self._sent.wait()
         if self._is_closed:
             raise anyio.ClosedResourceError
         line = item.message.model_dump_json(by_alias=True, exclude_unset=True).encode() + b"\n"
         self._lines.append(line)
         self._n_unsent += len(line)
         self._changed.set()
-        if self._n_unsent > MAX_UNSENT_BYTES:
-            await self._sent.wait()
 
     async def aclose(self) -> None:
         """Take no more messages; `run` ends once those taken are sent."""

@@ -133,6 +133,25 @@ async def test_a_sender_that_is_cancelled_tears_no_message() -> None:
     assert wire.sent == [PING % large.encode()]
 
 
+async def test_a_sender_that_gives_up_waiting_leaves_nothing_behind() -> None:
+    """A server that hears nothing for a minute must not be sent what its callers have long given up."""
+    wire = Wire()
+    wire.takes = anyio.Event()
+    writer, large = LineWriter(wire), "x" * MAX_UNSENT_BYTES
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as group:
+            group.start_soon(writer.run)
+            await writer.send(notification(large))
+            async with anyio.create_task_group() as callers:
+                for _ in range(100):
+                    callers.start_soon(writer.send, notification(large))
+                await anyio.wait_all_tasks_blocked()
+                callers.cancel_scope.cancel()
+            wire.takes.set()
+            await writer.aclose()
+    assert b"".join(wire.sent) == PING % large.encode()
+
+
 class Broken(Wire):
     """Has nobody at its other end."""
 
@@ -140,18 +159,25 @@ class Broken(Wire):
         raise BrokenPipeError(len(item))
 
 
-async def test_whoever_waits_for_a_broken_pipe_is_let_go() -> None:
-    writer, is_told = LineWriter(Broken()), False
+async def test_whoever_waits_for_a_broken_pipe_is_told() -> None:
+    writer, told = LineWriter(Broken()), []
 
     async def run() -> None:
-        nonlocal is_told
         try:
             await writer.run()
         except BrokenPipeError:
-            is_told = True
+            told.append("who runs it")
+
+    async def send() -> None:
+        try:
+            await writer.send(notification("late"))
+        except anyio.ClosedResourceError:
+            told.append("who waits")
 
     with anyio.fail_after(5):
         async with anyio.create_task_group() as group:
-            group.start_soon(run)
             await writer.send(notification("x" * MAX_UNSENT_BYTES))
-    assert is_told
+            group.start_soon(send)
+            await anyio.wait_all_tasks_blocked()
+            group.start_soon(run)
+    assert sorted(told) == ["who runs it", "who waits"]
