@@ -43,7 +43,7 @@ def is_alive(pid: int) -> bool:
 
 
 async def test_a_killed_server_fails_its_calls_and_is_started_again(scripted_server: tuple[str, ...]) -> None:
-    gateway = Gateway(restart_wait_s=15)
+    gateway = Gateway(restart_wait_s=15, status_timeout_s=15)  # a start is part of it
     child = Supervisor(gateway, (*scripted_server, "--stuck"))
 
     async def kill(_: tuple[Delta, ...]) -> None:
