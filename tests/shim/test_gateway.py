@@ -184,8 +184,9 @@ async def test_every_field_of_a_request_is_a_parameter_of_its_tool(
     assert set(properties) == {field.name for field in fields(request_type)}
     type_hints = get_type_hints(request_type)
     for field in fields(request_type):  # the gateway leaves out what has its default
-        if field.default is not MISSING:
-            default = TypeAdapter(type_hints[field.name]).dump_python(field.default, mode="json")
+        value = field.default if field.default_factory is MISSING else field.default_factory()
+        if value is not MISSING:
+            default = TypeAdapter(type_hints[field.name]).dump_python(value, mode="json")
             assert properties[field.name].get("default", default) == default, field.name
             assert field.name not in schemas[tool].get("required", ())
     if request_type is GenerationRequest:
