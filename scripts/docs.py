@@ -250,12 +250,15 @@ def render_languages(entries: Iterable[Any]) -> str:
             f"`{entry.name}`",
             ", ".join(f"`{alias}`" for alias in entry.aliases),
             f"`{entry.source_name}`",
+            f"`{entry.tool}`" if entry.tool else "",
             "yes" if entry.tests_flavour else "no",
             "yes" if entry.lint_flavour else "no",
         )
         for entry in entries
     ]
-    return page(["# Languages", LANGUAGES_INTRODUCTION, table(("language", "aliases", "file", "tests", "lint"), rows)])
+    return page(
+        ["# Languages", LANGUAGES_INTRODUCTION, table(("language", "aliases", "file", "tool", "tests", "lint"), rows)]
+    )
 
 
 # -- markdown ----------------------------------------------------------------------------------------------------------
