@@ -1,5 +1,6 @@
 """What was compiled is kept, found again for exactly the same input, and never more than the setting allows."""
 
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 
 from sandbox import commands
 from sandbox.builds import Builder, _Cache
-from sandbox.errors import ToolchainMissingError
+from sandbox.errors import ExecutionCancelledError, ToolchainMissingError
 from sandbox.recipes import Recipe, Step
 from sandbox.runner import Sandbox
 from sandbox.types import Limits
@@ -103,6 +104,13 @@ def test_steps_run_in_order_and_the_first_that_fails_ends_them(builder: Builder)
     build = builder.build(recipe(steps=steps("echo one", "echo two; exit 7", "echo three")))
     assert build.said() == "one\ntwo\n"
     assert [record["status"] for record in build.outcome.records if record["event"] == "step"] == [0, 7]
+
+
+def test_a_cancelled_compilation_is_killed(builder: Builder) -> None:
+    cancelled = threading.Event()
+    cancelled.set()
+    with pytest.raises(ExecutionCancelledError):
+        builder.build(recipe(steps=(Step(("bash", "-c", "sleep 60")),)), None, cancelled)
 
 
 def test_a_step_that_cannot_be_started_is_told(builder: Builder) -> None:
