@@ -21,7 +21,7 @@ from typing import Any, Literal, Self
 from sandbox.inside import records
 from sandbox.types import Limits
 
-EndedBy = Literal["exit", "time", "memory", "output", "cancelled"]
+EndedBy = Literal["exit", "time", "memory", "output", "disk", "cancelled"]
 
 TAIL_BYTES = 64 * 1024  # kept of each stream: 4000 characters of at most 4 bytes, with room
 READ_BYTES = 256 * 1024
@@ -73,19 +73,18 @@ class JobSetupError(Exception):
     """Raised when the job could not be started; the message is the zygote's."""
 
 
-def _memory_file(name: str) -> int:
-    """Return a descriptor of an anonymous file."""
+def memory_file(name: str, content: bytes = b"") -> int:
+    """Return a descriptor of an anonymous file that holds the content, positioned at its start."""
     if hasattr(os, "memfd_create"):
-        return os.memfd_create(name, os.MFD_CLOEXEC)
-    with tempfile.TemporaryFile() as file:
-        return os.dup(file.fileno())
-
-
-def _write_all(fd: int, content: bytes) -> None:
+        fd = os.memfd_create(name, os.MFD_CLOEXEC)
+    else:
+        with tempfile.TemporaryFile() as file:
+            fd = os.dup(file.fileno())
     view = memoryview(content)
     while view:
         view = view[os.write(fd, view) :]
     os.lseek(fd, 0, os.SEEK_SET)
+    return fd
 
 
 @dataclass
@@ -109,10 +108,10 @@ class Channels:
         self._job = job
         self._nonce = secrets.token_hex(NONCE_BYTES)
         self._open: set[int] = set()
-        payload, result, stdin = (self._own(_memory_file(name)) for name in ("payload", "result", "stdin"))
-        _write_all(payload, json.dumps({**job.arguments, "nonce": self._nonce}).encode())
+        payload = self._own(memory_file("payload", json.dumps({**job.arguments, "nonce": self._nonce}).encode()))
+        result = self._own(memory_file("result"))
         os.ftruncate(result, records.CAPACITY_BYTES)
-        _write_all(stdin, job.stdin)
+        stdin = self._own(memory_file("stdin", job.stdin))
         stdout, stdout_write = (self._own(fd) for fd in os.pipe())
         stderr, stderr_write = (self._own(fd) for fd in os.pipe())
         self._result = result

@@ -35,6 +35,7 @@ class UnconfinedRunner:
     """Runs every job in a subprocess of its own. Thread-safe."""
 
     tier: IsolationTier = "none"
+    refused: tuple[str, ...] = ()
     memory_control = "rlimit"
 
     def __init__(self, cache: Path) -> None:

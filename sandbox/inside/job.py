@@ -67,7 +67,7 @@ def _mount_private(limits: dict[str, Any], requirements: str | None) -> None:
             syscalls.mount("/dev/null", f"/proc/{name}", None, syscalls.MS_BIND)
     size = f"size={limits['workspace_bytes']},nr_inodes={limits['n_files']},mode=755"
     syscalls.mount("tmpfs", template.BOX, "tmpfs", flags, size)
-    for name, mode in (("work", 0o755), ("tmp", 0o1777), ("shm", 0o1777)):
+    for name, mode in template.OWN_FOLDERS:
         os.mkdir(f"{template.BOX}/{name}")
         os.chmod(f"{template.BOX}/{name}", mode)
     if requirements is not None:
