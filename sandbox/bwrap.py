@@ -109,11 +109,17 @@ class SingleUse:
             raise JobLostError(_advice(f"a sandbox died while starting: {self._launcher.diagnostics()}"))
         self._is_ready = True
 
+    def is_ready(self) -> bool:
+        """Tell whether a job would start at once."""
+        poll = select.poll()
+        poll.register(self._control, select.POLLIN)
+        return self._is_ready or bool(poll.poll(0))
+
     def is_alive(self) -> bool:
-        """Tell whether the sandbox has not ended."""
+        """Tell whether the sandbox has not ended, nor is about to because its launcher has."""
         poll = select.poll()
         poll.register(self._control, 0)
-        return not poll.poll(0)
+        return self._launcher.is_alive() and not poll.poll(0)
 
     def close(self) -> None:
         """Let the launcher kill the sandbox, if it has not ended. May be called twice."""

@@ -22,6 +22,7 @@ from sandbox.inside.zygote import answer
 WATCH_INTERVAL_S = 0.05  # how often memory and files are looked at
 WATCH_SHARE = 10  # a look that takes long is followed by a rest this many times as long
 ERROR_BYTES = 4096
+LOST = "lost"  # nobody is left to report to: who started the guard is gone, and the host will run the job again
 SETUP_ERROR = b"!"  # what a program's process writes before the reason when it could not be set up
 
 
@@ -81,7 +82,9 @@ class Guard:
         return self._look_at if watches else deadline
 
     def _why_end(self, ready: set[int], deadline: float) -> str | None:
-        if self._host.fileno() in ready or self._lifeline in ready:
+        if self._lifeline in ready:
+            return LOST
+        if self._host.fileno() in ready:
             return "cancelled"
         now = time.monotonic()
         if now >= deadline:
@@ -123,7 +126,10 @@ class Guard:
                 self._own_peak_kib = usage.ru_maxrss
 
     def report(self, ended_by: str, wall_s: float, error_fd: int) -> None:
-        """Tell the host how the job ended, or why it never began."""
+        """Tell the host how the job ended, or why it never began; a job that was lost ends in silence."""
+        if ended_by == LOST:
+            self._host.close()
+            return
         reply: dict[str, Any] = {"ended_by": ended_by, "wall_s": wall_s}
         os.set_blocking(error_fd, False)
         try:

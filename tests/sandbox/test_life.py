@@ -7,8 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,16 +15,9 @@ import pytest
 from sandbox.errors import ExecutionCancelledError, SandboxBusyError, SandboxError, SandboxUnavailableError
 from sandbox.runner import Sandbox
 from sandbox.types import ExecutionRequest
-from tests.sandbox.machine import Runner, processes_below, settings_with
+from tests.sandbox.machine import Runner, processes_below, settings_with, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def wait_until(happened: Callable[[], bool], limit_s: float = 5.0) -> None:
-    deadline = time.monotonic() + limit_s
-    while not happened():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        threading.Event().wait(0.01)
 
 
 def test_nothing_starts_before_the_first_use(tmp_path: Path) -> None:
