@@ -18,18 +18,18 @@ from pathlib import Path
 from typing import Any
 
 from sandbox.errors import SandboxError, SandboxUnavailableError
+from sandbox.flavours import FLAVOURS, Binds, Flavour
 from sandbox.jobs import Job, JobLostError, memory_file
 from sandbox.pool import (
-    FLAVOURS,
     MAX_MESSAGE_BYTES,
     START_TIMEOUT_S,
     UNPROTECTED,
-    Flavour,
     TakesJobs,
     ZygotePool,
     ZygoteProcess,
     request_of,
 )
+from sandbox.toolchains import Toolchains
 from sandbox.types import IsolationTier
 from sandbox.walls import Shape, bound_paths, command, files_of_etc
 
@@ -39,12 +39,12 @@ class Launcher(ZygoteProcess):
 
     module = "launcher"
 
-    def __init__(self, cache: Path) -> None:
-        super().__init__(Flavour("launcher"), cache)
+    def __init__(self, cache: Path, binds: Binds) -> None:
+        super().__init__(Flavour("launcher"), cache, binds)
 
     def _configuration(self, root: str) -> dict[str, Any]:
         del root  # bubblewrap makes its own
-        return {"paths": bound_paths(self._cache)}
+        return {"paths": bound_paths(self._cache, self._binds)}
 
     def _advise(self, reason: str) -> str:
         return _advice(reason)
@@ -131,26 +131,26 @@ class BwrapPool(ZygotePool):
 
     tier: IsolationTier = "bwrap"
 
-    def __init__(self, cache: Path, n_ready: int) -> None:
+    def __init__(self, cache: Path, toolchains: Toolchains, n_ready: int) -> None:
         bwrap = shutil.which("bwrap")
         if bwrap is None:
             raise SandboxUnavailableError(_advice("bubblewrap is not installed"))
-        super().__init__(cache)
+        super().__init__(cache, toolchains)
         self._bwrap = bwrap
         self._n_ready = n_ready
         self._lock = threading.Lock()
         self._ready: dict[Shape, deque[SingleUse]] = {}
-        self._busy: set[SingleUse] = set()
-        self._launcher: Launcher | None = None
+        self._launchers: dict[Binds, Launcher] = {}
 
     def zygote_pids(self) -> dict[str, int]:
-        """Return the process id of the launcher, the parent of every sandbox."""
-        launcher = self._launcher
-        return {} if launcher is None or not launcher.is_alive() else {"launcher": launcher.pid}
+        """Return the process ids of the launchers, the parents of every sandbox."""
+        live = [launcher.pid for launcher in self._launchers.values() if launcher.is_alive()]
+        return {f"launcher-{number}": pid for number, pid in enumerate(live)}
 
     def _shape(self, job: Job) -> Shape:
         requirements = None if job.requirements is None else str(self._cache / job.requirements)
-        return Shape(FLAVOURS[job.flavour], job.limits.workspace_bytes, requirements, for_parsing=job.bare)
+        flavour = FLAVOURS[job.flavour]
+        return Shape(flavour, job.limits.workspace_bytes, requirements, job.bare, self._binds(flavour))
 
     def _zygote(self, job: Job) -> SingleUse:
         """Return a sandbox for the job, and start another in its place before it is missed."""
@@ -172,11 +172,12 @@ class BwrapPool(ZygotePool):
             return sandbox
 
     def _launch(self, shape: Shape) -> SingleUse:
-        if self._launcher is None or not self._launcher.is_alive():
-            if self._launcher is not None:
-                self._launcher.close()
-            self._launcher = Launcher(self._cache)
-        return SingleUse(self._bwrap, shape, self._launcher)
+        launcher = self._launchers.get(shape.binds)
+        if launcher is None or not launcher.is_alive():
+            if launcher is not None:
+                launcher.close()
+            launcher = self._launchers[shape.binds] = Launcher(self._cache, shape.binds)
+        return SingleUse(self._bwrap, shape, launcher)
 
     def _release(self, job: Job, zygote: TakesJobs) -> None:
         if not job.bare:
@@ -186,7 +187,7 @@ class BwrapPool(ZygotePool):
         """Let go of a sandbox that lost its job; `_zygote` passes over others that have died."""
         with self._lock:
             ready = self._ready.get(self._shape(job), deque())
-            if zygote in ready:
+            if isinstance(zygote, SingleUse) and zygote in ready:
                 ready.remove(zygote)
         zygote.close()
 
@@ -194,10 +195,11 @@ class BwrapPool(ZygotePool):
         """End every sandbox, and with them every job. May be called twice."""
         with self._lock:
             self._closed = True
-            launcher, self._launcher = self._launcher, None
+            launchers = list(self._launchers.values())
+            self._launchers.clear()
             for ready in self._ready.values():
                 while ready:
                     ready.popleft().close()
-        if launcher is not None:
+        for launcher in launchers:
             launcher.close()
         super().close()

@@ -59,6 +59,7 @@ from sandbox.landlock import LandlockPool
 from sandbox.pool import ZygotePool
 from sandbox.proof import prove
 from sandbox.settings import SandboxSettings
+from sandbox.toolchains import Toolchains
 from sandbox.types import IsolationTier
 from sandbox.unconfined import UnconfinedRunner
 
@@ -85,29 +86,29 @@ class Isolation(Protocol):
         ...
 
 
-_Opener = Callable[[SandboxSettings], Isolation]
+_Opener = Callable[[SandboxSettings, Toolchains], Isolation]
 # Strongest first; the order in which `auto` tries them.
 TIERS: dict[IsolationTier, _Opener] = {
-    "namespaces": lambda settings: ZygotePool(settings.requirements_folder),
-    "bwrap": lambda settings: BwrapPool(settings.requirements_folder, settings.bwrap_ready),
-    "landlock": lambda settings: LandlockPool(settings.requirements_folder, settings.landlock_first_uid),
+    "namespaces": lambda settings, tools: ZygotePool(settings.requirements_folder, tools),
+    "bwrap": lambda settings, tools: BwrapPool(settings.requirements_folder, tools, settings.bwrap_ready),
+    "landlock": lambda settings, tools: LandlockPool(settings.requirements_folder, tools, settings.landlock_first_uid),
 }
 
 
-def open_isolation(settings: SandboxSettings) -> Isolation:
+def open_isolation(settings: SandboxSettings, toolchains: Toolchains) -> Isolation:
     """Start the tier that the settings ask for and prove it.
 
     With `auto` that is the first of `TIERS` that starts and passes its self-test; why others did not stays with it.
     Raises `SandboxUnavailableError` with what to do.
     """
     if settings.isolation == "none":
-        return UnconfinedRunner(settings.requirements_folder)
+        return UnconfinedRunner(settings.requirements_folder, toolchains)
     if settings.isolation != "auto":
-        return _open_proved(TIERS[settings.isolation], settings)
+        return _open_proved(TIERS[settings.isolation], settings, toolchains)
     refused: list[str] = []
     for name, opener in TIERS.items():
         try:
-            isolation = _open_proved(opener, settings)
+            isolation = _open_proved(opener, settings, toolchains)
         except SandboxError as error:
             refused.append(f"{name}: {error.message}")
             continue
@@ -116,8 +117,8 @@ def open_isolation(settings: SandboxSettings) -> Isolation:
     raise SandboxUnavailableError("no isolation works here. " + " | ".join(refused))
 
 
-def _open_proved(opener: _Opener, settings: SandboxSettings) -> Isolation:
-    isolation = opener(settings)
+def _open_proved(opener: _Opener, settings: SandboxSettings, toolchains: Toolchains) -> Isolation:
+    isolation = opener(settings, toolchains)
     try:
         prove(isolation)
     except BaseException:

@@ -8,15 +8,22 @@ import contextlib
 import os
 import shutil
 import tempfile
+import threading
 from pathlib import Path
 from typing import Any
 
+from sandbox.flavours import FLAVOURS, Binds, Flavour, interpreter, package_paths
 from sandbox.inside import workspace
-from sandbox.pool import UNPROTECTED, Flavour, ZygotePool, ZygoteProcess, interpreter, package_paths
+from sandbox.jobs import Job, Outcome, with_host_paths
+from sandbox.pool import UNPROTECTED, ZygotePool, ZygoteProcess
+from sandbox.toolchains import Toolchains
 from sandbox.types import IsolationTier
 
 _PREFIX = "cinque-jobs-"
-_SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache", "/etc/alternatives")
+_SYSTEM = (
+    *("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache", "/etc/alternatives"),
+    "/etc/ssl/openssl.cnf",  # Node.js does not start where this is there and cannot be read
+)
 _ENTER_ONLY = 0o711  # jobs have ids of their own and must pass, but not look around
 
 
@@ -25,9 +32,9 @@ class FencedZygote(ZygoteProcess):
 
     module = "fenced"
 
-    def __init__(self, flavour: Flavour, cache: Path, fence: dict[str, Any]) -> None:
+    def __init__(self, flavour: Flavour, cache: Path, binds: Binds, fence: dict[str, Any]) -> None:
         self._fence = fence
-        super().__init__(flavour, cache)
+        super().__init__(flavour, cache, binds)
 
     def _configuration(self, root: str) -> dict[str, Any]:
         del root
@@ -37,7 +44,8 @@ class FencedZygote(ZygoteProcess):
         for path in packages:
             with contextlib.suppress(FileExistsError):
                 (harness / Path(path).name).symlink_to(path)
-        readable = [*_SYSTEM, interpreter()[1], *packages, str(harness)]
+        tools = [path for path, _ in self._binds]
+        readable = [*_SYSTEM, interpreter()[1], *packages, *tools, str(harness)]
         return {**self._fence, "cache": str(self._cache), "harness": str(harness), "readable": readable}
 
     def _advise(self, reason: str) -> str:
@@ -55,8 +63,8 @@ class LandlockPool(ZygotePool):
 
     tier: IsolationTier = "landlock"
 
-    def __init__(self, cache: Path, first_uid: int, *, scopes: bool = True) -> None:
-        super().__init__(cache)
+    def __init__(self, cache: Path, toolchains: Toolchains, first_uid: int, *, scopes: bool = True) -> None:
+        super().__init__(cache, toolchains)
         _remove_leftovers()
         self._folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
         if os.getuid() == 0:
@@ -64,7 +72,13 @@ class LandlockPool(ZygotePool):
         self._fence = {"folder": str(self._folder), "first_uid": first_uid, "scopes": scopes}
 
     def _start(self, flavour: Flavour) -> ZygoteProcess:
-        return FencedZygote(flavour, self._cache, self._fence)
+        return FencedZygote(flavour, self._cache, self._binds(flavour), self._fence)
+
+    def run(self, job: Job, cancelled: threading.Event | None = None) -> Outcome:
+        """Run one job to its end. Raises `ExecutionCancelledError` when the event was set, else `SandboxError`."""
+        if not FLAVOURS[job.flavour].is_python:
+            job = with_host_paths(job, self._toolchains.binds())
+        return super().run(job, cancelled)
 
     def close(self) -> None:
         """End every zygote, and with them every job, and remove their folder. May be called twice."""

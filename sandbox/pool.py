@@ -14,17 +14,15 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
-from importlib import metadata
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from packaging.requirements import Requirement
-
 from sandbox.cgroups import CgroupSlots, Slot
 from sandbox.errors import ExecutionCancelledError, SandboxError, SandboxUnavailableError
+from sandbox.flavours import FLAVOURS, Binds, Flavour, covered_paths, interpreter, package_paths, warm_modules
 from sandbox.jobs import Channels, Job, JobLostError, JobSetupError, Outcome
+from sandbox.toolchains import Toolchains
 from sandbox.types import IsolationTier
 
 START_TIMEOUT_S = 60.0  # importing pylint on a busy machine takes several seconds
@@ -33,74 +31,10 @@ N_ATTEMPTS = 2
 MAX_MESSAGE_BYTES = 64 * 1024
 DIAGNOSTIC_BYTES = 2000
 SOURCE_ROOT = str(Path(__file__).resolve().parents[1])
-# Standard modules that programs import most; warm ones cost a job nothing.
-WARM_MODULES = (
-    "abc argparse array asyncio base64 bisect cmath collections.abc concurrent.futures contextlib copy csv dataclasses "
-    "datetime decimal enum fractions functools glob hashlib heapq html inspect io itertools json linecache logging "
-    "math numbers operator os pathlib pickle pprint queue random re secrets shutil statistics string struct subprocess "
-    "tempfile textwrap threading time timeit traceback typing unicodedata urllib.parse uuid weakref zlib"
-)
 _BOOTSTRAP = (
     "import json,os,sys;c=json.load(sys.stdin);os.dup2(os.open(os.devnull,os.O_RDONLY),0);"
     "sys.path.insert(0,c['source_root']);from sandbox.inside import {module} as m;m.main(c)"
 )
-
-
-@dataclass(frozen=True)
-class Flavour:
-    """What one zygote has ready: distributions to bind, modules to import, functions to call."""
-
-    name: str
-    distributions: tuple[str, ...] = ()
-    hooks: tuple[str, ...] = ()
-
-
-FLAVOURS = {
-    "plain": Flavour("plain"),
-    "tests": Flavour("tests", ("pytest",), ("sandbox.inside.under_pytest:warm",)),
-    "lint": Flavour("lint", ("pylint",), ("sandbox.inside.linter:warm",)),
-}
-
-
-def interpreter() -> tuple[str, str]:
-    """Return the base interpreter behind any virtual environment, and its prefix, both without links."""
-    executable = getattr(sys, "_base_executable", None) or sys.executable
-    return os.path.realpath(executable), os.path.realpath(sys.base_prefix)
-
-
-def package_paths(distributions: Iterable[str]) -> tuple[str, ...]:
-    """Return the top-level files and folders of the distributions and all that they require."""
-    pending, seen, paths = list(distributions), set[str](), set[str]()
-    while pending:
-        name = pending.pop()
-        if name in seen:
-            continue
-        seen.add(name)
-        try:
-            distribution = metadata.distribution(name)
-        except metadata.PackageNotFoundError as error:
-            raise SandboxUnavailableError(f"the package {name!r} is not installed; install it with pip") from error
-        for file in distribution.files or ():
-            top = file.parts[0]
-            if top != ".." and not top.endswith(".pth") and top != "__pycache__":
-                paths.add(str(distribution.locate_file(top)))
-        for text in distribution.requires or ():
-            requirement = Requirement(text)
-            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
-                pending.append(requirement.name)
-    return tuple(sorted(paths))
-
-
-def covered_paths(prefix: str) -> tuple[str, ...]:
-    """Return the folders of installed packages that the base interpreter could see."""
-    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    folders = {
-        f"{root}/lib/{python}/{name}"
-        for root in (prefix, "/usr", "/usr/local")
-        for python in (version, "python3")
-        for name in ("site-packages", "dist-packages")
-    }
-    return tuple(sorted(folder for folder in folders if Path(folder).is_dir()))
 
 
 class TakesJobs(Protocol):
@@ -132,9 +66,10 @@ class ZygoteProcess:
 
     module = "zygote"  # of sandbox.inside; its `main` gets the configuration
 
-    def __init__(self, flavour: Flavour, cache: Path) -> None:
+    def __init__(self, flavour: Flavour, cache: Path, binds: Binds = ()) -> None:
         self._flavour = flavour
         self._cache = cache
+        self._binds = binds
         self._lock = threading.Lock()
         self._closed = False
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process that writes it
@@ -161,7 +96,7 @@ class ZygoteProcess:
         config = {
             "control_fd": peer.fileno(),
             "source_root": SOURCE_ROOT,
-            "warm": WARM_MODULES.split(),
+            "warm": warm_modules(self._flavour),
             "hooks": self._flavour.hooks,
             **self._configuration(root),
         }
@@ -189,6 +124,7 @@ class ZygoteProcess:
             "covered": covered_paths(prefix),
             "packages": package_paths(self._flavour.distributions),
             "cache": str(self._cache),
+            "binds": self._binds,
         }
         return {"template": template}
 
@@ -268,11 +204,12 @@ class ZygotePool:
     tier: IsolationTier = "namespaces"
     refused: tuple[str, ...] = ()
 
-    def __init__(self, cache: Path) -> None:
+    def __init__(self, cache: Path, toolchains: Toolchains) -> None:
         if not sys.platform.startswith("linux"):
             raise SandboxUnavailableError(f"this is {sys.platform}, not Linux. {UNPROTECTED}")
         cache.mkdir(parents=True, exist_ok=True)
         self._cache = cache
+        self._toolchains = toolchains
         self._zygotes: dict[str, ZygoteProcess] = {}
         self._locks = {name: threading.Lock() for name in FLAVOURS}
         self._closed = False
@@ -323,8 +260,11 @@ class ZygotePool:
             if slot is not None and self._slots is not None:
                 self._slots.give_back(slot)
 
+    def _binds(self, flavour: Flavour) -> Binds:
+        return () if flavour.is_python else self._toolchains.binds()
+
     def _start(self, flavour: Flavour) -> ZygoteProcess:
-        return ZygoteProcess(flavour, self._cache)
+        return ZygoteProcess(flavour, self._cache, self._binds(flavour))
 
     def _zygote(self, job: Job) -> TakesJobs:
         """Return the process that is to run the job, starting it if there is none."""

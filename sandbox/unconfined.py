@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from sandbox.errors import ExecutionCancelledError, SandboxError
-from sandbox.jobs import Channels, Job, JobLostError, JobSetupError, Outcome
-from sandbox.pool import FLAVOURS, interpreter, package_paths
+from sandbox.flavours import FLAVOURS, interpreter, package_paths
+from sandbox.jobs import Channels, Job, JobLostError, JobSetupError, Outcome, with_host_paths
+from sandbox.toolchains import Toolchains
 from sandbox.types import IsolationTier
 
 POLL_S = 0.02
@@ -38,14 +39,17 @@ class UnconfinedRunner:
     refused: tuple[str, ...] = ()
     memory_control = "rlimit"
 
-    def __init__(self, cache: Path) -> None:
+    def __init__(self, cache: Path, toolchains: Toolchains) -> None:
         self._cache = cache
+        self._toolchains = toolchains
         self._closed = threading.Event()
 
     def run(self, job: Job, cancelled: threading.Event | None = None) -> Outcome:
         """Run one job to its end. Raises `ExecutionCancelledError` when the event was set, else `SandboxError`."""
         if self._closed.is_set():
             raise SandboxError("the sandbox is closed; make a new one")
+        if job.flavour == "tools":
+            job = with_host_paths(job, self._toolchains.binds())
         folder = tempfile.mkdtemp(prefix="cinque-job-")
         try:
             with Channels(job) as channels:

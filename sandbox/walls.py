@@ -8,8 +8,9 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from sandbox.flavours import FLAVOURS, Binds, Flavour, covered_paths, interpreter, package_paths, warm_modules
 from sandbox.inside import single, template
-from sandbox.pool import FLAVOURS, SOURCE_ROOT, WARM_MODULES, Flavour, covered_paths, interpreter, package_paths
+from sandbox.pool import SOURCE_ROOT
 
 _SOURCE = "/opt/cinque"  # the part of our own code that runs inside
 _PARTS = ("sandbox/__init__.py", "sandbox/inside")
@@ -28,12 +29,14 @@ class Shape:
     workspace_bytes: int
     requirements: str | None  # folder of the installed set
     for_parsing: bool
+    binds: Binds = ()
 
 
-def bound_paths(cache: Path) -> list[str]:
+def bound_paths(cache: Path, binds: Binds) -> list[str]:
     """Return every host path that some sandbox binds and that a private folder could hide."""
     packages = {path for flavour in FLAVOURS.values() for path in package_paths(flavour.distributions)}
-    return [interpreter()[1], *(f"{SOURCE_ROOT}/{part}" for part in _PARTS), str(cache), *sorted(packages)]
+    own = [f"{SOURCE_ROOT}/{part}" for part in _PARTS]
+    return [interpreter()[1], *own, str(cache), *sorted(packages), *(path for path, _ in binds)]
 
 
 def files_of_etc() -> dict[str, str]:
@@ -46,7 +49,7 @@ def command(bwrap: str, shape: Shape) -> list[str]:
     fixed = "--unshare-all --unshare-user --cap-drop ALL --new-session --die-with-parent --as-pid-1 --clearenv"
     config = {
         "source_root": _SOURCE,
-        "warm": [] if shape.for_parsing else WARM_MODULES.split(),
+        "warm": [] if shape.for_parsing else warm_modules(shape.flavour),
         "hooks": shape.flavour.hooks,
     }
     ids = ["--uid", str(template.NOBODY), "--gid", str(template.NOBODY), "--hostname", "sandbox"]
@@ -110,6 +113,9 @@ def _code(shape: Shape) -> list[str]:
         words += ["--ro-bind", f"{SOURCE_ROOT}/{part}", f"{_SOURCE}/{part}"]
     for source in package_paths(shape.flavour.distributions):
         words += ["--ro-bind", source, f"{template.HARNESS}/{Path(source).name}"]
+    for source, target in shape.binds:
+        if not f"{target}/".startswith(f"{interpreter()[1]}/"):
+            words += ["--ro-bind", source, target]
     if shape.requirements is not None:
         words += ["--ro-bind", shape.requirements, template.REQUIREMENTS]
     return words

@@ -64,9 +64,9 @@ def _become_program(request: dict[str, Any], fds: dict[str, int], errors_fd: int
         bpf = confinement.enter()
         syscalls.drop_capabilities()
         syscalls.install_filter(bpf)
-        remote_fd = job.close_all_but_standard(fds.get("remote"))
+        kept = job.close_all_but_kept(fds)
     except BaseException as error:  # noqa: BLE001 - whatever stopped us, the host must learn it; nothing ran yet
         with contextlib.suppress(OSError):
             os.write(errors_fd, SETUP_ERROR + f"setting up a job: {error!r}".encode())
         os._exit(job.SETUP_FAILED)
-    job.run_harness(request["kind"], arguments, recorder, remote_fd=remote_fd, environment=confinement.environment)
+    job.run_harness(request["kind"], arguments, recorder, kept=kept, environment=confinement.environment)

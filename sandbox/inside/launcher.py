@@ -76,7 +76,7 @@ class Launcher:
 def _execute(argv: list[str], fds: list[int]) -> NoReturn:
     """Become the command, with these descriptors from 3 on and no others."""
     try:
-        moved = []
+        moved: list[int] = []
         for fd in fds:
             os.dup2(fd, _OUT_OF_THE_WAY + len(moved), inheritable=False)
             moved.append(_OUT_OF_THE_WAY + len(moved))

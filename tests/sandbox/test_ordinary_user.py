@@ -4,6 +4,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -29,7 +30,8 @@ secret = os.path.join(sys.argv[1], "secret")
 open(secret, "w").write("mine")
 for name, (code, tests) in json.loads(sys.argv[2]).items():
     code = code.replace("FILE", secret).replace("OWNER", str(os.getpid()))
-    r = sandbox.execute(ExecutionRequest(code, test_code=tests, timeout_s=8, lint=False))
+    language = "c" if "#include" in code else "python"
+    r = sandbox.execute(ExecutionRequest(code, language, test_code=tests, timeout_s=8, lint=False))
     found[name] = [r.stdout, r.verdict, r.result_trust, r.isolation]
 sandbox.close()
 found["secret"] = [open(secret).read(), oct(os.stat(secret).st_mode & 0o777)]
@@ -94,6 +96,7 @@ def test_an_ordinary_user_gets_the_same_walls(tier: str, tmp_path: Path) -> None
         "attacks": [textwrap.dedent(TRY).replace("PARENT", str(os.getpid())), None],
         "bomb": [BOMB, None],
         "hogs": [HOGS, None],
+        "compiled": ['#include <stdio.h>\nint main(void) { puts("built"); return 0; }\n', None],
         "tests": ["def f():\n    return 1\n", "assert f() == 1\n"],
         "fixtures": ["def f():\n    return 1\n", "def test_f(tmp_path):\n    assert f() == 1\n"],
     }
@@ -115,6 +118,8 @@ def test_an_ordinary_user_gets_the_same_walls(tier: str, tmp_path: Path) -> None
     assert found["secret"] == ["mine", "0o644"]
     assert found["bomb"][:2] == ["BLOCKED\n", "OK"]
     assert found["hogs"][:2] == ["BLOCKED\n", "MEMORY_LIMIT"]
+    if shutil.which("gcc", path="/usr/bin:/bin") is not None:
+        assert found["compiled"] == ["built\n", "OK", "not_tested", tier]
     assert found["tests"][1:] == ["OK", "isolated", tier]
     assert found["fixtures"][1:] == ["OK", "in_process", tier]
     assert f"the {tier} tier passed its self-test" in found["status"]

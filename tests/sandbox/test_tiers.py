@@ -7,6 +7,7 @@ happened is a failed test and not a quiet pass.
 # ruff: noqa: E501 - a program inside a string keeps its statements together
 
 import os
+import shutil
 import signal
 import socket
 import tempfile
@@ -25,6 +26,7 @@ from sandbox.landlock import LandlockPool
 from sandbox.proof import prove
 from sandbox.runner import Sandbox
 from sandbox.settings import SandboxSettings
+from sandbox.toolchains import Toolchains
 from sandbox.types import ExecutionRequest, IsolationTier, Verdict
 from sandbox.unconfined import UnconfinedRunner
 from tests.sandbox.machine import Runner, footprint, processes_below, settings_with, wait_until
@@ -272,6 +274,9 @@ def test_tests_and_programs_run_as_in_every_tier(tier: Runner) -> None:
     assert tier("import sys\nsys.exit(3)").exit_code == 3
     assert tier("import os\nos.abort()").verdict == "SIGNALED"
     assert not tier.sandbox.check_syntax("def f(:", "python").valid
+    if shutil.which("gcc") is not None:
+        assert tier("int main(void) { return 7; }\n", language="c").exit_code == 7
+    assert tier("pwd | wc -l; printf '#!/bin/sh\\necho run' > x", language="bash").stdout == "1\n"
     if apart.isolation == "landlock":  # where a late import could be refused
         assert tier("import os\nx = 1\n", lint=True).lint_score is not None
 
@@ -337,7 +342,9 @@ def test_without_signal_scopes_a_job_still_reaches_only_itself(tmp_path: Path, c
     if not has_landlock():
         pytest.skip("there is no landlock here")
     settings = settings_with(tmp_path)
-    pool = LandlockPool(settings.requirements_folder, settings.landlock_first_uid, scopes=False)
+    pool = LandlockPool(
+        settings.requirements_folder, Toolchains(settings.toolchains_folder), settings.landlock_first_uid, scopes=False
+    )
     sandbox = Sandbox(settings)
     sandbox._isolation = pool
     try:
@@ -363,8 +370,8 @@ def has_landlock() -> bool:
 def test_the_first_tier_that_proves_itself_is_taken_and_the_others_say_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(settings: object) -> Isolation:
-        del settings
+    def refuse(settings: object, toolchains: object) -> Isolation:
+        del settings, toolchains
         raise SandboxUnavailableError("no namespaces today")
 
     monkeypatch.setitem(TIERS, "namespaces", refuse)
@@ -382,11 +389,11 @@ def test_the_first_tier_that_proves_itself_is_taken_and_the_others_say_why(
 
 
 def test_a_tier_that_lets_an_attack_through_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def pretend(settings: SandboxSettings) -> Isolation:
-        isolation = UnconfinedRunner(settings.requirements_folder)
+    def pretend(settings: SandboxSettings, toolchains: Toolchains) -> Isolation:
+        isolation = UnconfinedRunner(settings.requirements_folder, toolchains)
         isolation.tier = "landlock"
         return isolation
 
     monkeypatch.setitem(TIERS, "landlock", pretend)
     with pytest.raises(SandboxUnavailableError, match=r"not refused: file, process, network"):
-        open_isolation(settings_with(tmp_path, isolation="landlock"))
+        open_isolation(settings_with(tmp_path, isolation="landlock"), Toolchains(tmp_path))
