@@ -19,16 +19,12 @@ from pathlib import Path
 import pytest
 
 from sandbox.errors import ExecutionCancelledError, SandboxUnavailableError
-from sandbox.inside import landlock
 from sandbox.inside.fenced import children_of
-from sandbox.isolation import TIERS, Isolation, open_isolation
+from sandbox.isolation import TIERS
 from sandbox.landlock import LandlockPool
-from sandbox.proof import prove
+from sandbox.pool import ZygotePool
 from sandbox.runner import Sandbox
-from sandbox.settings import SandboxSettings
-from sandbox.toolchains import Toolchains
 from sandbox.types import ExecutionRequest, IsolationTier, Verdict
-from sandbox.unconfined import UnconfinedRunner
 from tests.sandbox.machine import Runner, footprint, processes_below, settings_with, wait_until
 
 MIB = 1 << 20
@@ -70,17 +66,24 @@ def clean(tier: Runner) -> Iterator[Runner]:
     assert_no_trace(tier)
 
 
-def is_idle(tier: Runner) -> bool:
-    """Tell whether every sandbox that is kept started waits for its job, so that processes can be counted."""
+def pool_of(tier: Runner) -> ZygotePool:
     isolation = tier.sandbox._isolation
-    assert isolation is not None
+    assert isinstance(isolation, ZygotePool)
+    return isolation
+
+
+def is_idle(tier: Runner) -> bool:
+    """Tell whether nothing is starting or ending, so that processes can be counted."""
+    isolation = pool_of(tier)
+    if isolation.tier == "namespaces":
+        return True
     ready = [sandbox for sandboxes in getattr(isolation, "_ready", {}).values() for sandbox in sandboxes]
-    return all(sandbox.is_ready() for sandbox in ready)
+    children = [pid for mother in isolation.zygote_pids().values() for pid in children_of(mother)]
+    return all(sandbox.is_ready() for sandbox in ready) and len(children) == len(ready)
 
 
 def assert_no_trace(tier: Runner) -> None:
-    isolation = tier.sandbox._isolation
-    assert isolation is not None
+    isolation = pool_of(tier)
     slots = getattr(isolation, "_slots", None)
     if slots is not None:
         assert [path.read_text() for path in slots._folder.glob("slot-*/cgroup.procs")].count("") == slots._n_made
@@ -304,8 +307,7 @@ def mortal(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Runner]:
 
 
 def test_a_job_whose_zygote_or_launcher_is_killed_is_run_again(mortal: Runner) -> None:
-    isolation = mortal.sandbox._isolation
-    assert isolation is not None
+    isolation = pool_of(mortal)
     before = set(isolation.zygote_pids().values())
     idle = processes_below()
     with ThreadPoolExecutor(1) as threads:
@@ -321,8 +323,7 @@ def test_a_job_whose_zygote_or_launcher_is_killed_is_run_again(mortal: Runner) -
 
 
 def test_a_guard_or_a_sandbox_that_is_killed_leaves_nothing_behind(mortal: Runner) -> None:
-    isolation = mortal.sandbox._isolation
-    assert isolation is not None
+    isolation = pool_of(mortal)
     if isolation.tier == "namespaces":
         pytest.skip("a job's init cannot be told from its program there; the kernel ends one with the other")
     (mother,) = isolation.zygote_pids().values()
@@ -335,65 +336,3 @@ def test_a_guard_or_a_sandbox_that_is_killed_leaves_nothing_behind(mortal: Runne
         os.kill(guard, signal.SIGKILL)
         assert future.result().success
     wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in running))
-
-
-def test_without_signal_scopes_a_job_still_reaches_only_itself(tmp_path: Path, canary: int) -> None:
-    """What kernels before 6.12 get: the job's own user id under root, the filter's rules otherwise."""
-    if not has_landlock():
-        pytest.skip("there is no landlock here")
-    settings = settings_with(tmp_path)
-    pool = LandlockPool(
-        settings.requirements_folder, Toolchains(settings.toolchains_folder), settings.landlock_first_uid, scopes=False
-    )
-    sandbox = Sandbox(settings)
-    sandbox._isolation = pool
-    try:
-        prove(pool)
-        run = Runner(sandbox)
-        before = processes_below()
-        code = f"import os, time\ntry:\n    os.kill({canary}, 9)\nexcept PermissionError:\n    print('BLOCKED', flush=True)\n"
-        assert run(code).stdout == "BLOCKED\n"
-        assert run(RECURSIVE_BOMB, timeout_s=0.6).verdict == "TIME_LIMIT"
-        assert run(DAEMON).stdout == "BLOCKED\n"
-        wait_until(lambda: processes_below() == before)
-    finally:
-        sandbox.close()
-
-
-def has_landlock() -> bool:
-    try:
-        return landlock.abi() > 0
-    except OSError:
-        return False
-
-
-def test_the_first_tier_that_proves_itself_is_taken_and_the_others_say_why(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(settings: object, toolchains: object) -> Isolation:
-        del settings, toolchains
-        raise SandboxUnavailableError("no namespaces today")
-
-    monkeypatch.setitem(TIERS, "namespaces", refuse)
-    monkeypatch.setenv("PATH", str(tmp_path))  # no bubblewrap there
-    if not has_landlock():
-        pytest.skip("there is no landlock here")
-    sandbox = Sandbox(settings_with(tmp_path))
-    try:
-        status = sandbox.status()
-        assert (status.isolation, status.ready) == ("landlock", True)
-        assert "namespaces: no namespaces today" in status.detail
-        assert "bwrap: the bwrap tier does not work here (bubblewrap is not installed)" in status.detail
-    finally:
-        sandbox.close()
-
-
-def test_a_tier_that_lets_an_attack_through_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def pretend(settings: SandboxSettings, toolchains: Toolchains) -> Isolation:
-        isolation = UnconfinedRunner(settings.requirements_folder, toolchains)
-        isolation.tier = "landlock"
-        return isolation
-
-    monkeypatch.setitem(TIERS, "landlock", pretend)
-    with pytest.raises(SandboxUnavailableError, match=r"not refused: file, process, network"):
-        open_isolation(settings_with(tmp_path, isolation="landlock"), Toolchains(tmp_path))
