@@ -1,5 +1,11 @@
 """Which tier is taken, why others were not, and what a kernel without signal scopes still holds."""
 
+# ruff: noqa: E501 - a program inside a string keeps its statements together
+
+import json
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -15,11 +21,20 @@ from sandbox.toolchains import Toolchains
 from sandbox.unconfined import UnconfinedRunner
 from tests.sandbox.machine import Runner, processes_below, settings_with, wait_until
 
+ROOT = Path(__file__).resolve().parents[2]
+SYSTEM_PYTHON = f"/usr/bin/python3.{sys.version_info.minor}"
 RECURSIVE_BOMB = "import os\nwhile True:\n    try:\n        os.fork()\n    except OSError:\n        pass"
 DAEMON = (
     "import os, time\nif os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0:\n        time.sleep(60)\n    os._exit(0)\n"
     "print('BLOCKED')"
 )
+
+
+def has_landlock() -> bool:
+    try:
+        return landlock.abi() > 0
+    except OSError:
+        return False
 
 
 def test_without_signal_scopes_a_job_still_reaches_only_itself(tmp_path: Path, canary: int) -> None:
@@ -43,13 +58,6 @@ def test_without_signal_scopes_a_job_still_reaches_only_itself(tmp_path: Path, c
         wait_until(lambda: processes_below() == before)
     finally:
         sandbox.close()
-
-
-def has_landlock() -> bool:
-    try:
-        return landlock.abi() > 0
-    except OSError:
-        return False
 
 
 def test_the_first_tier_that_proves_itself_is_taken_and_the_others_say_why(
@@ -93,3 +101,56 @@ def test_a_tier_asked_for_by_name_is_that_tier_or_none(tmp_path: Path, monkeypat
         assert "apt install bubblewrap" in status.detail
     finally:
         sandbox.close()
+
+
+# What default Docker takes away: every capability but these and some for the network, and the calls that make namespaces.
+CONTAINER = """
+import ctypes, os, struct, sys
+from sandbox.inside import seccomp, syscalls
+LEFT = {0, 1, 3, 5, 6, 7, 8}  # chown, dac_override, fowner, kill, setgid, setuid, setpcap
+for capability in set(range(41)) - LEFT:
+    ctypes.CDLL(None).prctl(24, capability, 0, 0, 0)
+column = ("x86_64", "aarch64").index(syscalls.machine())
+denied = [seccomp._DENIED[name][column] for name in ("unshare", "setns", "mount", "pivot_root")]
+rules = [(0x20, 0, 0, 0), *seccomp._no_new_namespaces(seccomp._CALLS[syscalls.machine()]["clone"])]
+rules += [(0x15, 0, 1, 435), (0x06, 0, 0, 0x00050000 | 38)]  # clone3 does not exist: its flags cannot be seen
+rules += [step for number in denied for step in seccomp.deny(number)]
+rules += [(0x06, 0, 0, 0x7FFF0000)]
+syscalls.install_filter(b"".join(struct.pack("<HBBI", *rule) for rule in rules))
+os.execv(sys.executable, [sys.executable, "-c", *sys.argv[1:]])
+"""
+SERVER = """
+import json, sys
+from sandbox.runner import Sandbox
+from sandbox.settings import SandboxSettings
+from sandbox.types import ExecutionRequest
+sandbox = Sandbox(SandboxSettings(home=sys.argv[1], memory_bytes=128 << 20))
+status = sandbox.status()
+code = "def f():\\n    return 1\\n"
+run = sandbox.execute(ExecutionRequest(code, test_code="assert f() == 1", lint=False))
+sandbox.close()
+print(json.dumps([status.isolation, status.detail, run.verdict, run.isolation, run.result_trust]))
+"""
+
+
+@pytest.mark.skipif(not has_landlock(), reason="there is no landlock here")
+@pytest.mark.skipif(
+    not Path(SYSTEM_PYTHON).exists(), reason="our own interpreter may lie in a folder that only root can enter"
+)
+def test_in_a_container_without_namespaces_the_landlock_tier_is_taken() -> None:
+    paths = [str(ROOT), *(path for path in sys.path if path.endswith("site-packages"))]
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as home:
+        Path(home).chmod(0o755)
+        done = subprocess.run(
+            [SYSTEM_PYTHON, "-c", CONTAINER, SERVER, home],
+            env={"PYTHONPATH": ":".join(paths), "PATH": "/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=50,
+        )
+    assert done.returncode == 0, done.stderr
+    isolation, detail, *run = json.loads(done.stdout)
+    assert (isolation, run) == ("landlock", ["OK", "landlock", "isolated"]), detail
+    assert "namespaces: the namespaces tier does not work here" in detail
+    assert "bwrap: " in detail
