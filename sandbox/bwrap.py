@@ -150,7 +150,7 @@ class BwrapPool(ZygotePool):
     def _shape(self, job: Job) -> Shape:
         requirements = None if job.requirements is None else str(self._cache / job.requirements)
         flavour = FLAVOURS[job.flavour]
-        return Shape(flavour, job.limits.workspace_bytes, requirements, job.bare, self._binds(flavour))
+        return Shape(job.kind, flavour, job.limits.workspace_bytes, requirements, job.bare, self._binds(flavour))
 
     def _zygote(self, job: Job) -> SingleUse:
         """Return a sandbox for the job, and start another in its place before it is missed."""

@@ -8,13 +8,15 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from sandbox.flavours import FLAVOURS, Binds, Flavour, covered_paths, interpreter, package_paths, warm_modules
+from sandbox.flavours import FLAVOURS, Binds, Flavour, covered_paths, interpreter, package_paths
 from sandbox.inside import single, template
 from sandbox.pool import SOURCE_ROOT
 
 _SOURCE = "/opt/cinque"  # the part of our own code that runs inside
 _PARTS = ("sandbox/__init__.py", "sandbox/inside")
 _EMPTY_BYTES = 4096
+# A sandbox is used once, so what it imports ahead must be likely; all that a zygote imports would double its start.
+_WARM = "bisect collections.abc copy dataclasses functools heapq itertools json math random re string typing"
 _BOOTSTRAP = (
     "import json,sys;c=json.loads(sys.argv.pop());sys.path.insert(0,c['source_root']);"
     "from sandbox.inside import single;single.main(c)"
@@ -25,6 +27,7 @@ _BOOTSTRAP = (
 class Shape:
     """What must be known to start a sandbox; jobs of one shape may use one another's."""
 
+    kind: str  # of its jobs
     flavour: Flavour
     workspace_bytes: int
     requirements: str | None  # folder of the installed set
@@ -49,7 +52,8 @@ def command(bwrap: str, shape: Shape) -> list[str]:
     fixed = "--unshare-all --unshare-user --cap-drop ALL --new-session --die-with-parent --as-pid-1 --clearenv"
     config = {
         "source_root": _SOURCE,
-        "warm": [] if shape.for_parsing else warm_modules(shape.flavour),
+        "warm": _WARM.split() if shape.flavour.is_python and not shape.for_parsing else [],
+        "kinds": [shape.kind],
         "hooks": shape.flavour.hooks,
     }
     ids = ["--uid", str(template.NOBODY), "--gid", str(template.NOBODY), "--hostname", "sandbox"]

@@ -14,6 +14,7 @@ import os
 import resource
 import signal
 import sys
+from collections.abc import Iterable
 from typing import Any, NoReturn
 
 from sandbox.inside import syscalls, template
@@ -51,10 +52,10 @@ def remember_path() -> None:
     _standard_path[:] = sys.path
 
 
-def load_harnesses() -> None:
-    """Import every harness that this zygote can serve, before the sources become unreachable."""
-    for name in HARNESSES.values():
-        importlib.import_module(name)
+def load_harnesses(kinds: Iterable[str] = HARNESSES) -> None:
+    """Import the harnesses that this process is to serve, all by default, before the sources become unreachable."""
+    for kind in kinds:
+        importlib.import_module(HARNESSES[kind])
 
 
 def _read_all(fd: int) -> bytes:

@@ -13,12 +13,12 @@ import socket
 import sys
 from typing import Any, NoReturn
 
-from sandbox.inside import reach, syscalls
+from sandbox.inside import job, reach, single, syscalls
 from sandbox.inside.template import NOBODY
 
 MAX_MESSAGE_BYTES = 64 * 1024
 MAX_FDS = 8
-FIRST_FD = 3
+FIRST_FD = single.CONTROL_FD
 _OUT_OF_THE_WAY = 64  # descriptors are moved here before they are put in their places
 EXEC_FAILED = 127
 
@@ -94,6 +94,7 @@ def _execute(argv: list[str], fds: list[int]) -> NoReturn:
 def main(config: dict[str, Any]) -> NoReturn:
     """Give up root, say so, and serve. Never returns."""
     control = socket.socket(fileno=config["control_fd"])
+    job.load_harnesses()  # compiled here once, where that can be kept: a sandbox cannot write what it compiles
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         if os.getuid() == 0:

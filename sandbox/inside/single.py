@@ -27,7 +27,7 @@ def main(config: dict[str, Any]) -> NoReturn:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # parsers that ended need nobody to wait for them
     syscalls.machine()
-    job.load_harnesses()
+    job.load_harnesses(config["kinds"])
     sys.path[:] = [path for path in sys.path if path != config["source_root"]]
     job.remember_path()
     sys.path.append(template.HARNESS)

@@ -214,7 +214,7 @@ FLOOD = "import sys\nprint('BLOCKED', flush=True)\nwhile True:\n    sys.stdout.w
 FILL = "import time\nprint('BLOCKED', flush=True)\nfor i in range(9):\n    with open(str(i), 'wb') as f:\n        f.write(b'x' * (4 << 20))\ntime.sleep(60)"
 FILES = "import os, time\nprint('BLOCKED', flush=True)\nfor i in range(2000):\n    open(str(i), 'w').close()\ntime.sleep(60)"
 DESCRIPTORS = "import os\ntry:\n    while True:\n        os.dup(0)\nexcept OSError as error:\n    print('BLOCKED' if error.errno == 24 else error)"
-DEEP = "import os\nfor _ in range(150):\n    os.mkdir('x' * 100); os.chdir('x' * 100)\nprint('BLOCKED')"
+DEEP = "import os\nfor _ in range(150):\n    os.mkdir('x' * 100); os.chdir('x' * 100)\nprint('BLOCKED', flush=True)\nif not os.environ['HOME'].startswith('/sandbox'):\n    import time\n    time.sleep(60)"
 
 LIMITS = {
     "a fork bomb": (BOMB, Verdict.OK),
@@ -229,7 +229,10 @@ LIMITS = {
     "a deep tree of folders": (DEEP, Verdict.OK),
 }
 # Where a watch and not the kernel limits, the program is ended instead of refused.
-WATCHED: dict[IsolationTier, set[str]] = {"bwrap": {"too many files"}, "landlock": {"a full disk", "too many files"}}
+WATCHED: dict[IsolationTier, set[str]] = {
+    "bwrap": {"too many files"},
+    "landlock": {"a full disk", "too many files", "a deep tree of folders"},
+}
 
 
 def test_limits_hold_and_leave_nothing_behind(clean: Runner, canary: int) -> None:
