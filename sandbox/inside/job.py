@@ -14,6 +14,7 @@ import os
 import resource
 import signal
 import sys
+from collections.abc import Iterable
 from typing import Any, NoReturn
 
 from sandbox.inside import syscalls, template
@@ -52,10 +53,10 @@ def remember_path() -> None:
     _standard_path[:] = sys.path
 
 
-def load_harnesses() -> None:
-    """Import every harness that this zygote can serve, before the sources become unreachable."""
-    for name in HARNESSES.values():
-        importlib.import_module(name)
+def load_harnesses(kinds: Iterable[str] = HARNESSES) -> None:
+    """Import the harnesses that this process is to serve, all by default, before the sources become unreachable."""
+    for kind in kinds:
+        importlib.import_module(HARNESSES[kind])
 
 
 def _read_all(fd: int) -> bytes:
@@ -73,7 +74,7 @@ def _mount_private(limits: dict[str, Any], requirements: str | None) -> None:
             syscalls.mount("/dev/null", f"/proc/{name}", None, syscalls.MS_BIND)
     size = f"size={limits['workspace_bytes']},nr_inodes={limits['n_files']},mode=755"
     syscalls.mount("tmpfs", template.BOX, "tmpfs", flags, size)
-    for name, mode in (("work", 0o755), ("tmp", 0o1777), ("shm", 0o1777)):
+    for name, mode in template.OWN_FOLDERS:
         os.mkdir(f"{template.BOX}/{name}")
         os.chmod(f"{template.BOX}/{name}", mode)
     if requirements is not None:

@@ -1,6 +1,9 @@
 """What the tests of the sandbox run things with, and what they count to see that nothing is left behind."""
 
 import os
+import threading
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +37,13 @@ def share_go_cache(home: Path) -> None:
 
 def settings_with(home: Path, **fields: Any) -> SandboxSettings:
     return SandboxSettings(home=home, max_running=4, memory_bytes=192 << 20, **fields)
+
+
+def wait_until(happened: Callable[[], bool], limit_s: float = 5.0) -> None:
+    deadline = time.monotonic() + limit_s
+    while not happened():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        threading.Event().wait(0.01)
 
 
 def processes_below() -> set[int]:
