@@ -55,7 +55,7 @@ def _become_program(request: dict[str, Any], fds: dict[str, int], errors_fd: int
         os.setsid()
         if "cgroup" in fds:
             os.write(fds["cgroup"], b"0")
-        job.set_limits({**request["limits"], "n_processes": confinement.n_processes})
+        job.set_limits({**request["limits"], "n_processes": confinement.n_processes}, request["kind"])
         arguments, recorder = job.open_channels(fds)
         if confinement.requirements_path is not None:
             arguments["requirements_path"] = confinement.requirements_path
