@@ -13,6 +13,7 @@ import os
 import resource
 import signal
 import sys
+import types
 from typing import Any, NoReturn
 
 from sandbox.inside import syscalls, template
@@ -39,6 +40,8 @@ ENVIRONMENT = {
 }
 
 _standard_path: list[str] = []
+_harnesses: dict[str, types.ModuleType] = {}
+_hidden: list[types.ModuleType] = []  # keeps them alive
 
 
 def remember_path() -> None:
@@ -48,14 +51,31 @@ def remember_path() -> None:
 
 def load_harnesses() -> None:
     """Import every harness that this zygote can serve, before the sources become unreachable."""
-    for name in HARNESSES.values():
-        importlib.import_module(name)
+    for kind, name in HARNESSES.items():
+        _harnesses[kind] = importlib.import_module(name)
+
+
+def look_fresh() -> None:
+    """Make this process look like a fresh interpreter: none of our modules, the environment of a program.
+
+    Done once, when nothing more is to be imported, and not in every job, where each page touched is a page copied.
+    """
+    for name in [name for name in sys.modules if name == "sandbox" or name.startswith("sandbox.")]:
+        _hidden.append(sys.modules.pop(name))
+    set_environment(ENVIRONMENT)
+
+
+def set_environment(variables: dict[str, str]) -> None:
+    """Replace the environment."""
+    os.environ.clear()
+    os.environ.update(variables)
 
 
 def _read_all(fd: int) -> bytes:
-    with open(fd, "rb") as file:
-        file.seek(0)
-        return file.read()
+    found = bytearray()
+    while chunk := os.pread(fd, os.fstat(fd).st_size, len(found)):
+        found += chunk
+    return bytes(found)
 
 
 def _mount_private(limits: dict[str, Any], requirements: str | None) -> None:
@@ -98,7 +118,7 @@ def set_limits(limits: dict[str, Any]) -> None:
 
 
 def start(request: dict[str, Any], fds: dict[str, int], status_fd: int, bpf: bytes) -> NoReturn:
-    """Run one job in this fresh child of the zygote. Never returns."""
+    """Run one job in this fresh clone of the zygote. Never returns."""
     try:
         if not request["bare"]:
             _enter(request, fds)
@@ -106,12 +126,13 @@ def start(request: dict[str, Any], fds: dict[str, int], status_fd: int, bpf: byt
         arguments, recorder = open_channels(fds)
         for number, name in enumerate(("stdin", "stdout", "stderr")):
             os.dup2(fds[name], number)
+        syscalls.drop_capabilities()
         if not request["bare"]:
-            program = os.fork()
+            program = syscalls.fork_again()
             if program:
                 _be_init(program, status_fd, bpf)
             os.close(status_fd)
-        syscalls.drop_capabilities()
+        syscalls.finish_fork()
         syscalls.install_filter(bpf)
         remote_fd = close_all_but_standard(fds.get("remote"))
     except BaseException as error:  # noqa: BLE001 - whatever stopped us, the host must learn it; nothing ran yet
@@ -156,7 +177,6 @@ def _be_init(program: int, status_fd: int, bpf: bytes) -> NoReturn:
     os.dup2(status_fd, 0)
     syscalls.close_from(1)
     syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
-    syscalls.drop_capabilities()
     syscalls.install_filter(bpf)
     while True:
         pid, status, usage = os.wait3(0)
@@ -171,14 +191,8 @@ def run_harness(
     recorder: Recorder,
     *,
     remote_fd: int | None,
-    environment: dict[str, str] = ENVIRONMENT,
 ) -> NoReturn:
-    """Hand over to the harness of this kind, in a process that looks like a fresh interpreter."""
-    module = sys.modules[HARNESSES[kind]]
-    for name in [name for name in sys.modules if name == "sandbox" or name.startswith("sandbox.")]:
-        del sys.modules[name]
-    os.environ.clear()
-    os.environ.update(environment)
+    """Hand over to the harness of this kind, in a process made to `look_fresh`."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.path[:] = _standard_path
     if remote_fd is not None:
@@ -187,7 +201,7 @@ def run_harness(
     sys.stdout = open(1, "w", encoding="utf-8", buffering=1, closefd=False)  # noqa: SIM115 - as above
     sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)  # noqa: SIM115
     try:
-        code = module.run(arguments, recorder)
+        code = _harnesses[kind].run(arguments, recorder)
     except BaseException as error:  # noqa: BLE001 - last resort: the harness itself failed, or was made to
         with contextlib.suppress(Exception):
             recorder.add("harness_error", type=type(error).__name__, message=str(error))
