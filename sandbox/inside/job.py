@@ -1,8 +1,9 @@
-"""From a fresh clone to a running program: private mounts, limits, no privileges, an init, then the harness.
+"""From a fresh clone to a running program: an init, private mounts, limits, no privileges, then the harness.
 
 `start` runs as pid 1 of the job's own pid namespace. It forks the program and stays behind as its init: reaping
-orphans, unreadable to the program, and telling the zygote how the program ended. A bare job (parsing only, nothing
-executed) skips the namespaces and the init.
+orphans, unreadable to the program, and telling the zygote how the program ended. The fork comes first and the rest of
+the setup is the program's own, so that each page is copied once. A bare job (parsing only, nothing executed) skips
+the namespaces and the init.
 """
 
 import contextlib
@@ -121,18 +122,15 @@ def start(request: dict[str, Any], fds: dict[str, int], status_fd: int, bpf: byt
     """Run one job in this fresh clone of the zygote. Never returns."""
     try:
         if not request["bare"]:
-            _enter(request, fds)
+            _split_off_init(fds, status_fd, bpf)
+        syscalls.finish_fork()
+        if not request["bare"]:
+            _enter(request)
         set_limits(request["limits"])
         arguments, recorder = open_channels(fds)
         for number, name in enumerate(("stdin", "stdout", "stderr")):
             os.dup2(fds[name], number)
         syscalls.drop_capabilities()
-        if not request["bare"]:
-            program = syscalls.fork_again()
-            if program:
-                _be_init(program, status_fd, bpf)
-            os.close(status_fd)
-        syscalls.finish_fork()
         syscalls.install_filter(bpf)
         remote_fd = close_all_but_standard(fds.get("remote"))
     except BaseException as error:  # noqa: BLE001 - whatever stopped us, the host must learn it; nothing ran yet
@@ -142,11 +140,18 @@ def start(request: dict[str, Any], fds: dict[str, int], status_fd: int, bpf: byt
     run_harness(request["kind"], arguments, recorder, remote_fd=remote_fd)
 
 
-def _enter(request: dict[str, Any], fds: dict[str, int]) -> None:
-    """As pid 1 of the new namespaces, make them private; ends in a user namespace that owns none of them."""
+def _split_off_init(fds: dict[str, int], status_fd: int, bpf: bytes) -> None:
+    """Return in the program to be, and leave pid 1 behind as its init."""
     os.setsid()
     if "cgroup" in fds:
         os.write(fds["cgroup"], b"0")
+    program = syscalls.fork_again()
+    if program:
+        _be_init(program, status_fd, bpf)
+
+
+def _enter(request: dict[str, Any]) -> None:
+    """Make the new namespaces private; ends in a user namespace that owns none of them."""
     _mount_private(request["limits"], request.get("requirements"))
     syscalls.raise_loopback()
     os.chdir(template.WORK)
@@ -177,6 +182,7 @@ def _be_init(program: int, status_fd: int, bpf: bytes) -> NoReturn:
     os.dup2(status_fd, 0)
     syscalls.close_from(1)
     syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
+    syscalls.give_up_capabilities()
     syscalls.install_filter(bpf)
     while True:
         pid, status, usage = os.wait3(0)

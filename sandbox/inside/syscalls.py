@@ -196,6 +196,11 @@ def drop_capabilities() -> None:
         # The kernel answers EINVAL above its last capability: nothing more to drop.
         if _libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) != 0:
             break
+    give_up_capabilities()
+
+
+def give_up_capabilities() -> None:
+    """Empty every capability set of this process but the bounding set, which matters only to what it would execute."""
     _checked(_libc.capset(ctypes.byref(_CAP_HEADER), ctypes.byref(_NO_CAPABILITIES)), "capset")
 
 

@@ -165,7 +165,7 @@ def _answer(host: socket.socket, reply: dict[str, Any]) -> None:
 def _read_status(status: bytes, raw: int) -> dict[str, Any]:
     """Turn what the job's init wrote, or the way it died, into the fields of a reply."""
     if status.startswith(b"!"):
-        return {"error": status[1:].decode("utf-8", "replace")}
+        return {"error": status[1:].partition(b"\0")[0].decode("utf-8", "replace")}  # an init adds its own
     if len(status) == STATUS.size:
         raw = STATUS.unpack(status)[0]
     code = os.waitstatus_to_exitcode(raw)
