@@ -7,6 +7,7 @@ the namespaces and the init.
 """
 
 import contextlib
+import fcntl
 import importlib
 import json
 import mmap
@@ -25,12 +26,16 @@ STACK_BYTES = 8 << 20
 CPU_SLACK_S = 2  # RLIMIT_CPU lies behind the wall clock, as a second fence per process
 ADDRESS_SPACE_SLACK = 4 << 30  # reserved address space is not memory; RLIMIT_DATA counts what is
 FIRST_PRIVATE_FD = 3
+SAFE_FD = 16  # above every number that a kept descriptor gets
+KEPT = ("events", "remote", "artefact")  # descriptors that a harness gets, numbered from 3 in this order
 HARNESSES = {
     "program": "sandbox.inside.program",
     "tests": "sandbox.inside.harness",
     "parse": "sandbox.inside.plan",
     "lint": "sandbox.inside.linter",
     "serve": "sandbox.inside.remote",
+    "build": "sandbox.inside.build",
+    "command": "sandbox.inside.command",
 }
 ENVIRONMENT = {
     "PATH": "/usr/local/bin:/usr/bin:/bin",
@@ -61,8 +66,8 @@ def look_fresh() -> None:
 
     Done once, when nothing more is to be imported, and not in every job, where each page touched is a page copied.
     """
-    for name in [name for name in sys.modules if name == "sandbox" or name.startswith("sandbox.")]:
-        _hidden.append(sys.modules.pop(name))
+    own = [name for name in sys.modules if name == "sandbox" or name.startswith("sandbox.")]
+    _hidden.extend(sys.modules.pop(name) for name in own)
     set_environment(ENVIRONMENT)
 
 
@@ -132,12 +137,12 @@ def start(request: dict[str, Any], fds: dict[str, int], status_fd: int, bpf: byt
             os.dup2(fds[name], number)
         syscalls.drop_capabilities()
         syscalls.install_filter(bpf)
-        remote_fd = close_all_but_standard(fds.get("remote"))
+        kept = close_all_but_kept(fds)
     except BaseException as error:  # noqa: BLE001 - whatever stopped us, the host must learn it; nothing ran yet
         with contextlib.suppress(OSError):
             os.write(status_fd, f"!setting up a job: {error!r}".encode())
         os._exit(SETUP_FAILED)
-    run_harness(request["kind"], arguments, recorder, remote_fd=remote_fd)
+    run_harness(request["kind"], arguments, recorder, kept=kept)
 
 
 def _split_off_init(fds: dict[str, int], status_fd: int, bpf: bytes) -> None:
@@ -166,15 +171,15 @@ def open_channels(fds: dict[str, int]) -> tuple[dict[str, Any], Recorder]:
     return arguments, Recorder(memory, arguments["nonce"])
 
 
-def close_all_but_standard(remote_fd: int | None) -> int | None:
-    """Close every descriptor but 0, 1, 2; the channel to a partner job, if any, becomes 3."""
-    first = FIRST_PRIVATE_FD
-    if remote_fd is not None:
-        if remote_fd != FIRST_PRIVATE_FD:  # the call refuses to copy a descriptor onto itself
-            os.dup2(remote_fd, FIRST_PRIVATE_FD, inheritable=False)
-        first += 1
-    syscalls.close_from(first)
-    return None if remote_fd is None else FIRST_PRIVATE_FD
+def close_all_but_kept(fds: dict[str, int]) -> dict[str, int]:
+    """Close every descriptor but 0, 1, 2 and those of KEPT that there are; return the numbers these have now."""
+    names = [name for name in KEPT if name in fds]
+    # Out of the way first: a low number may be what another one is moved to.
+    moved = [fcntl.fcntl(fds[name], fcntl.F_DUPFD_CLOEXEC, SAFE_FD) for name in names]
+    for number, fd in enumerate(moved, FIRST_PRIVATE_FD):
+        os.dup2(fd, number, inheritable=False)
+    syscalls.close_from(FIRST_PRIVATE_FD + len(names))
+    return dict(zip(names, range(FIRST_PRIVATE_FD, FIRST_PRIVATE_FD + len(names)), strict=True))
 
 
 def _be_init(program: int, status_fd: int, bpf: bytes) -> NoReturn:
@@ -196,13 +201,12 @@ def run_harness(
     arguments: dict[str, Any],
     recorder: Recorder,
     *,
-    remote_fd: int | None,
+    kept: dict[str, int],
 ) -> NoReturn:
     """Hand over to the harness of this kind, in a process made to `look_fresh`."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.path[:] = _standard_path
-    if remote_fd is not None:
-        arguments["remote_fd"] = remote_fd
+    arguments.update({f"{name}_fd": fd for name, fd in kept.items()})
     sys.stdin = open(0, encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115 - lives as long as we
     sys.stdout = open(1, "w", encoding="utf-8", buffering=1, closefd=False)  # noqa: SIM115 - as above
     sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)  # noqa: SIM115
