@@ -23,7 +23,7 @@ from typing import IO
 from packaging.requirements import Requirement
 
 from sandbox.cgroups import CgroupSlots, Slot
-from sandbox.errors import ExecutionCancelledError, SandboxError, SandboxUnavailableError
+from sandbox.errors import ExecutionCancelledError, LostJobError, SandboxError, SandboxUnavailableError
 from sandbox.jobs import Channels, Job, JobLostError, JobSetupError, Outcome
 from sandbox.toolchains import Toolchains
 from sandbox.types import IsolationTier
@@ -268,7 +268,7 @@ class ZygotePool:
             except JobLostError as error:
                 self._discard(job.flavour, zygote)
                 if attempt == N_ATTEMPTS or self._closed or job.remote is not None:
-                    raise SandboxError(f"a job was lost {attempt} times: {error}; try again") from error
+                    raise LostJobError(f"a job was lost {attempt} times: {error}; try again") from error
             except JobSetupError as error:
                 raise SandboxError(f"a job could not be started: {error}") from error
             else:
