@@ -74,7 +74,7 @@ KINDS = {
             ADD,
             tests=PYTEST,
         ),
-        _always("OK", 2, 2, ""),
+        _always("OK", 2, 2),
     ),
     "crash": Kind(8, _plain("print('x')\nraise ValueError('no')"), _always("RUNTIME_ERROR", 0, 0, "x\n")),
     "abort": Kind(4, _plain("import os\nos.abort()"), _always("SIGNALED", 0, 0, "")),
@@ -268,6 +268,7 @@ def main() -> None:
     report = _go_on(options.json, resume=options.resume)
     started_s = time.perf_counter()
     with tempfile.TemporaryDirectory() as home, watching_host() as stolen:
+        tempfile.tempdir = home  # so that all folders we find there are ours
         sandbox = Sandbox(SandboxSettings(home=Path(home), memory_bytes=MEMORY_BYTES))
         try:
             soak(sandbox, report, 300 if options.quick else options.jobs, options.seed)

@@ -177,7 +177,7 @@ class ZygoteProcess:
         except ConnectionResetError:
             message = b""
         if not message:
-            raise SandboxError(f"the {self._flavour.name} zygote died while starting: {self._diagnostics()}")
+            raise JobLostError(f"the {self._flavour.name} zygote died while starting: {self._diagnostics()}")
         reply = json.loads(message)
         if "error" in reply:
             raise SandboxUnavailableError(_advice(reply["error"]))
@@ -262,11 +262,13 @@ class ZygotePool:
     def run(self, job: Job, cancelled: threading.Event | None = None) -> Outcome:
         """Run one job to its end. Raises `ExecutionCancelledError` when the event was set, else `SandboxError`."""
         for attempt in range(1, N_ATTEMPTS + 1):
-            zygote = self._zygote(job.flavour)
+            zygote: ZygoteProcess | None = None
             try:
+                zygote = self._zygote(job.flavour)
                 outcome = self._run_in(zygote, job, cancelled)
             except JobLostError as error:
-                self._discard(job.flavour, zygote)
+                if zygote is not None:
+                    self._discard(job.flavour, zygote)
                 if attempt == N_ATTEMPTS or self._closed or job.remote is not None:
                     raise LostJobError(f"a job was lost {attempt} times: {error}; try again") from error
             except JobSetupError as error:

@@ -6,6 +6,7 @@ They are looked for in the folder that CINQUE_TEST_DATA names, else in `shared/d
 import gzip
 import json
 import os
+import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,15 @@ ROOT = Path(__file__).resolve().parents[2]
 AT_ONCE = 4  # jobs; the sandbox lets as many run as it is set to
 HUMAN_EVAL = "humaneval/data/HumanEval.jsonl.gz"
 HUMAN_EVAL_X = "humaneval_x/codegeex/benchmark/humaneval-x/{0}/data/humaneval_{0}.jsonl.gz"
+EMPTY = {  # a body that says nothing, in place of the right one
+    "python": "    pass\n",
+    "cpp": "    return {};\n}\n",
+    "go": '    panic("empty")\n}\n',
+    "javascript": "}\n",
+    "rust": "    todo!()\n}\n",
+}
+_CRATES = re.compile(r"^use (rand::Rng|regex::Regex|md5);\n", re.MULTILINE)  # of no standard library
+_NEEDS_CRATE = re.compile(r"\b(Regex::|md5::|rand::|thread_rng)")
 FOLDERS = {"cpp": "cpp", "go": "go", "javascript": "js", "rust": "rust"}
 
 
@@ -66,9 +76,16 @@ def human_eval_x(folder: Path, language: str) -> list[Task]:
             head = f"package main\n\n{row['import']}\n{head}"
             tests = f"{row['test_setup']}\n{tests}"
         elif language == "rust":
-            head = f"fn main(){{}}\n\n{head}"
+            head = _CRATES.sub("", head)
         tasks.append(Task(row["task_id"], head, row["canonical_solution"], tests, language))
     return tasks
+
+
+def impossible(task: Task) -> str | None:
+    """Say why a task cannot run with a language's own library alone; None where it can."""
+    if task.language == "rust" and _NEEDS_CRATE.search(task.solution):
+        return "it needs a crate"
+    return None
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
