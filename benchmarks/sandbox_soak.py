@@ -17,7 +17,6 @@ import sys
 import tempfile
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -94,7 +93,7 @@ class Report:
     """What happened, over all calls that added to it."""
 
     n_jobs: int = 0
-    kinds: Counter[str] = field(default_factory=Counter)
+    kinds: dict[str, int] = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
     n_cancelled: int = 0
@@ -168,7 +167,7 @@ class Soak:
 
     def _count(self, name: str) -> None:
         with self._lock:
-            self._report.kinds[name] += 1
+            self._report.kinds[name] = self._report.kinds.get(name, 0) + 1
 
     def _kill(self, draw: random.Random) -> None:
         """Kill one of our children: they are all zygotes."""
@@ -229,9 +228,9 @@ class Footprint:
         return [f"{now[name]} {name}, not {then[name]}" for name in now if now[name] > then[name]]
 
 
-def soak(sandbox: Sandbox, report: Report, n_jobs: int, seed: int) -> None:
-    """Go on until so many jobs are done in all."""
-    work = Soak(sandbox, report, seed)
+def soak(work: Soak, report: Report, n_jobs: int, file: Path | None) -> None:
+    """Go on until so many jobs are done in all; write the report after every round."""
+    started_s = time.perf_counter() - report.seconds
     before: Footprint | None = None
     report.resident_bytes = []
     with ThreadPoolExecutor(CLIENTS) as pool:
@@ -242,6 +241,9 @@ def soak(sandbox: Sandbox, report: Report, n_jobs: int, seed: int) -> None:
                 before = Footprint.take()
             elif before is not None:
                 report.left += [f"after {report.n_jobs} jobs: {text}" for text in Footprint.take().beyond(before)]
+            report.seconds = time.perf_counter() - started_s
+            if file:
+                file.write_text(json.dumps(asdict(report), indent=1), encoding="utf-8")
             print(f"{report.n_jobs} jobs, {len(report.wrong)} wrong, {report.resident_bytes[-1] >> 20} MiB", flush=True)
 
 
@@ -252,8 +254,7 @@ def _resident_bytes() -> int:
 def _go_on(file: Path | None, *, resume: bool) -> Report:
     if file is None or not resume or not file.exists():
         return Report()
-    data = json.loads(file.read_text(encoding="utf-8"))
-    return Report(**{**data, "kinds": Counter(data["kinds"])})
+    return Report(**json.loads(file.read_text(encoding="utf-8")))
 
 
 def main() -> None:
@@ -266,18 +267,17 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     report = _go_on(options.json, resume=options.resume)
-    started_s = time.perf_counter()
     with tempfile.TemporaryDirectory() as home, watching_host() as stolen:
         tempfile.tempdir = home  # so that all folders we find there are ours
         sandbox = Sandbox(SandboxSettings(home=Path(home), memory_bytes=MEMORY_BYTES))
         try:
-            soak(sandbox, report, 300 if options.quick else options.jobs, options.seed)
+            work = Soak(sandbox, report, options.seed)
+            soak(work, report, 300 if options.quick else options.jobs, options.json)
         finally:
             sandbox.close()
-    report.seconds += time.perf_counter() - started_s
     report.stolen = stolen.share
     report.left += [f"at the end: process {pid}" for pid in _descendants(os.getpid())]
-    print(f"{report.n_jobs} jobs in {report.seconds:.0f} s: {dict(report.kinds)}")
+    print(f"{report.n_jobs} jobs in {report.seconds:.0f} s: {report.kinds}")
     print(f"{report.n_killed} zygotes were killed, {report.n_cancelled} jobs were cancelled")
     print(f"memory grew by {report.growth:.1%} (claimed: {MAX_GROWTH:.0%}); the host gave {stolen.share:.0%} to others")
     print("wrong:", "\n  ".join(report.wrong) or "none")
