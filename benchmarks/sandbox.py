@@ -19,16 +19,19 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)  # as a script we stand beside a `sandbox.py`: ourselves
 
 from benchmarks.machine import watching_host
-from sandbox import commands
+from sandbox import commands, lint
 from sandbox.inside.linter import OPTIONS
+from sandbox.isolation import Isolation, open_isolation
 from sandbox.pool import interpreter
 from sandbox.runner import Sandbox
 from sandbox.settings import SandboxSettings
-from sandbox.types import ExecutionRequest
+from sandbox.toolchains import Toolchains
+from sandbox.types import ExecutionRequest, Limits
 
 MIN_JOBS_PER_S = 150.0
 CLIENTS = 4
@@ -80,9 +83,11 @@ CLAIMS = (
 class Sides:
     """Each kind of work, bare and behind the wall, as a function that does it once."""
 
-    def __init__(self, sandbox: Sandbox, folder: Path) -> None:
-        """Share one sandbox; bare compilers work in the folder."""
+    def __init__(self, sandbox: Sandbox, isolation: Isolation, limits: Limits, folder: Path) -> None:
+        """Share one sandbox, and for ratings alone one tier; bare compilers work in the folder."""
         self._sandbox = sandbox
+        self._isolation = isolation
+        self._limits = limits
         self._folder = folder
         self._number = time.time_ns()  # of the next program; none was ever built before
         self._python = interpreter()[0]
@@ -93,13 +98,12 @@ class Sides:
             "python -c": lambda: self._bare([self._python, "-c", PRINT]),
             "print(1)": lambda: self._run(ExecutionRequest(PRINT, lint=False)),
             "two asserts": lambda: self._run(ExecutionRequest(CANDIDATE, test_code=TESTS, lint=False)),
-            "print(1), rated": lambda: self._run(ExecutionRequest(PRINT)),
         }
 
     def slow(self) -> dict[str, Callable[[], None]]:
         """Return the sides that take seconds, as far as their tools are there."""
         sides: dict[str, Callable[[], None]] = {
-            "lint": lambda: self._run(ExecutionRequest(CANDIDATE)),
+            "lint": self._lint,
             "pylint command": self._pylint,
         }
         if shutil.which("gcc"):
@@ -121,6 +125,10 @@ class Sides:
 
     def _bare(self, command: list[str], **environment: str) -> None:
         subprocess.run(command, check=True, stdout=subprocess.PIPE, cwd=self._folder, env={**os.environ, **environment})
+
+    def _lint(self) -> None:
+        if lint.rate(self._isolation, CANDIDATE, "solution.py", self._limits) is None:
+            raise SystemExit("pylint gave no rating")
 
     def _pylint(self) -> None:
         (self._folder / "rated.py").write_text(CANDIDATE, encoding="utf-8")
@@ -163,9 +171,9 @@ def jobs_per_s(sandbox: Sandbox, n_jobs: int, n_clients: int) -> float:
     return n_jobs // n_clients * n_clients / (time.perf_counter() - started_s)
 
 
-def judge(seconds: dict[str, list[float]], rates: list[float]) -> list[dict[str, object]]:
+def judge(seconds: dict[str, list[float]], rates: list[float]) -> list[dict[str, Any]]:
     """Hold the ratios and the rate against what is claimed."""
-    found: list[dict[str, object]] = []
+    found: list[dict[str, Any]] = []
     for claim in CLAIMS:
         if claim.side in seconds:
             ratios = [ours / bare for ours, bare in zip(seconds[claim.side], seconds[claim.bare], strict=True)]
@@ -176,7 +184,7 @@ def judge(seconds: dict[str, list[float]], rates: list[float]) -> list[dict[str,
     return [*found, {"title": title, "at_least": MIN_JOBS_PER_S, "values": rates, "holds": holds}]
 
 
-def show(seconds: dict[str, list[float]], found: list[dict[str, object]]) -> None:
+def show(seconds: dict[str, list[float]], found: list[dict[str, Any]]) -> None:
     """Print both tables."""
     print(f"{'':20}{'min ms':>9}{'p50 ms':>9}{'max ms':>9}{'rounds':>8}")
     for name, values in seconds.items():
@@ -185,7 +193,6 @@ def show(seconds: dict[str, list[float]], found: list[dict[str, object]]) -> Non
     print()
     for row in found:
         values = row["values"]
-        assert isinstance(values, list)  # noqa: S101 - for the type checker
         bound = f"<= {row['at_most']}" if "at_most" in row else f">= {row['at_least']}"
         spread = f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f}, {len(values)}x)"
         print(f"{'holds' if row['holds'] else 'FAILS'}  {bound:9} {spread:32} {row['title']}")
@@ -202,12 +209,15 @@ def main() -> None:
         parser.set_defaults(rounds=5, jobs=100)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=Path.home()) as home, watching_host() as stolen:
-        sandbox = Sandbox(SandboxSettings(home=Path(home)))
+        settings = SandboxSettings(home=Path(home))
+        sandbox, isolation = Sandbox(settings), open_isolation(settings, Toolchains(Path(home)))
         try:
-            seconds = measure(Sides(sandbox, Path(home)), options.rounds)
+            sides = Sides(sandbox, isolation, settings.limits(None), Path(home))
+            seconds = measure(sides, options.rounds)
             rates = [jobs_per_s(sandbox, options.jobs, CLIENTS) for _ in range(3)]
         finally:
             sandbox.close()
+            isolation.close()
     found = judge(seconds, rates)
     show(seconds, found)
     missing = [claim.title for claim in CLAIMS if claim.side not in seconds]
