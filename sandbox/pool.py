@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from sandbox.cgroups import CgroupSlots, Slot
-from sandbox.errors import ExecutionCancelledError, SandboxError, SandboxUnavailableError
+from sandbox.errors import ExecutionCancelledError, LostJobError, SandboxError, SandboxUnavailableError
 from sandbox.flavours import FLAVOURS, Binds, Flavour, covered_paths, interpreter, package_paths, warm_modules
 from sandbox.jobs import Channels, Job, JobLostError, JobSetupError, Outcome
 from sandbox.toolchains import Toolchains
@@ -144,7 +144,7 @@ class ZygoteProcess:
         except ConnectionResetError:
             message = b""
         if not message:
-            raise SandboxError(f"the {self._flavour.name} zygote died while starting: {self.diagnostics()}")
+            raise JobLostError(f"the {self._flavour.name} zygote died while starting: {self.diagnostics()}")
         reply = json.loads(message)
         if "error" in reply:
             raise SandboxUnavailableError(self._advise(reply["error"]))
@@ -227,13 +227,15 @@ class ZygotePool:
     def run(self, job: Job, cancelled: threading.Event | None = None) -> Outcome:
         """Run one job to its end. Raises `ExecutionCancelledError` when the event was set, else `SandboxError`."""
         for attempt in range(1, N_ATTEMPTS + 1):
-            zygote = self._zygote(job)
+            zygote: TakesJobs | None = None
             try:
+                zygote = self._zygote(job)
                 outcome = self._run_in(zygote, job, cancelled)
             except JobLostError as error:
-                self._discard(job, zygote)
+                if zygote is not None:
+                    self._discard(job, zygote)
                 if attempt == N_ATTEMPTS or self._closed or job.remote is not None:
-                    raise SandboxError(f"a job was lost {attempt} times: {error}; try again") from error
+                    raise LostJobError(f"a job was lost {attempt} times: {error}; try again") from error
             except JobSetupError as error:
                 raise SandboxError(f"a job could not be started: {error}") from error
             else:

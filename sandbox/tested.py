@@ -10,7 +10,7 @@ import threading
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sandbox.errors import ExecutionCancelledError, SandboxError
+from sandbox.errors import ExecutionCancelledError, LostJobError, SandboxError
 from sandbox.jobs import Job, Outcome
 from sandbox.lint import RunsJobs
 from sandbox.types import Limits, Verdict
@@ -59,7 +59,10 @@ class TestRun:
         limits = self.limits
         spent_s = 0.0
         if remote is not None and self.isolation.tier != "none":  # without walls two processes are not apart
-            outcome = self._apart(remote)
+            try:
+                outcome = self._apart(remote)
+            except LostJobError:  # one of the two zygotes died: neither job can be repeated without the other
+                outcome = self._apart(remote)
             if outcome.find("opaque") is None:
                 return judge_tests(outcome, limits, plan, "isolated"), outcome
             spent_s = outcome.wall_s

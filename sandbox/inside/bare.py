@@ -25,6 +25,6 @@ def main(config: dict[str, Any]) -> NoReturn:
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         os.dup2(fds[name], number)
     kept = job.close_all_but_kept(fds)
-    os.environ.clear()
-    environment = {**job.ENVIRONMENT, "HOME": os.getcwd(), "TMPDIR": config["folder"]}
-    job.run_harness(config["kind"], arguments, recorder, kept=kept, environment=environment)
+    job.look_fresh()
+    job.set_environment({**job.ENVIRONMENT, "HOME": os.getcwd(), "TMPDIR": config["folder"]})
+    job.run_harness(config["kind"], arguments, recorder, kept=kept)

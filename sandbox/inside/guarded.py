@@ -69,4 +69,6 @@ def _become_program(request: dict[str, Any], fds: dict[str, int], errors_fd: int
         with contextlib.suppress(OSError):
             os.write(errors_fd, SETUP_ERROR + f"setting up a job: {error!r}".encode())
         os._exit(job.SETUP_FAILED)
-    job.run_harness(request["kind"], arguments, recorder, kept=kept, environment=confinement.environment)
+    job.look_fresh()
+    job.set_environment(confinement.environment)
+    job.run_harness(request["kind"], arguments, recorder, kept=kept)

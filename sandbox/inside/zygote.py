@@ -54,6 +54,7 @@ class Zygote:
         self._by_pid_fd: dict[int, Running] = {}
         self._by_host_fd: dict[int, Running] = {}
         self._filter = seccomp.assemble()
+        syscalls.lay_out_filter(self._filter)  # here, not in every job
 
     def serve(self) -> NoReturn:
         """Serve until the host goes away."""
@@ -86,7 +87,7 @@ class Zygote:
         status_read, status_write = os.pipe()
         started = time.monotonic()
         try:
-            pid = os.fork() if request["bare"] else syscalls.clone(NEW_NAMESPACES)
+            pid = syscalls.clone(0 if request["bare"] else NEW_NAMESPACES)
         except OSError as error:
             answer(host, {"error": f"starting a job: {error}"})
             for fd in (*named.values(), status_read, status_write):
@@ -164,7 +165,7 @@ def answer(host: socket.socket, reply: dict[str, Any]) -> None:
 def _read_status(status: bytes, raw: int) -> dict[str, Any]:
     """Turn what the job's init wrote, or the way it died, into the fields of a reply."""
     if status.startswith(b"!"):
-        return {"error": status[1:].decode("utf-8", "replace")}
+        return {"error": status[1:].partition(b"\0")[0].decode("utf-8", "replace")}  # an init adds its own
     if len(status) == STATUS.size:
         raw = STATUS.unpack(status)[0]
     code = os.waitstatus_to_exitcode(raw)
@@ -196,7 +197,9 @@ def main(config: dict[str, Any]) -> NoReturn:
     sys.path.append(template.HARNESS)
     sys.dont_write_bytecode = True
     warm(config["warm"], config["hooks"])
+    job.look_fresh()
+    zygote = Zygote(control)
     gc.collect()
     gc.freeze()  # fewer pages are copied when a job touches the collector
     control.send(b'{"ready": true}')
-    Zygote(control).serve()
+    zygote.serve()

@@ -135,6 +135,19 @@ def test_a_killed_zygote_is_replaced_and_its_job_run_again(run: Runner) -> None:
     assert pool.zygote_pids()["plain"] != before
 
 
+@pytest.mark.parametrize("flavour", ["plain", "tests"])
+def test_a_split_run_is_repeated_when_one_of_its_zygotes_is_killed(flavour: str, run: Runner) -> None:
+    pool = run.sandbox._isolation
+    assert run("def f():\n    return 1", "assert f() == 1").success  # both zygotes are there
+    n_before = len(descendants_of(os.getpid()))
+    with ThreadPoolExecutor(1) as threads:
+        future = threads.submit(run, "import time\ndef f():\n    time.sleep(0.4)\n    return 1", "assert f() == 1")
+        wait_until(lambda: len(descendants_of(os.getpid())) >= n_before + 4)  # both jobs, each with its init
+        os.kill(pool.zygote_pids()[flavour], signal.SIGKILL)
+        result = future.result()
+    assert (result.verdict, result.result_trust, result.tests_passed) == ("OK", "isolated", 1)
+
+
 def test_an_idle_zygote_that_was_killed_is_not_noticed_by_the_caller(run: Runner) -> None:
     pool = run.sandbox._isolation
     os.kill(pool.zygote_pids()["plain"], signal.SIGKILL)
