@@ -31,6 +31,11 @@ class SandboxSettings(BaseSettings):
         validation_alias="CINQUE_HOME",
         description="Data folder; installed requirement sets are kept in its sandbox/requirements (path).",
     )
+    cache: Path = Field(
+        Path("~/.cache/cinque"),
+        validation_alias="CINQUE_CACHE",
+        description="Where make setup installs what all checkouts share; TypeScript's tools are in its node (path).",
+    )
     default_timeout_s: float = Field(30.0, gt=0, description="Time limit of a request that names none (seconds).")
     max_timeout_s: float = Field(60.0, gt=0, description="Longest time limit a request can have (seconds).")
     memory_bytes: int = Field(
@@ -74,6 +79,11 @@ class SandboxSettings(BaseSettings):
     def requirements_folder(self) -> Path:
         """Where installed requirement sets are kept."""
         return self.home.expanduser().resolve() / "sandbox" / "requirements"
+
+    @property
+    def cache_folder(self) -> Path:
+        """Where make setup installs what is shared by every checkout."""
+        return self.cache.expanduser().resolve()
 
     def limits(self, timeout_s: float | None) -> Limits:
         """Return the limits of one request; a time limit above the maximum is lowered to it."""
