@@ -13,6 +13,7 @@ from typing import Any
 from sandbox import languages, lint, requirements, tested, workspace
 from sandbox.errors import SandboxError, SandboxUnavailableError
 from sandbox.gate import Gate
+from sandbox.installer import DependencyError
 from sandbox.isolation import REQUIREMENTS_INSIDE, Isolation, open_isolation
 from sandbox.jobs import Job, Outcome
 from sandbox.settings import SandboxSettings
@@ -166,8 +167,8 @@ class _Execution:
                 wanted = requirements.check_requirements(
                     self._request.requirements, self._settings.requirements_allowed
                 )
-                self._requirements = store.install(wanted, self._cancelled)
-        except requirements.DependencyError as error:
+                self._requirements = store.install(wanted, self._isolation.tier, self._cancelled)
+        except DependencyError as error:
             judgement = Judgement(Verdict.COMPILE_ERROR, "DependencyError", str(error), compile_success=False)
             return self._describe(judgement, tested.NOT_RUN)
         test_code = self._request.test_code

@@ -61,11 +61,25 @@ class SandboxSettings(BaseSettings):
     requirements_allowed: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Packages that requests may install, separated by commas; empty allows any (names)."
     )
+    requirements_cutoff: str = Field(
+        "",
+        pattern=r"^(\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}:\d{2}Z)?)?$",
+        description="Packages uploaded from then on are not installed, as in 2026-01-31; empty for no cutoff (date). "
+        "The index must tell upload times.",
+    )
     requirements_timeout_s: float = Field(
         120.0, gt=0, description="Time that installing one requirement set may take (seconds)."
     )
     requirements_bytes: int = Field(
         1024 * MIB, ge=MIB, description="Size that one installed requirement set may have (bytes)."
+    )
+    requirements_files: int = Field(
+        100_000, ge=100, description="Files that one installed requirement set may have, pip's own included (count)."
+    )
+    requirements_cache_bytes: int = Field(
+        8192 * MIB,
+        ge=0,
+        description="Size of all installed requirement sets together; the least recently used go first (bytes).",
     )
 
     @field_validator("requirements_allowed", mode="before")
