@@ -17,12 +17,14 @@ import sysconfig
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
-from sandbox.errors import InvalidRequestError
+from sandbox.errors import ExecutionCancelledError, InvalidRequestError
+from sandbox.gate import CANCEL_POLL_S
 from sandbox.installer import SITE, DependencyError, Pin, PipRun, configuration, size
 from sandbox.settings import SandboxSettings
 from sandbox.types import IsolationTier
@@ -85,7 +87,9 @@ class RequirementStore:
     def __init__(self, settings: SandboxSettings) -> None:
         self._settings = settings
         self._folder = settings.requirements_folder
-        self._lock = threading.Lock()  # one installation at a time
+        self._changed = threading.Condition()
+        self._under_way: set[Path] = set()  # answers that another thread is about to write
+        self._keeping = threading.Lock()  # publishing and removing sets
 
     def install(
         self, requirements: tuple[str, ...], tier: IsolationTier, cancelled: threading.Event | None = None
@@ -101,13 +105,30 @@ class RequirementStore:
         found = self._known(answer)
         if found is not None:
             return found
-        with self._lock:
+        with self._only_one(answer, cancelled):
             found = self._known(answer)
             if found is None:
                 found = self._install(requirements, tier, cancelled)
                 _write(answer, found)
-                self._evict(keep=found)
+                with self._keeping:
+                    self._evict(keep=found)
         return found
+
+    @contextlib.contextmanager
+    def _only_one(self, answer: Path, cancelled: threading.Event | None) -> Iterator[None]:
+        """Let equal requests wait for the first of them; different ones install beside each other."""
+        with self._changed:
+            while answer in self._under_way:
+                self._changed.wait(CANCEL_POLL_S)
+                if cancelled is not None and cancelled.is_set():
+                    raise ExecutionCancelledError("the execution was cancelled while it waited for its requirements")
+            self._under_way.add(answer)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._under_way.discard(answer)
+                self._changed.notify_all()
 
     def _request_key(self, requirements: tuple[str, ...]) -> str:
         return _digest(*_python(), self._settings.requirements_cutoff, *configuration(), "", *requirements)
@@ -129,11 +150,9 @@ class RequirementStore:
             site = staging / SITE
             _clean(site)
             name = _set_name(pins)
-            target = self._folder / name
-            if not (target / DONE).exists():  # another request may have resolved to the same
-                _write(site / DONE, str(size(site)[0]))
-                shutil.rmtree(target, ignore_errors=True)
-                site.rename(target)
+            _write(site / DONE, str(size(site)[0]))
+            with self._keeping:
+                _publish(site, self._folder / name)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
         return name
@@ -142,18 +161,49 @@ class RequirementStore:
         """Remove the sets that were not used for longest until the rest fits, and what killed processes left."""
         now = time.time()
         for staging in self._folder.glob(f"{STAGING}*"):
-            with contextlib.suppress(FileNotFoundError):
-                if now - staging.stat().st_mtime > ABANDONED_S:
-                    shutil.rmtree(staging, ignore_errors=True)
-        sets = sorted((done.stat().st_mtime, done) for done in self._folder.glob(f"*/{DONE}"))
-        total = sum(int(done.read_text(encoding="ascii") or 0) for _, done in sets)
+            if now - _used_at(staging) > ABANDONED_S:
+                shutil.rmtree(staging, ignore_errors=True)
+        sets = sorted((_used_at(done), done) for done in self._folder.glob(f"*/{DONE}"))
+        sizes = {done: _read_size(done) for _, done in sets}
+        total = sum(sizes.values())
         for used_at, done in sets:
             if total <= self._settings.requirements_cache_bytes or now - used_at < IN_USE_S:
                 break
             if done.parent.name != keep:
-                total -= int(done.read_text(encoding="ascii") or 0)
-                done.unlink()  # first, so that a set half removed is none
+                total -= sizes[done]
+                done.unlink(missing_ok=True)  # first, so that a set half removed is none
                 shutil.rmtree(done.parent, ignore_errors=True)
+        for answer in (self._folder / RESOLVED).iterdir():
+            with contextlib.suppress(FileNotFoundError):  # another process is at it, too
+                if not (self._folder / answer.read_text(encoding="ascii")).exists():
+                    answer.unlink()
+
+
+def _publish(site: Path, target: Path) -> None:
+    """Give a complete set its name, unless another request resolved to the same one meanwhile."""
+    if (target / DONE).exists():
+        return
+    shutil.rmtree(target, ignore_errors=True)  # what is not complete nobody uses
+    try:
+        site.rename(target)
+    except OSError:
+        if not (target / DONE).exists():
+            raise
+
+
+def _used_at(path: Path) -> float:
+    """Return when a set or a staging folder was last used; now, when it has just gone."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return time.time()
+
+
+def _read_size(done: Path) -> int:
+    try:
+        return int(done.read_text(encoding="ascii") or 0)
+    except FileNotFoundError:
+        return 0
 
 
 def _python() -> tuple[str, ...]:

@@ -63,9 +63,7 @@ if grep -q -e "error TS2584" -e "error TS2304: Cannot find name '[A-Z]" {_TYPES}
 fi
 exit 0
 """
-_ESBUILD = re.compile(
-    r"^\S+ \[ERROR\] (?P<text>.*)$(?:\n\s*\n? *(?P<file>[^\s:]+):(?P<line>\d+):\d+:$)?", re.MULTILINE
-)
+_ESBUILD = re.compile(r"^\S+ \[ERROR\] (?P<text>.*)$(?:\n\s*\n? *(?P<file>[^\s:]+):(?P<line>\d+):\d+:$)?", re.MULTILINE)
 _NOT_SYNTAX = ("Could not resolve", "No matching export", "Could not read")
 _TYPE_ERROR = re.compile(r"^(?:[^\s(][^(\n]*\(\d+,\d+\): )?error TS\d+: .*$(?:\n[ \t]+.*$)*", re.MULTILINE)
 

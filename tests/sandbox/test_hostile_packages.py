@@ -231,3 +231,24 @@ def test_the_least_recently_used_sets_make_room(index: Index, home: Path) -> Non
     third = install(home, "three", **limits)
     assert [folder.exists() for folder in (first, second, third)] == [False, True, True]
     assert install(home, "one", **limits) == first
+
+
+def test_equal_requests_at_once_install_once_and_one_that_waits_can_be_cancelled(index: Index, home: Path) -> None:
+    index.add("plain", wheel("plain", {"plain.py": ""}))
+    index.stalled = threading.Event()
+    store = RequirementStore(SandboxSettings(home=home))
+    names: list[str] = []
+    threads = [threading.Thread(target=lambda: names.append(store.install(("plain",), "namespaces"))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    while not index.asked:
+        threads[0].join(0.05)
+    cancelled = threading.Event()
+    cancelled.set()
+    with pytest.raises(ExecutionCancelledError, match="waited"):
+        store.install(("plain",), "namespaces", cancelled)
+    index.stalled.set()
+    for thread in threads:
+        thread.join()
+    assert names == [names[0]] * 2
+    assert len([path for path in index.asked if path.startswith("/simple/")]) == 1
