@@ -20,10 +20,10 @@ from sandbox.settings import SandboxSettings
 
 MANIFEST = Path(__file__).with_name("node")
 LOCK_FILE = "package-lock.json"
+TYPE_ROOTS = "CINQUE_TYPE_ROOTS"  # variable by which a job learns the folder of @types
 KEY_CHARS = 16  # of a sha256 in hexadecimal
 INSTALL_TIMEOUT_S = 600.0  # some 20 MB over a slow line
 TAIL_CHARS = 2000
-MISSING = "esbuild and TypeScript are not installed; run `make setup`, or `python -m sandbox.node_tools` with npm there"
 _NPM_CI = ("ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
 
 
@@ -41,11 +41,6 @@ class NodeTools:
     type_roots: str  # folder of @types packages, "node" among them
     typescript_version: str
     esbuild_version: str
-
-    @property
-    def identity(self) -> str:
-        """What a result depends on, for keys of caches."""
-        return f"typescript {self.typescript_version}, esbuild {self.esbuild_version}, {Path(self.folder).name}"
 
 
 def tools_folder(cache: Path) -> Path:
@@ -150,7 +145,7 @@ def main() -> int:
     except NodeToolsError as error:
         sys.stderr.write(f"{error}\n")
         return 1
-    sys.stdout.write(f"{tools.identity}: {tools.folder}\n")
+    sys.stdout.write(f"typescript {tools.typescript_version}, esbuild {tools.esbuild_version}: {tools.folder}\n")
     return 0
 
 

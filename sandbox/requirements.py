@@ -47,19 +47,25 @@ _PASSED_ON = (
 )
 
 
+def parse_requirements(lines: tuple[str, ...]) -> tuple[Requirement, ...]:
+    """Return what the lines ask for; raises `InvalidRequestError` for a line that is more than a name and versions."""
+    if len(lines) > MAX_REQUIREMENTS:
+        raise InvalidRequestError(f"{len(lines)} requirements; at most {MAX_REQUIREMENTS}", param="requirements")
+    return tuple(_parse(line) for line in lines)
+
+
 def check_requirements(lines: tuple[str, ...], allowed: tuple[str, ...]) -> tuple[str, ...]:
     """Return the lines in canonical form and order.
+
+    Only what is asked for must be on the operator's list; what that needs in turn is its publisher's choice.
 
     Raises:
         InvalidRequestError: a line is an option, a path, a URL or not a requirement at all, or there are too many.
         DependencyError: a package is not on the operator's list.
     """
-    if len(lines) > MAX_REQUIREMENTS:
-        raise InvalidRequestError(f"{len(lines)} requirements; at most {MAX_REQUIREMENTS}", param="requirements")
     permitted = {canonicalize_name(name) for name in allowed}
     found: set[str] = set()
-    for line in lines:
-        requirement = _parse(line)
+    for requirement in parse_requirements(lines):
         if permitted and canonicalize_name(requirement.name) not in permitted:
             raise DependencyError(f"package {requirement.name!r} is not on the list that this server allows")
         found.add(str(requirement))

@@ -15,11 +15,11 @@ from collections.abc import Mapping
 from sandbox.builds import Build, Builder
 from sandbox.diagnostics import COMPILE_ERROR, MAX_ERRORS, NOTHING_SAID, SYNTAX_ERROR, Diagnostic
 from sandbox.errors import ExecutionCancelledError, SandboxError
+from sandbox.node_tools import TYPE_ROOTS
 from sandbox.recipes import Recipe, Step
 from sandbox.types import Limits
 
 SOURCE = "solution.ts"
-TYPE_ROOTS = "CINQUE_TYPE_ROOTS"  # variable of the toolchain's environment: the folder of @types
 MAX_ERROR_CHARS = 500
 MAX_REPORT_BYTES = 1 << 20
 HEAP_SHARE_PERCENT = 75  # of the memory limit, so that JavaScript says that its heap is full before the kernel kills it
@@ -56,10 +56,12 @@ _CHECK = (
 )
 # 2304 and 2584: a name that is not known, which the types of browsers may have. Status 1 and 2: there were errors.
 _CHECK_TYPES = f"""
-check() {{ tsc "$@" --typeRoots "${TYPE_ROOTS}" >{_TYPES} 2>&1; status=$?; [ $status -le 2 ] || exit $status; }}
-check "$@" --lib {TARGET}
-if grep -q -e "error TS2584" -e "error TS2304: Cannot find name '[A-Z]" {_TYPES}; then
-  check "$@" --lib {TARGET},dom,dom.iterable
+check() {{ tsc "$@" --typeRoots "${TYPE_ROOTS}" 2>&1; status=$?; [ $status -le 2 ] || exit $status; }}
+count() {{ grep -c 'error TS' "$1"; }}
+check "$@" --lib {TARGET} >{_TYPES}
+if grep -q -e 'error TS2584' -e "error TS2304: Cannot find name '[A-Z]" {_TYPES}; then
+  check "$@" --lib {TARGET},dom,dom.iterable >browser.txt
+  if [ "$(count browser.txt)" -lt "$(count {_TYPES})" ]; then mv browser.txt {_TYPES}; fi
 fi
 exit 0
 """
@@ -115,10 +117,10 @@ def read_type_errors(report: str) -> tuple[str, ...]:
 class TypeCheck(threading.Thread):
     """Checks the types of one program while the calling thread runs it. Start it, and always `finish` it."""
 
-    def __init__(self, builder: Builder, files: Mapping[str, str], cancelled: threading.Event | None) -> None:
+    def __init__(self, builder: Builder, recipe: Recipe, cancelled: threading.Event | None) -> None:
         super().__init__(name="sandbox-types")
         self._builder = builder
-        self._files = files
+        self._recipe = recipe
         self._cancelled = cancelled
         self._build: Build | None = None
         self._error: SandboxError | None = None
@@ -126,7 +128,7 @@ class TypeCheck(threading.Thread):
     def run(self) -> None:
         """Check the types in a job of their own."""
         try:
-            self._build = self._builder.build(types(self._files), None, self._cancelled)
+            self._build = self._builder.build(self._recipe, None, self._cancelled)
         except SandboxError as error:
             self._error = error
 
