@@ -201,7 +201,7 @@ def test_a_cancelled_request_ends_its_installation(index: Index, home: Path) -> 
     assert processes_below() == before
 
 
-def test_pip_sees_neither_the_hosts_files_nor_its_processes(index: Index, home: Path, tmp_path: Path) -> None:
+def test_pip_does_not_see_the_hosts_files(index: Index, home: Path, tmp_path: Path) -> None:
     (tmp_path / "secret-1.0-py3-none-any.whl").write_bytes(wheel("secret", {"secret.py": ""}))
     target = f"secret @ file://{tmp_path}/secret-1.0-py3-none-any.whl"
     index.add("evil", wheel("evil", {"evil.py": ""}, requires=(target,)))
