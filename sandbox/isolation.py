@@ -11,6 +11,9 @@ Theory of operation (tier `namespaces`)
     where one can be made, else by polling proportional set sizes. Output is drained to a bounded tail, results come
     through shared memory, the wall clock is enforced by the zygote with SIGKILL and by the host with a second clock.
 
+    Programs of other languages are two such jobs: one runs the compiler, whose files travel on as bytes, and one
+    becomes the program. Their zygote also binds the toolchains that lie outside /usr, read-only.
+
 Covered
     Host files, other jobs' files, host processes and their signals, the host's and other jobs' networks and IPC,
     privileges (set-uid, capabilities, new namespaces, mounts), terminals, fork bombs, memory, disk, inode,

@@ -25,8 +25,8 @@ from sandbox.types import ExecutionRequest
 os.environ["CINQUE_HOME"] = sys.argv[1]
 sandbox = Sandbox(SandboxSettings(memory_bytes=128 << 20))
 found = {{"status": sandbox.status().detail}}
-for name, (code, tests) in json.loads(sys.argv[2]).items():
-    r = sandbox.execute(ExecutionRequest(code, test_code=tests, timeout_s=8, lint=False))
+for name, (code, tests, *language) in json.loads(sys.argv[2]).items():
+    r = sandbox.execute(ExecutionRequest(code, *language, test_code=tests, timeout_s=8, lint=False))
     found[name] = [r.stdout, r.verdict, r.result_trust]
 sandbox.close()
 print(json.dumps(found))
@@ -77,6 +77,8 @@ def test_an_ordinary_user_gets_the_same_walls(tmp_path: Path) -> None:
         "attacks": [textwrap.dedent(TRY).replace("PARENT", str(os.getpid())), None],
         "bomb": [BOMB, None],
         "hogs": [HOGS, None],
+        "script": ["cat <<< BLOCKED", None, "bash"],
+        "compiled": ['#include <stdio.h>\nint main(void) { puts("BLOCKED"); return 0; }', None, "c"],
         "tests": ["def f():\n    return 1\n", "assert f() == 1\n"],
         "fixtures": ["def f():\n    return 1\n", "def test_f(tmp_path):\n    assert f() == 1\n"],
     }
@@ -97,6 +99,7 @@ def test_an_ordinary_user_gets_the_same_walls(tmp_path: Path) -> None:
     assert found["attacks"] == ["BLOCKED\n" * 10, "OK", "not_tested"]
     assert found["bomb"][:2] == ["BLOCKED\n", "OK"]
     assert found["hogs"][:2] == ["BLOCKED\n", "MEMORY_LIMIT"]
+    assert found["script"] == found["compiled"] == ["BLOCKED\n", "OK", "not_tested"]
     assert found["tests"][1:] == ["OK", "isolated"]
     assert found["fixtures"][1:] == ["OK", "in_process"]
     assert "namespaces tier passed its self-test" in found["status"]
