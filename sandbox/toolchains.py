@@ -16,7 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from sandbox.errors import ExecutionCancelledError, SandboxError, ToolchainMissingError
-from sandbox.node_tools import TYPE_ROOTS, find_node_tools
+from sandbox.node_tools import TYPE_ROOTS, NodeTools, find_node_tools
 
 ASK_TIMEOUT_S = 20.0  # for a version; rustup's first start on a busy machine takes seconds
 WARM_TIMEOUT_S = 900.0  # compiling Go's standard library: 14 s here, minutes on a slow machine
@@ -83,11 +83,11 @@ class Toolchain:
 class Toolchains:
     """Every tool of this machine, found when first asked for."""
 
-    def __init__(self, folder: Path, cache: Path) -> None:
+    def __init__(self, folder: Path, cache: Path | None = None) -> None:
         """Take two folders of our own.
 
         `folder`/bin is searched first, and Go's compiled library is kept beside it; TypeScript's tools, of exactly
-        the versions that we know, are below `cache`.
+        the versions that we know, are below `cache` (None: there are none).
         """
         self._folder = folder
         self._cache = cache
@@ -125,7 +125,7 @@ class Toolchains:
         found = {"PATH": self.path()}
         if "go" in names.split():
             found.update(GO_ENVIRONMENT)
-        if "tsc" in names.split() and (tools := find_node_tools(self._cache)) is not None:
+        if "tsc" in names.split() and (tools := self._node_tools()) is not None:
             found.update(
                 {TYPE_ROOTS: tools.type_roots, "GOGC": "off"}
             )  # its garbage is 50 MB; collecting it takes 40 %
@@ -180,8 +180,11 @@ class Toolchains:
             return None
         return Toolchain(name, executable, version, root)
 
+    def _node_tools(self) -> NodeTools | None:
+        return None if self._cache is None else find_node_tools(self._cache)
+
     def _node_tool(self, name: str) -> Toolchain | None:
-        tools = find_node_tools(self._cache)
+        tools = self._node_tools()
         if tools is None or tools.folder.startswith("/tmp/"):  # noqa: S108 - hidden inside a job
             return None
         if name == "tsc":
