@@ -18,7 +18,7 @@ _NODE_END = re.compile(r"\n\nNode\.js v\d[^\n]*\s*\Z")
 _NODE = re.compile(
     r"^(?P<type>[A-Z][\w$]*)(?: \[[\w]+\])?(?:: (?P<text>.*))?\n(?:(?! {4}at ).*\n){0,40}? {4}at ", re.MULTILINE
 )
-_NODE_LINE = re.compile(r"solution\.m?js:(\d+)")
+_NODE_LINE = re.compile(r"solution\.(?:m?js|ts):(\d+)")
 _NODE_MEMORY = re.compile(r"^(FATAL ERROR: |# Fatal ).*(out of memory|Allocation failed|OOM)", re.MULTILINE)
 _GO = re.compile(r"^(?P<type>panic|fatal error): (?P<text>.*)$", re.MULTILINE)
 _GO_LINE = re.compile(r"/solution\.go:(\d+)")

@@ -20,6 +20,7 @@ PACKAGES = {  # program -> Debian's package
     "go": "golang-go",
     "rustc": "rustc",
     "node": "nodejs",
+    "npm": "npm",
     "bwrap": "bubblewrap",
 }
 LACK = {  # program -> what does not work without it
@@ -28,6 +29,7 @@ LACK = {  # program -> what does not work without it
     "go": "no Go",
     "rustc": "no Rust",
     "node": "no JavaScript and no TypeScript",
+    "npm": "no way to install TypeScript's tools",
     "bwrap": "no isolation where only bubblewrap may make user namespaces",
 }
 ELSEWHERE = ("~/.cargo/bin", "/usr/local/go/bin")  # where installers put programs without touching this PATH
@@ -35,7 +37,7 @@ ELSEWHERE = ("~/.cargo/bin", "/usr/local/go/bin")  # where installers put progra
 INSTALL = ("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "-y", "--no-install-recommends")
 WARM_GO = (
     "from sandbox.settings import SandboxSettings; from sandbox.toolchains import Toolchains; "
-    "Toolchains(SandboxSettings().toolchains_folder).warm_go()"
+    "settings = SandboxSettings(); Toolchains(settings.toolchains_folder, settings.cache_folder).warm_go()"
 )
 
 

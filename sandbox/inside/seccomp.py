@@ -107,6 +107,14 @@ _DENIED: dict[str, tuple[int, int | None]] = {
     "semget": (64, 190),
     "msgget": (68, 186),
 }
+# Every way to another process or program.
+_NEW_PROCESSES: dict[str, tuple[int, int | None]] = {
+    "clone": (56, 220),
+    "fork": (57, None),
+    "vfork": (58, None),
+    "execve": (59, 221),
+    "execveat": (322, 281),
+}
 
 Instruction = tuple[int, int, int, int]  # code, jump if true, jump if false, constant
 
@@ -189,4 +197,20 @@ def assemble(machine: str | None = None, first: Sequence[Instruction] = ()) -> b
     for number in denied_numbers(name):
         program += deny(number)
     program.append((_RETURN, 0, 0, _ALLOW))
+    return _pack(program)
+
+
+def assemble_no_processes(machine: str | None = None) -> bytes:
+    """Return a filter to be added to that of `assemble`: this process can start no thread, process or program."""
+    column = 0 if (machine or platform.machine()) == "x86_64" else 1
+    program: list[_Instruction] = [(_LOAD, 0, 0, _NUMBER_AT)]
+    for pair in _NEW_PROCESSES.values():
+        number = pair[column]
+        if number is not None:
+            program += _deny(number)
+    program.append((_RETURN, 0, 0, _ALLOW))
+    return _pack(program)
+
+
+def _pack(program: list[_Instruction]) -> bytes:
     return b"".join(struct.pack("<HBBI", *instruction) for instruction in program)

@@ -42,6 +42,7 @@ _CLOSE_RANGE = 436  # likewise; Linux 5.9
 _AT_FDCWD = -100
 _AT_RECURSIVE = 0x8000
 _ATTR_RDONLY_NOSUID_NODEV = 1 | 2 | 4
+_ATTR_NOSUID_NODEV_NOEXEC = 2 | 4 | 8
 _CAPABILITY_VERSION_3 = 0x20080522
 _LAST_CAPABILITY = 63
 _SIOCSIFFLAGS = 0x8914
@@ -158,12 +159,21 @@ def bind_read_only(source: str, target: str) -> None:
 
 def lock_read_only(target: str, *, recursive: bool = True) -> None:
     """Make the mount at `target`, and all below it unless told otherwise, read-only, nosuid and nodev."""
-    attributes = _MountAttr(_ATTR_RDONLY_NOSUID_NODEV, 0, 0, 0)
-    size = ctypes.c_size_t(ctypes.sizeof(attributes))
+    _set_attributes(target, _ATTR_RDONLY_NOSUID_NODEV, _AT_RECURSIVE if recursive else 0)
+
+
+def lock_data_only(target: str) -> None:
+    """Make the mount at `target` a place for data: nothing in it can be executed, is set-uid, or is a device."""
+    _set_attributes(target, _ATTR_NOSUID_NODEV_NOEXEC, 0)
+
+
+def _set_attributes(target: str, attributes: int, flags: int) -> None:
+    wanted = _MountAttr(attributes, 0, 0, 0)
+    size = ctypes.c_size_t(ctypes.sizeof(wanted))
     path = ctypes.c_char_p(os.fsencode(target))
-    flags = ctypes.c_uint(_AT_RECURSIVE if recursive else 0)
     at = ctypes.c_int(_AT_FDCWD)
-    _checked(_libc.syscall(_MOUNT_SETATTR, at, path, flags, ctypes.byref(attributes), size), f"mount_setattr {target}")
+    result = _libc.syscall(_MOUNT_SETATTR, at, path, ctypes.c_uint(flags), ctypes.byref(wanted), size)
+    _checked(result, f"mount_setattr {target}")
 
 
 def unmount(target: str) -> None:
