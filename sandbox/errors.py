@@ -1,6 +1,7 @@
 """Failures of the sandbox itself. A program that fails is an `ExecutionResult`, never one of these.
 
 SandboxError                     sandbox_error           our own machinery failed
+├── LostJobError                 sandbox_error           whoever ran the job died under it
 ├── SandboxUnavailableError      sandbox_unavailable     no isolation tier works here
 ├── ToolchainMissingError        toolchain_missing       a language's compiler or interpreter is not installed
 ├── UnknownLanguageError         unknown_language        not in LANGUAGES
@@ -19,6 +20,10 @@ class SandboxError(Exception):
         super().__init__(message)
         self.message = message
         self.param = param
+
+
+class LostJobError(SandboxError):
+    """Raised when whoever ran the job died under it, more often than it is tried again."""
 
 
 class SandboxUnavailableError(SandboxError):

@@ -8,7 +8,7 @@ import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from sandbox import commands, crashes, diagnostics
+from sandbox import commands, crashes, diagnostics, typescript
 from sandbox.errors import UnknownLanguageError
 from sandbox.recipes import Recipe
 from sandbox.toolchains import Toolchains
@@ -23,6 +23,7 @@ class Program:
     check: Callable[[Mapping[str, str]], Recipe]  # parses the same files, and makes and executes nothing
     errors: diagnostics.Reader
     explain: crashes.Explainer = crashes.nothing
+    types: Callable[[Mapping[str, str]], Recipe] | None = None  # checks types apart from the run; None: no need
     syntax_marker: str | None = None  # of interpreted languages: what a failed run says when it may be no program
 
 
@@ -70,6 +71,13 @@ LANGUAGES: tuple[LanguageEntry, ...] = (
             crashes.node,
             syntax_marker="SyntaxError",
         ),
+    ),
+    _with_tool(
+        "typescript",
+        ("ts",),
+        typescript.SOURCE,
+        "tsc",
+        Program(typescript.recipe, typescript.check, typescript.read_errors, crashes.node, types=typescript.types),
     ),
     _with_tool(
         "go", ("golang",), "solution.go", "go", Program(commands.go, commands.check_go, diagnostics.go, crashes.go)

@@ -5,15 +5,18 @@ behind the wall, judge what was observed, rate it. Synchronous and thread-safe; 
 Knows nothing of how jobs are isolated (`isolation.py`) or judged (`verdict.py`).
 """
 
+import contextlib
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from sandbox import commands, compiled, languages, lint, requirements, tested, workspace
+from sandbox import commands, compiled, languages, lint, requirements, tested, typescript, workspace
 from sandbox.builds import Builder
 from sandbox.errors import InvalidRequestError, SandboxError, SandboxUnavailableError
 from sandbox.gate import Gate
+from sandbox.installer import DependencyError
 from sandbox.isolation import REQUIREMENTS_INSIDE, Isolation, open_isolation
 from sandbox.jobs import Job, Outcome
 from sandbox.settings import SandboxSettings
@@ -42,7 +45,7 @@ class Sandbox:
         self._settings = settings
         self._gate = Gate(settings.max_running, settings.max_waiting)
         self._store = requirements.RequirementStore(settings)
-        self._toolchains = Toolchains(settings.toolchains_folder)
+        self._toolchains = Toolchains(settings.toolchains_folder, settings.cache_folder)
         self._lock = threading.Lock()
         self._isolation: Isolation | None = None
         self._builder: Builder | None = None
@@ -66,6 +69,7 @@ class Sandbox:
         """
         entry = languages.find_language(request.language)
         files = workspace.check_request(request, entry.source_name, self._settings.max_source_bytes)
+        requirements.parse_requirements(request.requirements)
         isolation = self._ready()
         with self._gate.enter(cancelled):
             execution = _Execution(self._settings, isolation, self._build(isolation), request, cancelled)
@@ -111,7 +115,8 @@ class Sandbox:
     def status(self) -> SandboxStatus:
         """Tell what works here. The first call starts the plain zygote and runs the self-test (some 200 ms)."""
         n_running, n_waiting = self._gate.counts()
-        tier: IsolationTier = "none" if self._settings.isolation == "none" else "namespaces"
+        wanted = self._settings.isolation
+        tier: IsolationTier = "namespaces" if wanted == "auto" else wanted
         try:
             isolation = self._ready()
         except SandboxError as error:
@@ -120,6 +125,8 @@ class Sandbox:
             detail = "programs run WITHOUT isolation, as CINQUE_SANDBOX_ISOLATION=none asks"
         else:
             detail = f"the {isolation.tier} tier passed its self-test; memory is limited by {isolation.memory_control}"
+            if isolation.refused:
+                detail += f"; stronger ones did not work: {' | '.join(isolation.refused)}"
         with self._lock:
             passed, failed = self._n_passed, self._n_failed
         return SandboxStatus(isolation.tier, True, detail, n_running, n_waiting, passed + failed, passed, failed)  # noqa: FBT003 - fields in order
@@ -172,21 +179,37 @@ class _Execution:
         self._cancelled = cancelled
         self._limits = settings.limits(request.timeout_s)
         self._requirements: str | None = None
+        self._type_errors: tuple[str, ...] = ()
 
     def result(self, store: requirements.RequirementStore, files: dict[str, str]) -> ExecutionResult:
         """Install, run, judge and rate."""
         try:
-            if self._request.requirements:
+            if self._request.requirements and self._entry.program is None:  # they are Python's
                 wanted = requirements.check_requirements(
                     self._request.requirements, self._settings.requirements_allowed
                 )
-                self._requirements = store.install(wanted, self._cancelled)
-        except requirements.DependencyError as error:
+                self._requirements = store.install(wanted, self._isolation.tier, self._cancelled)
+        except DependencyError as error:
             judgement = Judgement(Verdict.COMPILE_ERROR, "DependencyError", str(error), compile_success=False)
             return self._describe(judgement, tested.NOT_RUN)
         test_code = self._request.test_code
-        judgement, outcome = self._program(files) if test_code is None else self._tests(files, test_code)
+        with self._types_checked(files):
+            judgement, outcome = self._program(files) if test_code is None else self._tests(files, test_code)
         return self._describe(judgement, outcome)
+
+    @contextlib.contextmanager
+    def _types_checked(self, files: dict[str, str]) -> Iterator[None]:
+        """Check the types of the program while the block runs it, where its language has any that are erased."""
+        program = self._entry.program
+        if program is None or program.types is None:
+            yield
+            return
+        check = typescript.TypeCheck(self._builder, program.types(files), self._cancelled)
+        check.start()
+        try:
+            yield
+        finally:
+            self._type_errors = check.finish()
 
     def _job(self, kind: str, flavour: str, arguments: dict[str, Any]) -> Job:
         path = REQUIREMENTS_INSIDE if self._requirements else None
@@ -218,9 +241,11 @@ class _Execution:
 
     def _describe(self, judgement: Judgement, outcome: Outcome) -> ExecutionResult:
         message = judgement.error_message
+        # A checker repeats what is wrong with the syntax; that is told already, and is not about types.
+        type_errors = () if judgement.error_type == "SyntaxError" else self._type_errors
         return ExecutionResult(
             success=judgement.verdict is Verdict.OK,
-            compile_success=judgement.compile_success,
+            compile_success=judgement.compile_success and not type_errors,
             tests_run=judgement.tests_run,
             tests_passed=judgement.tests_passed,
             lint_score=self._lint_score(judgement),
@@ -234,6 +259,7 @@ class _Execution:
             isolation=self._isolation.tier,
             result_trust=judgement.result_trust,
             peak_memory_bytes=outcome.peak_bytes,
+            type_errors=type_errors,
         )
 
     def _lint_score(self, judgement: Judgement) -> float | None:

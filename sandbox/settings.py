@@ -21,15 +21,32 @@ class SandboxSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="CINQUE_SANDBOX_", frozen=True, populate_by_name=True)
 
-    isolation: Literal["auto", "namespaces", "none"] = Field(
+    isolation: Literal["auto", "namespaces", "bwrap", "landlock", "none"] = Field(
         "auto",
-        description="What separates programs from the host: auto (the strongest tier that passes its self-test, "
-        "never none), namespaces, or none (no protection at all; only for programs you trust).",
+        description="What separates programs from the host: auto (the first of namespaces, bwrap and landlock that "
+        "passes its self-test, never none), one of these, or none (no protection at all; only for programs you trust).",
+    )
+    bwrap_ready: int = Field(
+        2,
+        ge=0,
+        le=32,
+        description="Sandboxes that the bwrap tier keeps started for each kind of job, so that none waits (count).",
+    )
+    landlock_first_uid: int = Field(
+        60706,
+        ge=1000,
+        description="First of the 478 user ids that the landlock tier uses when it is started by root; they must be "
+        "nobody's (user id).",
     )
     home: Path = Field(
         Path("~/.cinque"),
         validation_alias="CINQUE_HOME",
         description="Data folder; requirement sets, compiled programs and toolchains lie in its sandbox folder (path).",
+    )
+    cache: Path = Field(
+        Path("~/.cache/cinque"),
+        validation_alias="CINQUE_CACHE",
+        description="Where make setup installs what all checkouts share; TypeScript's tools are in its node (path).",
     )
     default_timeout_s: float = Field(30.0, gt=0, description="Time limit of a request that names none (seconds).")
     max_timeout_s: float = Field(60.0, gt=0, description="Longest time limit a request can have (seconds).")
@@ -71,11 +88,25 @@ class SandboxSettings(BaseSettings):
     requirements_allowed: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Packages that requests may install, separated by commas; empty allows any (names)."
     )
+    requirements_cutoff: str = Field(
+        "",
+        pattern=r"^(\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}:\d{2}Z)?)?$",
+        description="Packages uploaded from then on are not installed, as in 2026-01-31; empty for no cutoff (date). "
+        "The index must tell upload times.",
+    )
     requirements_timeout_s: float = Field(
         120.0, gt=0, description="Time that installing one requirement set may take (seconds)."
     )
     requirements_bytes: int = Field(
         1024 * MIB, ge=MIB, description="Size that one installed requirement set may have (bytes)."
+    )
+    requirements_files: int = Field(
+        100_000, ge=100, description="Files that one installed requirement set may have, pip's own included (count)."
+    )
+    requirements_cache_bytes: int = Field(
+        8192 * MIB,
+        ge=0,
+        description="Size of all installed requirement sets together; the least recently used go first (bytes).",
     )
 
     @field_validator("requirements_allowed", mode="before")
@@ -89,6 +120,11 @@ class SandboxSettings(BaseSettings):
     def requirements_folder(self) -> Path:
         """Where installed requirement sets are kept."""
         return self.home.expanduser().resolve() / "sandbox" / "requirements"
+
+    @property
+    def cache_folder(self) -> Path:
+        """Where make setup installs what is shared by every checkout."""
+        return self.cache.expanduser().resolve()
 
     @property
     def builds_folder(self) -> Path:

@@ -10,7 +10,7 @@ import threading
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sandbox.errors import ExecutionCancelledError, SandboxError
+from sandbox.errors import ExecutionCancelledError, LostJobError, SandboxError
 from sandbox.jobs import Job, Outcome
 from sandbox.lint import RunsJobs
 from sandbox.types import Limits, Verdict
@@ -59,7 +59,10 @@ class TestRun:
         limits = self.limits
         spent_s = 0.0
         if remote is not None and self.isolation.tier != "none":  # without walls two processes are not apart
-            outcome = self._apart(remote)
+            try:
+                outcome = self._apart(remote)
+            except LostJobError:  # one of the two zygotes died: neither job can be repeated without the other
+                outcome = self._apart(remote)
             if outcome.find("opaque") is None:
                 return judge_tests(outcome, limits, plan, "isolated"), outcome
             spent_s = outcome.wall_s
@@ -119,7 +122,7 @@ class _Partner(threading.Thread):
 def merge(tests: Outcome, program: Outcome) -> Outcome:
     """Return one outcome of a split run; of the program's records only those that can hurt nobody but itself."""
     ended_by = tests.ended_by
-    if ended_by == "exit" and program.ended_by in {"memory", "output", "time"}:
+    if ended_by == "exit" and program.ended_by in {"memory", "output", "disk", "time"}:
         ended_by = program.ended_by
     own = [record for record in program.records if record["event"] in _FROM_PROGRAM]
     return Outcome(

@@ -76,6 +76,7 @@ class ExecutionResult:
     isolation: IsolationTier
     result_trust: ResultTrust
     peak_memory_bytes: int | None
+    type_errors: tuple[str, ...] = ()  # of TypeScript, whose programs run in spite of them; they clear compile_success
 
 
 @dataclass(frozen=True)

@@ -207,7 +207,7 @@ def _structured(tool: ToolName, result: CallToolResult) -> Any:
 
 def dump(request: object) -> dict[str, Any]:
     """Make arguments of a contract type: what differs from its defaults, which are the tool's too."""
-    arguments: dict[str, Any] = _adapter(type(request)).dump_python(request, exclude_defaults=True)
+    arguments: dict[str, Any] = _adapter(cast("Hashable", type(request))).dump_python(request, exclude_defaults=True)
     return arguments
 
 

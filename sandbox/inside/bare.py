@@ -17,7 +17,7 @@ def main(config: dict[str, Any]) -> NoReturn:
     for name in config["hooks"]:
         module, _, function = name.partition(":")
         getattr(importlib.import_module(module), function)()
-    job.set_limits({**config["limits"], "n_processes": None})
+    job.set_limits({**config["limits"], "n_processes": None}, config["kind"])
     fds = config["fds"]
     arguments, recorder = job.open_channels(fds)
     if config["requirements"] is not None:
@@ -25,6 +25,6 @@ def main(config: dict[str, Any]) -> NoReturn:
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         os.dup2(fds[name], number)
     kept = job.close_all_but_kept(fds)
-    os.environ.clear()
-    environment = {**job.ENVIRONMENT, "HOME": os.getcwd(), "TMPDIR": config["folder"]}
-    job.run_harness(config["kind"], arguments, recorder, kept=kept, environment=environment)
+    job.look_fresh()
+    job.set_environment({**job.ENVIRONMENT, "HOME": os.getcwd(), "TMPDIR": config["folder"]})
+    job.run_harness(config["kind"], arguments, recorder, kept=kept)

@@ -1,8 +1,9 @@
-"""From a fresh clone to a running program: private mounts, limits, no privileges, an init, then the harness.
+"""From a fresh clone to a running program: an init, private mounts, limits, no privileges, then the harness.
 
 `start` runs as pid 1 of the job's own pid namespace. It forks the program and stays behind as its init: reaping
-orphans, unreadable to the program, and telling the zygote how the program ended. A bare job (parsing only, nothing
-executed) skips the namespaces and the init.
+orphans, unreadable to the program, and telling the zygote how the program ended. The fork comes first and the rest of
+the setup is the program's own, so that each page is copied once. A bare job (parsing only, nothing executed) skips
+the namespaces and the init.
 """
 
 import contextlib
@@ -14,6 +15,8 @@ import os
 import resource
 import signal
 import sys
+import types
+from collections.abc import Iterable
 from typing import Any, NoReturn
 
 from sandbox.inside import syscalls, template
@@ -23,6 +26,7 @@ SETUP_FAILED = 125
 STACK_BYTES = 8 << 20
 CPU_SLACK_S = 2  # RLIMIT_CPU lies behind the wall clock, as a second fence per process
 ADDRESS_SPACE_SLACK = 4 << 30  # reserved address space is not memory; RLIMIT_DATA counts what is
+COMMAND_ADDRESS_SPACE = 64 << 30  # the same for other runtimes: V8 reserves 10 GiB for each memory of WebAssembly
 FIRST_PRIVATE_FD = 3
 SAFE_FD = 16  # above every number that a kept descriptor gets
 KEPT = ("events", "remote", "artefact")  # descriptors that a harness gets, numbered from 3 in this order
@@ -44,6 +48,8 @@ ENVIRONMENT = {
 }
 
 _standard_path: list[str] = []
+_harnesses: dict[str, types.ModuleType] = {}
+_hidden: list[types.ModuleType] = []  # keeps them alive
 
 
 def remember_path() -> None:
@@ -51,16 +57,33 @@ def remember_path() -> None:
     _standard_path[:] = sys.path
 
 
-def load_harnesses() -> None:
-    """Import every harness that this zygote can serve, before the sources become unreachable."""
-    for name in HARNESSES.values():
-        importlib.import_module(name)
+def load_harnesses(kinds: Iterable[str] = HARNESSES) -> None:
+    """Import the harnesses that this process is to serve, all by default, before the sources become unreachable."""
+    for kind in kinds:
+        _harnesses[kind] = importlib.import_module(HARNESSES[kind])
+
+
+def look_fresh() -> None:
+    """Make this process look like a fresh interpreter: none of our modules, the environment of a program.
+
+    Done once, when nothing more is to be imported, and not in every job, where each page touched is a page copied.
+    """
+    own = [name for name in sys.modules if name == "sandbox" or name.startswith("sandbox.")]
+    _hidden.extend(sys.modules.pop(name) for name in own)
+    set_environment(ENVIRONMENT)
+
+
+def set_environment(variables: dict[str, str]) -> None:
+    """Replace the environment."""
+    os.environ.clear()
+    os.environ.update(variables)
 
 
 def _read_all(fd: int) -> bytes:
-    with open(fd, "rb") as file:
-        file.seek(0)
-        return file.read()
+    found = bytearray()
+    while chunk := os.pread(fd, os.fstat(fd).st_size, len(found)):
+        found += chunk
+    return bytes(found)
 
 
 def _mount_private(limits: dict[str, Any], requirements: str | None) -> None:
@@ -72,7 +95,7 @@ def _mount_private(limits: dict[str, Any], requirements: str | None) -> None:
             syscalls.mount("/dev/null", f"/proc/{name}", None, syscalls.MS_BIND)
     size = f"size={limits['workspace_bytes']},nr_inodes={limits['n_files']},mode=755"
     syscalls.mount("tmpfs", template.BOX, "tmpfs", flags, size)
-    for name, mode in (("work", 0o755), ("tmp", 0o1777), ("shm", 0o1777)):
+    for name, mode in template.OWN_FOLDERS:
         os.mkdir(f"{template.BOX}/{name}")
         os.chmod(f"{template.BOX}/{name}", mode)
     if requirements is not None:
@@ -81,14 +104,15 @@ def _mount_private(limits: dict[str, Any], requirements: str | None) -> None:
     syscalls.mount("tmpfs", template.CACHE, "tmpfs", flags, "size=4k,mode=000")
 
 
-def set_limits(limits: dict[str, Any]) -> None:
+def set_limits(limits: dict[str, Any], kind: str) -> None:
     """Set the resource limits of this process and all it starts; none can be raised again."""
+    slack = COMMAND_ADDRESS_SPACE if kind == "command" else ADDRESS_SPACE_SLACK
     cpu_s = int(limits["time_s"]) + CPU_SLACK_S
-    for kind, value in (
+    for resource_kind, value in (
         (resource.RLIMIT_NPROC, limits["n_processes"]),
         (resource.RLIMIT_NOFILE, limits["n_open_files"]),
         (resource.RLIMIT_DATA, limits["memory_bytes"]),
-        (resource.RLIMIT_AS, limits["memory_bytes"] + ADDRESS_SPACE_SLACK),
+        (resource.RLIMIT_AS, limits["memory_bytes"] + slack),
         (resource.RLIMIT_FSIZE, limits["workspace_bytes"]),
         (resource.RLIMIT_CPU, cpu_s),
         (resource.RLIMIT_STACK, STACK_BYTES),
@@ -97,25 +121,23 @@ def set_limits(limits: dict[str, Any]) -> None:
     ):
         if value is None:
             continue  # counted per user outside a namespace: it would count the operator's own processes
-        _, hard = resource.getrlimit(kind)
+        _, hard = resource.getrlimit(resource_kind)
         bounded = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.setrlimit(kind, (bounded, bounded))
+        resource.setrlimit(resource_kind, (bounded, bounded))
 
 
 def start(request: dict[str, Any], fds: dict[str, int], status_fd: int, bpf: bytes) -> NoReturn:
-    """Run one job in this fresh child of the zygote. Never returns."""
+    """Run one job in this fresh clone of the zygote. Never returns."""
     try:
         if not request["bare"]:
-            _enter(request, fds)
-        set_limits(request["limits"])
+            _split_off_init(fds, status_fd, bpf)
+        syscalls.finish_fork()
+        if not request["bare"]:
+            _enter(request)
+        set_limits(request["limits"], request["kind"])
         arguments, recorder = open_channels(fds)
         for number, name in enumerate(("stdin", "stdout", "stderr")):
             os.dup2(fds[name], number)
-        if not request["bare"]:
-            program = os.fork()
-            if program:
-                _be_init(program, status_fd, bpf)
-            os.close(status_fd)
         syscalls.drop_capabilities()
         syscalls.install_filter(bpf)
         kept = close_all_but_kept(fds)
@@ -126,11 +148,18 @@ def start(request: dict[str, Any], fds: dict[str, int], status_fd: int, bpf: byt
     run_harness(request["kind"], arguments, recorder, kept=kept)
 
 
-def _enter(request: dict[str, Any], fds: dict[str, int]) -> None:
-    """As pid 1 of the new namespaces, make them private; ends in a user namespace that owns none of them."""
+def _split_off_init(fds: dict[str, int], status_fd: int, bpf: bytes) -> None:
+    """Return in the program to be, and leave pid 1 behind as its init."""
     os.setsid()
     if "cgroup" in fds:
         os.write(fds["cgroup"], b"0")
+    program = syscalls.fork_again()
+    if program:
+        _be_init(program, status_fd, bpf)
+
+
+def _enter(request: dict[str, Any]) -> None:
+    """Make the new namespaces private; ends in a user namespace that owns none of them."""
     _mount_private(request["limits"], request.get("requirements"))
     syscalls.raise_loopback()
     os.chdir(template.WORK)
@@ -161,7 +190,7 @@ def _be_init(program: int, status_fd: int, bpf: bytes) -> NoReturn:
     os.dup2(status_fd, 0)
     syscalls.close_from(1)
     syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
-    syscalls.drop_capabilities()
+    syscalls.give_up_capabilities()
     syscalls.install_filter(bpf)
     while True:
         pid, status, usage = os.wait3(0)
@@ -176,14 +205,8 @@ def run_harness(
     recorder: Recorder,
     *,
     kept: dict[str, int],
-    environment: dict[str, str] = ENVIRONMENT,
 ) -> NoReturn:
-    """Hand over to the harness of this kind, in a process that looks like a fresh interpreter."""
-    module = sys.modules[HARNESSES[kind]]
-    for name in [name for name in sys.modules if name == "sandbox" or name.startswith("sandbox.")]:
-        del sys.modules[name]
-    os.environ.clear()
-    os.environ.update(environment)
+    """Hand over to the harness of this kind, in a process made to `look_fresh`."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.path[:] = _standard_path
     arguments.update({f"{name}_fd": fd for name, fd in kept.items()})
@@ -191,7 +214,7 @@ def run_harness(
     sys.stdout = open(1, "w", encoding="utf-8", buffering=1, closefd=False)  # noqa: SIM115 - as above
     sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)  # noqa: SIM115
     try:
-        code = module.run(arguments, recorder)
+        code = _harnesses[kind].run(arguments, recorder)
     except BaseException as error:  # noqa: BLE001 - last resort: the harness itself failed, or was made to
         with contextlib.suppress(Exception):
             recorder.add("harness_error", type=type(error).__name__, message=str(error))

@@ -6,6 +6,7 @@ x86_64 and aarch64; other machines are refused when the zygote starts.
 
 import ctypes
 import fcntl
+import functools
 import os
 import platform
 import signal
@@ -32,6 +33,7 @@ PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
 PR_SET_SECCOMP = 22
 PR_CAPBSET_DROP = 24
+PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NO_NEW_PRIVS = 38
 
 _NUMBERS = {"x86_64": {"clone": 56, "pivot_root": 155}, "aarch64": {"clone": 220, "pivot_root": 41}}
@@ -40,6 +42,7 @@ _CLOSE_RANGE = 436  # likewise; Linux 5.9
 _AT_FDCWD = -100
 _AT_RECURSIVE = 0x8000
 _ATTR_RDONLY_NOSUID_NODEV = 1 | 2 | 4
+_ATTR_NOSUID_NODEV_NOEXEC = 2 | 4 | 8
 _CAPABILITY_VERSION_3 = 0x20080522
 _LAST_CAPABILITY = 63
 _SIOCSIFFLAGS = 0x8914
@@ -47,6 +50,8 @@ _IFF_UP_RUNNING = 0x41
 
 # PyDLL keeps the interpreter lock across the call: after a raw clone the child must not have to take it again.
 _libc = ctypes.PyDLL(None, use_errno=True)
+# Declared types spare the making of an object per argument, dozens of times a job.
+_libc.prctl.argtypes = (ctypes.c_int, *(ctypes.c_ulong,) * 4)
 
 
 class _CapHeader(ctypes.Structure):
@@ -55,6 +60,10 @@ class _CapHeader(ctypes.Structure):
 
 class _CapData(ctypes.Structure):
     _fields_ = (("effective", ctypes.c_uint32), ("permitted", ctypes.c_uint32), ("inheritable", ctypes.c_uint32))
+
+
+_CAP_HEADER = _CapHeader(_CAPABILITY_VERSION_3, 0)
+_NO_CAPABILITIES = (_CapData * 2)()
 
 
 class _MountAttr(ctypes.Structure):
@@ -89,27 +98,51 @@ def _bytes(text: str | None) -> bytes | None:
     return None if text is None else os.fsencode(text)
 
 
+def call(number: int, what: str, *arguments: int | bytes | None) -> int:
+    """Make a system call whose number is the same everywhere; integers are passed as 64 bits."""
+    wide = (ctypes.c_long(value) if isinstance(value, int) else value for value in arguments)
+    return _checked(int(_libc.syscall(ctypes.c_long(number), *wide)), what)
+
+
 def unshare(flags: int) -> None:
     """Leave the namespaces named by the flags."""
     _checked(_libc.unshare(ctypes.c_int(flags)), f"unshare({flags:#x})")
 
 
-def clone(flags: int) -> int:
-    """Start a copy of this process in new namespaces; returns 0 in the copy and its pid here.
+@functools.cache
+def _clone_number() -> int:
+    return _NUMBERS[machine()]["clone"]
 
-    The caller must be single-threaded.
+
+def clone(flags: int) -> int:
+    """Start a copy of this process, in new namespaces if flags say so; returns 0 in the copy and its pid here.
+
+    The caller must be single-threaded. The copy has to call `finish_fork` before it does more than system calls, or
+    to leave that to a process that it starts with `fork_again`: what Python does after a fork touches, and so
+    copies, hundreds of pages.
     """
-    number = _NUMBERS[machine()]["clone"]
     ctypes.pythonapi.PyOS_BeforeFork()
-    pid = int(_libc.syscall(number, ctypes.c_ulong(flags | signal.SIGCHLD), 0, 0, 0, 0))
+    if flags:
+        pid = int(_libc.syscall(_clone_number(), ctypes.c_ulong(flags | signal.SIGCHLD), 0, 0, 0, 0))
+    else:
+        pid = int(_libc.fork())
     if pid == 0:
-        ctypes.pythonapi.PyOS_AfterFork_Child()
         return 0
     error = ctypes.get_errno()
     ctypes.pythonapi.PyOS_AfterFork_Parent()
     if pid < 0:
         raise OSError(error, f"clone({flags:#x}): {os.strerror(error)}")
     return pid
+
+
+def fork_again() -> int:
+    """Fork a copy that `clone` made and that has not called `finish_fork`; the new process must call it."""
+    return _checked(int(_libc.fork()), "fork")
+
+
+def finish_fork() -> None:
+    """Let Python do what it does in a child after a fork."""
+    ctypes.pythonapi.PyOS_AfterFork_Child()
 
 
 def mount(source: str | None, target: str, kind: str | None, flags: int, options: str | None = None) -> None:
@@ -126,12 +159,21 @@ def bind_read_only(source: str, target: str) -> None:
 
 def lock_read_only(target: str, *, recursive: bool = True) -> None:
     """Make the mount at `target`, and all below it unless told otherwise, read-only, nosuid and nodev."""
-    attributes = _MountAttr(_ATTR_RDONLY_NOSUID_NODEV, 0, 0, 0)
-    size = ctypes.c_size_t(ctypes.sizeof(attributes))
+    _set_attributes(target, _ATTR_RDONLY_NOSUID_NODEV, _AT_RECURSIVE if recursive else 0)
+
+
+def lock_data_only(target: str) -> None:
+    """Make the mount at `target` a place for data: nothing in it can be executed, is set-uid, or is a device."""
+    _set_attributes(target, _ATTR_NOSUID_NODEV_NOEXEC, 0)
+
+
+def _set_attributes(target: str, attributes: int, flags: int) -> None:
+    wanted = _MountAttr(attributes, 0, 0, 0)
+    size = ctypes.c_size_t(ctypes.sizeof(wanted))
     path = ctypes.c_char_p(os.fsencode(target))
-    flags = ctypes.c_uint(_AT_RECURSIVE if recursive else 0)
     at = ctypes.c_int(_AT_FDCWD)
-    _checked(_libc.syscall(_MOUNT_SETATTR, at, path, flags, ctypes.byref(attributes), size), f"mount_setattr {target}")
+    result = _libc.syscall(_MOUNT_SETATTR, at, path, ctypes.c_uint(flags), ctypes.byref(wanted), size)
+    _checked(result, f"mount_setattr {target}")
 
 
 def unmount(target: str) -> None:
@@ -147,29 +189,41 @@ def pivot_root(new_root: str, old_root: str) -> None:
 
 def prctl(option: int, value: int) -> None:
     """Set one process attribute."""
-    zero = ctypes.c_ulong(0)
-    _checked(_libc.prctl(ctypes.c_int(option), ctypes.c_ulong(value), zero, zero, zero), f"prctl({option})")
+    _checked(_libc.prctl(option, value, 0, 0, 0), f"prctl({option})")
+
+
+@functools.cache
+def lay_out_filter(program: bytes) -> tuple[int, object]:
+    """Return the address of the filter as the kernel wants it, and what keeps it there; cached for `install_filter`."""
+    buffer = ctypes.create_string_buffer(program, len(program))
+    header = _FilterProgram(len(program) // 8, ctypes.addressof(buffer))
+    return ctypes.addressof(header), (header, buffer)
 
 
 def install_filter(program: bytes) -> None:
     """Install a seccomp filter for this process and all it starts; sets no_new_privs. It cannot be taken back."""
     prctl(PR_SET_NO_NEW_PRIVS, 1)
-    buffer = ctypes.create_string_buffer(program, len(program))
-    header = _FilterProgram(len(program) // 8, ctypes.addressof(buffer))
-    zero = ctypes.c_ulong(0)
-    result = _libc.prctl(ctypes.c_int(PR_SET_SECCOMP), ctypes.c_ulong(2), ctypes.byref(header), zero, zero)
-    _checked(result, "prctl(PR_SET_SECCOMP)")
+    address, _ = lay_out_filter(program)
+    _checked(_libc.prctl(PR_SET_SECCOMP, 2, address, 0, 0), "prctl(PR_SET_SECCOMP)")
+
+
+def drop_bounding_set() -> None:
+    """Empty the bounding set, where this process may; without it nothing can be gained by running a program."""
+    for capability in range(_LAST_CAPABILITY + 1):
+        # The kernel answers EINVAL above its last capability: nothing more to drop.
+        if _libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) != 0:
+            break
 
 
 def drop_capabilities() -> None:
     """Empty the bounding set and every capability set of this process, for good."""
-    zero = ctypes.c_ulong(0)
-    for capability in range(_LAST_CAPABILITY + 1):
-        # The kernel answers EINVAL above its last capability: nothing more to drop.
-        if _libc.prctl(ctypes.c_int(PR_CAPBSET_DROP), ctypes.c_ulong(capability), zero, zero, zero) != 0:
-            break
-    header = _CapHeader(_CAPABILITY_VERSION_3, 0)
-    _checked(_libc.capset(ctypes.byref(header), ctypes.byref((_CapData * 2)())), "capset")
+    drop_bounding_set()
+    give_up_capabilities()
+
+
+def give_up_capabilities() -> None:
+    """Empty every capability set of this process but the bounding set, which matters only to what it would execute."""
+    _checked(_libc.capset(ctypes.byref(_CAP_HEADER), ctypes.byref(_NO_CAPABILITIES)), "capset")
 
 
 def map_identity(inside_id: int, uid: int, gid: int) -> None:

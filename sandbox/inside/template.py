@@ -22,6 +22,19 @@ CACHE = "/opt/cache"  # every cached requirement set; covered again inside a job
 REQUIREMENTS = "/opt/requirements"  # the one set of this job
 BOX = "/sandbox"  # the job's own tmpfs: work, tmp, shm
 WORK = f"{BOX}/work"
+OWN_FOLDERS = (("work", 0o755), ("tmp", 0o1777), ("shm", 0o1777))  # of the job's own tmpfs, with their modes
+ETC_FILES = (
+    ("passwd", f"sandbox:x:{NOBODY}:{NOBODY}:sandbox:{WORK}:/bin/sh\n"),
+    ("group", f"sandbox:x:{NOBODY}:\n"),
+    ("hosts", "127.0.0.1 localhost\n::1 localhost\n"),
+)
+DEVICE_LINKS = (
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+    ("shm", f"{BOX}/shm"),
+)
 
 
 @dataclass(frozen=True)
@@ -40,7 +53,8 @@ class SetupError(Exception):
     """Raised when one step of the setup is refused; the message names the step and the kernel's reason."""
 
 
-def _step(what: str, action: Callable[[], None]) -> None:
+def step(what: str, action: Callable[[], None]) -> None:
+    """Take one step; raises `SetupError` with its name when the kernel refuses."""
     try:
         action()
     except OSError as error:
@@ -52,7 +66,7 @@ def _touch(path: str) -> None:
         pass
 
 
-def _bind(root: str, source: str, target: str) -> None:
+def bind(root: str, source: str, target: str) -> None:
     """Bind a host path read-only at `target` below the new root, making the mount point."""
     where = root + target
     if os.path.isdir(source):
@@ -64,46 +78,36 @@ def _bind(root: str, source: str, target: str) -> None:
 
 
 def _write_etc(root: str) -> None:
-    for name, text in (
-        ("passwd", f"sandbox:x:{NOBODY}:{NOBODY}:sandbox:{WORK}:/bin/sh\n"),
-        ("group", f"sandbox:x:{NOBODY}:\n"),
-        ("hosts", "127.0.0.1 localhost\n::1 localhost\n"),
-    ):
+    for name, text in ETC_FILES:
         with open(f"{root}/etc/{name}", "w", encoding="ascii") as file:
             file.write(text)
     for name in PUBLIC_ETC:
         if os.path.exists(f"/etc/{name}"):
-            _bind(root, f"/etc/{name}", f"/etc/{name}")
+            bind(root, f"/etc/{name}", f"/etc/{name}")
 
 
 def _make_devices(root: str) -> None:
     for name in DEVICES:
         _touch(f"{root}/dev/{name}")
         syscalls.mount(f"/dev/{name}", f"{root}/dev/{name}", None, syscalls.MS_BIND)
-    for name, target in (
-        ("fd", "/proc/self/fd"),
-        ("stdin", "/proc/self/fd/0"),
-        ("stdout", "/proc/self/fd/1"),
-        ("stderr", "/proc/self/fd/2"),
-        ("shm", f"{BOX}/shm"),
-    ):
+    for name, target in DEVICE_LINKS:
         os.symlink(target, f"{root}/dev/{name}")
 
 
 def _bind_trees(root: str, config: TemplateConfig) -> None:
-    _bind(root, "/usr", "/usr")
+    bind(root, "/usr", "/usr")
     if not config.prefix.startswith("/usr/") and config.prefix != "/usr":
-        _bind(root, config.prefix, config.prefix)
+        bind(root, config.prefix, config.prefix)
     for source, target in config.binds:
         if not f"{target}/".startswith(f"{config.prefix}/"):
-            _bind(root, source, target)
+            bind(root, source, target)
     for source in config.packages:
-        _bind(root, source, f"{HARNESS}/{os.path.basename(source)}")
+        bind(root, source, f"{HARNESS}/{os.path.basename(source)}")
     if config.cache is not None:
-        _bind(root, config.cache, CACHE)
+        bind(root, config.cache, CACHE)
 
 
-def _build_root(root: str, config: TemplateConfig) -> None:
+def build_root(root: str, config: TemplateConfig) -> None:
     """Fill a fresh tmpfs with the directories, links and binds that a job may see."""
     flags = syscalls.MS_NOSUID | syscalls.MS_NODEV
     syscalls.mount("none", "/", None, syscalls.MS_REC | syscalls.MS_PRIVATE)
@@ -115,7 +119,7 @@ def _build_root(root: str, config: TemplateConfig) -> None:
         if os.path.islink(f"/{name}"):
             os.symlink(os.readlink(f"/{name}"), f"{root}/{name}")
         elif os.path.isdir(f"/{name}"):
-            _bind(root, f"/{name}", f"/{name}")
+            bind(root, f"/{name}", f"/{name}")
     _bind_trees(root, config)
     for path in config.covered:
         if os.path.isdir(root + path):
@@ -124,25 +128,25 @@ def _build_root(root: str, config: TemplateConfig) -> None:
     _write_etc(root)
 
 
-def _leave_host(root: str) -> None:
+def leave_host(root: str) -> None:
     """Inside the new pid namespace: mount proc, move to the new root and let go of the old one."""
     flags = syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC
-    _step("mounting /proc", lambda: syscalls.mount("proc", f"{root}/proc", "proc", flags))
+    step("mounting /proc", lambda: syscalls.mount("proc", f"{root}/proc", "proc", flags))
     os.chdir(root)
-    _step("changing the root", lambda: syscalls.pivot_root(".", "old"))
+    step("changing the root", lambda: syscalls.pivot_root(".", "old"))
     os.chdir("/")
     syscalls.unmount("/old")
     os.rmdir("/old")
-    _step("locking the root", lambda: syscalls.lock_read_only("/", recursive=False))
+    step("locking the root", lambda: syscalls.lock_read_only("/", recursive=False))
 
 
-def _drop_root() -> None:
+def drop_root() -> None:
     """Give up the real uid for good, then take a user namespace that owns only what we make from here on."""
     os.setgroups([])
     os.setresgid(NOBODY, NOBODY, NOBODY)
     os.setresuid(NOBODY, NOBODY, NOBODY)
     syscalls.prctl(syscalls.PR_SET_DUMPABLE, 1)  # else /proc/self belongs to root and the maps cannot be written
-    _step(
+    step(
         "making a user namespace as an unprivileged user",
         lambda: syscalls.unshare(syscalls.CLONE_NEWUSER | syscalls.CLONE_NEWNS),
     )
@@ -176,15 +180,15 @@ def enter(config: TemplateConfig, control_fd: int) -> None:
         | syscalls.CLONE_NEWCGROUP
     )
     if uid != 0:
-        _step("making a user namespace", lambda: syscalls.unshare(syscalls.CLONE_NEWUSER))
+        step("making a user namespace", lambda: syscalls.unshare(syscalls.CLONE_NEWUSER))
         syscalls.map_identity(NOBODY, uid, gid)
-    _step("making the namespaces", lambda: syscalls.unshare(kinds))
-    _step("building the root", lambda: _build_root(config.root, config))
+    step("making the namespaces", lambda: syscalls.unshare(kinds))
+    step("building the root", lambda: build_root(config.root, config))
     pid = os.fork()
     if pid:
         _wait_outside(pid, control_fd)
-    _leave_host(config.root)
+    leave_host(config.root)
     if uid == 0:
-        _drop_root()
+        drop_root()
     # After the change of ids, which clears it. The parent is single-threaded, so its thread ends with it.
     syscalls.prctl(syscalls.PR_SET_PDEATHSIG, 9)

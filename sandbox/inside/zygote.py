@@ -54,6 +54,7 @@ class Zygote:
         self._by_pid_fd: dict[int, Running] = {}
         self._by_host_fd: dict[int, Running] = {}
         self._filter = seccomp.assemble()
+        syscalls.lay_out_filter(self._filter)  # here, not in every job
 
     def serve(self) -> NoReturn:
         """Serve until the host goes away."""
@@ -86,9 +87,9 @@ class Zygote:
         status_read, status_write = os.pipe()
         started = time.monotonic()
         try:
-            pid = os.fork() if request["bare"] else syscalls.clone(NEW_NAMESPACES)
+            pid = syscalls.clone(0 if request["bare"] else NEW_NAMESPACES)
         except OSError as error:
-            _answer(host, {"error": f"starting a job: {error}"})
+            answer(host, {"error": f"starting a job: {error}"})
             for fd in (*named.values(), status_read, status_write):
                 os.close(fd)
             return
@@ -152,10 +153,10 @@ class Zygote:
             "peak_bytes": max(running.peak_bytes, usage.ru_maxrss * 1024 if running.memory_bytes else 0),
             **_read_status(status, raw),
         }
-        _answer(running.host, reply)
+        answer(running.host, reply)
 
 
-def _answer(host: socket.socket, reply: dict[str, Any]) -> None:
+def answer(host: socket.socket, reply: dict[str, Any]) -> None:
     """Send the one reply about a job and hang up."""
     with host, contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the host no longer waits
         host.send(json.dumps(reply).encode())
@@ -164,14 +165,14 @@ def _answer(host: socket.socket, reply: dict[str, Any]) -> None:
 def _read_status(status: bytes, raw: int) -> dict[str, Any]:
     """Turn what the job's init wrote, or the way it died, into the fields of a reply."""
     if status.startswith(b"!"):
-        return {"error": status[1:].decode("utf-8", "replace")}
+        return {"error": status[1:].partition(b"\0")[0].decode("utf-8", "replace")}  # an init adds its own
     if len(status) == STATUS.size:
         raw = STATUS.unpack(status)[0]
     code = os.waitstatus_to_exitcode(raw)
     return {"exit_code": code if code >= 0 else None, "signal": -code if code < 0 else None}
 
 
-def _warm(modules: list[str], hooks: list[str]) -> None:
+def warm(modules: list[str], hooks: list[str]) -> None:
     """Import what jobs are likely to import, and run the harness's own warm-up."""
     for name in modules:
         importlib.import_module(name)
@@ -195,8 +196,10 @@ def main(config: dict[str, Any]) -> NoReturn:
     job.remember_path()
     sys.path.append(template.HARNESS)
     sys.dont_write_bytecode = True
-    _warm(config["warm"], config["hooks"])
+    warm(config["warm"], config["hooks"])
+    job.look_fresh()
+    zygote = Zygote(control)
     gc.collect()
     gc.freeze()  # fewer pages are copied when a job touches the collector
     control.send(b'{"ready": true}')
-    Zygote(control).serve()
+    zygote.serve()

@@ -89,6 +89,14 @@ def test_the_filter_is_a_program_whose_jumps_stay_inside(machine: str) -> None:
     assert len(program) < 4096
 
 
+@pytest.mark.parametrize(("machine", "n_calls"), [("x86_64", 5), ("aarch64", 3)])
+def test_the_filter_of_the_installer_denies_every_way_to_another_process(machine: str, n_calls: int) -> None:
+    program = list(struct.iter_unpack("<HBBI", seccomp.assemble_no_processes(machine)))
+    denied = {constant for code, *_, constant in program if code == 0x15}
+    assert len(denied) == n_calls
+    assert denied >= ({56, 59, 322} if machine == "x86_64" else {220, 221, 281})
+
+
 def test_a_gate_refuses_beyond_its_limits_and_lets_the_next_in() -> None:
     gate = Gate(1, 0)
     with gate.enter(None):

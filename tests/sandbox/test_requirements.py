@@ -1,14 +1,15 @@
 """Requirements: refused before anything starts, installed as wheels only, read-only and last on the path."""
 
-import zipfile
 from pathlib import Path
 
 import pytest
 
 from sandbox.errors import InvalidRequestError
-from sandbox.requirements import DependencyError, check_requirements
+from sandbox.installer import DependencyError
+from sandbox.requirements import check_requirements
 from sandbox.runner import Sandbox
 from tests.sandbox.machine import Runner, settings_with
+from tests.sandbox.package_index import write_wheel
 
 
 @pytest.mark.parametrize(
@@ -50,19 +51,6 @@ def test_too_many_requirements_are_refused() -> None:
         check_requirements(tuple(f"p{i}" for i in range(33)), ())
 
 
-def make_wheel(folder: Path, name: str, files: dict[str, str]) -> None:
-    info = f"{name}-1.0.dist-info"
-    content = {
-        **files,
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n",
-        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: t\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-    }
-    record = "".join(f"{path},,\n" for path in [*content, f"{info}/RECORD"])
-    with zipfile.ZipFile(folder / f"{name}-1.0-py3-none-any.whl", "w") as wheel:
-        for path, text in {**content, f"{info}/RECORD": record}.items():
-            wheel.writestr(path, text)
-
-
 @pytest.fixture
 def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of wheels that is pip's only source."""
@@ -86,7 +74,7 @@ def test_a_wheel_is_installed_once_and_can_shadow_and_change_nothing(
         "evil.pth": "import os; os._exit(3)\n",
         "sitecustomize.py": "raise RuntimeError('site')\n",
     }
-    make_wheel(offline, "cinquethere", files)
+    write_wheel(offline, "cinquethere", files)
     sandbox = Sandbox(settings_with(tmp_path / "home"))
     try:
         code = (

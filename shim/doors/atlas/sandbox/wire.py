@@ -40,6 +40,7 @@ class ExecuteResponse(BaseModel):
     isolation: str
     result_trust: str
     peak_memory_bytes: int | None
+    type_errors: list[str] = Field(description="Of TypeScript: they clear compile_success, and the program still runs")
 
 
 class SyntaxCheckRequest(BaseModel):

@@ -63,6 +63,7 @@ async def test_a_run_answers_the_documented_members_and_ours(client: httpx.Async
         "isolation": "namespaces",
         "result_trust": "in_process",
         "peak_memory_bytes": 10_000_000,
+        "type_errors": [],
     }
 
 
