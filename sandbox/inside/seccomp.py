@@ -203,14 +203,14 @@ def assemble(machine: str | None = None, first: Sequence[Instruction] = ()) -> b
 def assemble_no_processes(machine: str | None = None) -> bytes:
     """Return a filter to be added to that of `assemble`: this process can start no thread, process or program."""
     column = 0 if (machine or platform.machine()) == "x86_64" else 1
-    program: list[_Instruction] = [(_LOAD, 0, 0, _NUMBER_AT)]
+    program: list[Instruction] = [(_LOAD, 0, 0, _NUMBER_AT)]
     for pair in _NEW_PROCESSES.values():
         number = pair[column]
         if number is not None:
-            program += _deny(number)
+            program += deny(number)
     program.append((_RETURN, 0, 0, _ALLOW))
     return _pack(program)
 
 
-def _pack(program: list[_Instruction]) -> bytes:
+def _pack(program: list[Instruction]) -> bytes:
     return b"".join(struct.pack("<HBBI", *instruction) for instruction in program)
