@@ -11,7 +11,7 @@ import re
 
 from sandbox.recipes import Recipe, Step
 from sandbox.suites.plans import FOLDER, Sources, SuitePlan, driver, no_tests
-from sandbox.suites.scan import Scanned, edit, scan
+from sandbox.suites.scan import edit, scan
 
 CONVENTION = "functions marked #[test], alone or in mod tests { use super::*; ... }"
 FLAGS = ("--edition", "2021", "--color", "never", "-C", "opt-level=1", "-C", "overflow-checks=on")
@@ -86,22 +86,14 @@ class _Tests:
     def _asserts(self) -> None:
         for match in self._scan.find(rf"(?<![\w:])(?P<name>{_STANDARD})\s*!(?=\s*[(\[{{])"):
             opening = self._scan.skip_space(match.end())
-            extra = ""
             sides = self._sides(match["name"], opening)
             if sides is not None:
                 text = json.dumps(" == ".join(" ".join(side.split()) for side in sides)[:200], ensure_ascii=False)
-                extra = self._guarded(sides, text)
-                if match["name"] == "assert":
-                    end = self._scan.closing(opening) + 1
-                    self._changes.append((match.start(), end, extra + "\n" * self._scan.text[match.start() : end].count("\n")))
-                else:
-                    self._replace_equality(match, opening, extra)
+                end = self._scan.closing(opening) + 1
+                lines = "\n" * self._scan.text[match.start() : end].count("\n")
+                self._changes.append((match.start(), end, self._guarded(sides, text) + lines))
                 continue
             self._changes.append((match.start(), match.end(), f"::core::{match['name']}!"))
-
-    def _replace_equality(self, match: re.Match[str], opening: int, extra: str) -> None:
-        end = self._scan.closing(opening) + 1
-        self._changes.append((match.start(), end, extra + "\n" * self._scan.text[match.start() : end].count("\n")))
 
     def _guarded(self, sides: list[str], text: str) -> str:
         """Return an assertion of equality that also refuses sides of unlike origin."""
@@ -161,5 +153,3 @@ def plan(sources: Sources) -> SuitePlan:
     recipe = Recipe(files, (Step(argv),), (BINARY,), (f"./{BINARY}",), "rustc gcc")
     return SuitePlan(recipe, tuple(tests.ids), may_skip=frozenset(tests.ignored), test_files=("tests.rs", "driver.rs"))
 
-
-__all__ = ["Scanned", "plan"]

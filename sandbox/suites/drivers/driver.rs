@@ -159,6 +159,7 @@ pub mod CQ_checks {
     }
 
     /// Panics if one side is of a type of the program's and the other is not: it may equal anything.
+    #[track_caller]
     pub fn comparable<A: ?Sized, B: ?Sized>(_: &A, _: &B, text: &str) {
         if of_program::<A>() != of_program::<B>() {
             std::panic!("assertion `{text}`: a type of the program's is compared with another, which proves nothing");
