@@ -12,16 +12,34 @@ from sandbox.recipes import Recipe
 from sandbox.suites.plans import FOLDER, Sources, SuitePlan, driver, no_tests
 from sandbox.suites.scan import numbered
 
-CONVENTION = "functions test_*, or commands that must succeed, as [ \"$(add 1 2)\" = 3 ] or assert_eq"
-_FUNCTION = re.compile(r"^[ \t]*(?:function\s+(?P<one>[\w:.-]+)\s*(?:\(\s*\))?|(?P<two>[\w:.-]+)\s*\(\s*\))\s*(?=[{(\n])", re.M)
+CONVENTION = 'functions test_*, or commands that must succeed, as [ "$(add 1 2)" = 3 ] or assert_eq'
+_FUNCTION = re.compile(
+    r"^[ \t]*(?:function\s+(?P<one>[\w:.-]+)\s*(?:\(\s*\))?|(?P<two>[\w:.-]+)\s*\(\s*\))\s*(?=[{(\n])", re.M
+)
 _VARIABLE = re.compile(r"(?:^|[;&|({]|\b(?:declare|export|readonly|typeset)\b(?:\s+-\w+)*)\s*([A-Za-z_]\w*)\+?=", re.M)
 _READ = re.compile(r"\$\{?[#!]?([A-Za-z_]\w*)")
 _SOURCES = re.compile(r"^[ \t]*(?:source|\.)[ \t]+\S*(?:solution|main|script)(?:\.sh)?['\"]?[ \t]*;?[ \t]*$", re.M)
-_CHECK = re.compile(r"^\s*(?:!\s*)?(?:\[\[?\s|\(\(|test\s|assert\w*\b|diff\s|grep\s|cmp\s|fail\b)|[|&]\s*(?:grep|diff|cmp)\s")
+_CHECK = re.compile(
+    r"^\s*(?:!\s*)?(?:\[\[?\s|\(\(|test\s|assert\w*\b|diff\s|grep\s|cmp\s|fail\b)|[|&]\s*(?:grep|diff|cmp)\s"
+)
 _OPENING = re.compile(r"(?:^|[;&|]\s*|\b(?:then|do|else)\s+)(if|for|while|until|case|select)\b|(?:^|\s)(\{|\()\s*$")
 _CLOSING = re.compile(r"(?:^|[;\s])(fi|done|esac)\b|^\s*([})])")
 _HEREDOC = re.compile(r"<<-?\s*(['\"]?)(\w+)\1")
-RESERVED = {"test", "[", "exit", "return", "echo", "printf", "read", "set", "trap", "unset", "builtin", "command", "eval"}
+RESERVED = {
+    "test",
+    "[",
+    "exit",
+    "return",
+    "echo",
+    "printf",
+    "read",
+    "set",
+    "trap",
+    "unset",
+    "builtin",
+    "command",
+    "eval",
+}
 
 
 def functions(text: str) -> list[str]:
@@ -44,7 +62,10 @@ def statements(text: str) -> list[tuple[int, str]]:
         plain = re.sub(r"'[^']*'|\"(?:\\.|[^\"\\])*\"|\\.|(?:^|\s)#.*", " ", line)
         opened = _HEREDOC.search(line)
         heredoc = opened[2] if opened and "<<<" not in line else ""
-        words = re.findall(r"\b(?:if|for|while|until|case|select)\b(?=\s)|\bfi\b|\bdone\b|\besac\b|[{}]", re.sub(r"\$\{[^}]*\}", "", plain))
+        words = re.findall(
+            r"\b(?:if|for|while|until|case|select)\b(?=\s)|\bfi\b|\bdone\b|\besac\b|[{}]",
+            re.sub(r"\$\{[^}]*\}", "", plain),
+        )
         depth += sum(-1 if word in {"fi", "done", "esac", "}"} else 1 for word in words)
         whole = "\n".join(kept)
         continues = line.endswith("\\") or re.search(r"(?:&&|\|\||\|)\s*$", plain) or whole.count('"') % 2
@@ -53,7 +74,9 @@ def statements(text: str) -> list[tuple[int, str]]:
             kept, depth = [], 0
     if kept:
         found.append((first, "\n".join(kept)))
-    return [(line, statement) for line, statement in found if statement.strip() and not statement.lstrip().startswith("#")]
+    return [
+        (line, statement) for line, statement in found if statement.strip() and not statement.lstrip().startswith("#")
+    ]
 
 
 def _prelude(sources: Sources, names: list[str], test_text: str) -> str:
@@ -89,7 +112,13 @@ class _Tests:
             if word in self.functions or statement.startswith("#!") or re.fullmatch(r"set\s+[-+].*|exit\s*\d*", word):
                 continue
             defines = _FUNCTION.match(statement)
-            if not defines and (_checks(statement) or not re.match(r"\s*(?:\w+\+?=|declare|local|export|readonly|shopt|echo|printf|mkdir|cd|touch|cat|source|\.)", statement)):
+            if not defines and (
+                _checks(statement)
+                or not re.match(
+                    r"\s*(?:\w+\+?=|declare|local|export|readonly|shopt|echo|printf|mkdir|cd|touch|cat|source|\.)",
+                    statement,
+                )
+            ):
                 bare.append((f"line {line}", [*self.shared, (line, statement)]))
             else:
                 self.shared.append((line, statement))
@@ -107,7 +136,9 @@ def _placed(body: list[tuple[int, str]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _scripts(number: int, prelude: str, test: tuple[str, list[tuple[int, str]]], *, is_function: bool) -> dict[str, str]:
+def _scripts(
+    number: int, prelude: str, test: tuple[str, list[tuple[int, str]]], *, is_function: bool
+) -> dict[str, str]:
     """Return the scripts of one test: what it is, and what it builds on."""
     test_id, body = test
     if is_function:
@@ -125,7 +156,11 @@ def plan(sources: Sources) -> SuitePlan:
     tests = _Tests(sources.test_code)
     if not tests.bodies:
         raise no_tests(CONVENTION)
-    names = [name for name in functions(sources.code) if re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", sources.test_code)]
+    names = [
+        name
+        for name in functions(sources.code)
+        if re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", sources.test_code)
+    ]
     prelude = _prelude(sources, names, sources.test_code)
     scripts: dict[str, str] = {}
     for number, test in enumerate(tests.bodies):
@@ -140,4 +175,4 @@ def plan(sources: Sources) -> SuitePlan:
         f"{FOLDER}/ids": "".join(f"{name}\n" for name in ids),
     }
     recipe = Recipe(files, (), (), ("bash", "--noprofile", "--norc", f"{FOLDER}/driver.sh"), "bash")
-    return SuitePlan(recipe, tuple(ids), needs_sources=True, test_files=tuple(scripts))
+    return SuitePlan(recipe, tuple(ids), needs_sources=True, is_parsed_late=True, test_files=tuple(scripts))

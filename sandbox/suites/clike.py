@@ -136,7 +136,11 @@ class _Tests:
     def _is_direct(self, position: int, end: int) -> bool:
         """Tell whether an assert is a statement of its own right in the body of main."""
         before = self._scan.blank[:position].rstrip()[-1:]
-        return self._scan.depths[position] == 1 and before in {"{", "}", ";"} and self._scan.blank[end:].lstrip()[:1] == ";"
+        return (
+            self._scan.depths[position] == 1
+            and before in {"{", "}", ";"}
+            and self._scan.blank[end:].lstrip()[:1] == ";"
+        )
 
     def _asserts(self) -> list[tuple[int, int, int]]:
         """Return start, opening and closing bracket of every assert."""
@@ -220,10 +224,7 @@ def _entry(dialect: Dialect, groups: list[_Group], prefix: str) -> str:
     body = f"    switch ({prefix}_group()) {{\n{''.join(cases)}    }}\n"
     if dialect.name == "cpp":
         body = f"    try {{\n{body}    }} {driver('caught.inc').replace('CQ', prefix)}"
-    return (
-        f"#undef main\nint main(void) {{\n    int status = 0;\n{body}"
-        f"    {prefix}_done();\n    return status;\n}}\n"
-    )
+    return f"#undef main\nint main(void) {{\n    int status = 0;\n{body}    {prefix}_done();\n    return status;\n}}\n"
 
 
 def _suite(dialect: Dialect, sources: Sources, tests: _Tests, prefix: str) -> str:
@@ -267,3 +268,13 @@ def plan(dialect: Dialect, sources: Sources) -> SuitePlan:
     )
     ids = tuple(slot for group in tests.groups for slot in group.slots)
     return SuitePlan(recipe, ids, test_files=(f"tests.{dialect.suffix}", f"suite.{dialect.suffix}"))
+
+
+def plan_c(sources: Sources) -> SuitePlan:
+    """Plan the tests of a C program. Raises `SuiteError`."""
+    return plan(C, sources)
+
+
+def plan_cpp(sources: Sources) -> SuitePlan:
+    """Plan the tests of a C++ program. Raises `SuiteError`."""
+    return plan(CPP, sources)

@@ -77,9 +77,7 @@ def _with_fitting_imports(text: str) -> str:
 
 
 def _main(tests: list[str], package: str) -> str:
-    watched = "".join(
-        f'\nfunc {name}(t *testing.T) {{ events.Watch(t, "{name}", {_OWN}{name}) }}\n' for name in tests
-    )
+    watched = "".join(f'\nfunc {name}(t *testing.T) {{ events.Watch(t, "{name}", {_OWN}{name}) }}\n' for name in tests)
     return (
         f'package {package}\n\nimport (\n\t"testing"\n\n\t"{MODULE}/cinque_events"\n)\n\n'
         f"// TestMain stands for the standard one.\nfunc TestMain(m *testing.M) {{ events.Run(m) }}\n{watched}"
@@ -108,7 +106,9 @@ def plan(sources: Sources) -> SuitePlan:
     files = {
         sources.source_name: with_package(sources.code, package),
         **{
-            name: with_package(text, package) if name.endswith(".go") and PurePosixPath(name).parent == PurePosixPath() else text
+            name: with_package(text, package)
+            if name.endswith(".go") and PurePosixPath(name).parent == PurePosixPath()
+            else text
             for name, text in others.items()
         },
         TEST_FILE: _renamed(_with_fitting_imports(with_package(sources.test_code, package)), tests),

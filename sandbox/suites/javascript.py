@@ -14,6 +14,8 @@ from sandbox.suites.plans import FOLDER, Sources, SuitePlan, driver, no_tests
 from sandbox.suites.scan import Scanned, edit, numbered, scan
 
 CONVENTION = "test('name', () => ...), functions test*(), or top-level asserts"
+# Joined into one file: what modules export to each other, a program in the same process could reach.
+_DRIVER = ("report.js", "apart.js", "here.js", "checks.js", "driver.js")
 BARE = "__bare"  # the tests' name for the driver's function that runs one top-level statement
 _KEYWORDS = set(
     "await break case catch class const continue debugger default delete do else enum export extends false finally for "
@@ -27,10 +29,13 @@ _DECLARED = r"^[ \t]*(?:export\s+)?(?:async\s+)?(?:function\s*\*?\s*|(?:const|le
 _REGISTER = r"(?<![\w.$])(?P<what>describe|suite|context|test|it)(?P<mode>\.\w+)?\s*(?=\()"
 _STRING = re.compile(r"\s*(?:'((?:\\.|[^'\\])*)'|\"((?:\\.|[^\"\\])*)\"|`((?:\\.|[^`\\$])*)`)\s*,")
 _IMPORT = re.compile(
-    r"^[ \t]*import\s+(?P<type>type\s+)?(?:(?P<what>[\w$*{][^;'\"]*?)\s+from\s+)?(?P<from>['\"][^'\"\n]+['\"])[ \t]*;?", re.M
+    r"^[ \t]*import\s+(?P<type>type\s+)?(?:(?P<what>[\w$*{][^;'\"]*?)\s+from\s+)?(?P<from>['\"][^'\"\n]+['\"])[ \t]*;?",
+    re.M,
 )
 _EXPORT = re.compile(r"^[ \t]*export\s+(?P<default>default\s+)?(?=\S)", re.M)
-_EXPORTED = re.compile(r"(?:async\s+)?(?:function\s*\*?|class|const|let|var)\s*([A-Za-z_$][\w$]*)")
+_EXPORTED = re.compile(
+    r"(?:async\s+)?(?:function\s*\*?|(?:abstract\s+)?class|const\s+enum|enum|const|let|var)\s*([A-Za-z_$][\w$]*)"
+)
 _BRACES = re.compile(r"\{([^{}]*)\}")
 
 
@@ -47,7 +52,9 @@ def _requires(match: re.Match[str]) -> str:
     braces = _BRACES.search(what)
     if braces:
         names = [name.strip() for name in braces[1].split(",") if name.strip() and not name.strip().startswith("type ")]
-        parts.append(f"{{{', '.join(re.sub(r'^default$|^default(?= as)', 'default', n).replace(' as ', ': ') for n in names)}}} = {module}")
+        parts.append(
+            f"{{{', '.join(re.sub(r'^default$|^default(?= as)', 'default', n).replace(' as ', ': ') for n in names)}}} = {module}"
+        )
     for name in (part.strip() for part in _BRACES.sub("", what).split(",")):
         if name.startswith("*"):
             parts.append(f"{name.split()[-1]} = {module}")
@@ -101,6 +108,7 @@ class _Tests:
         self.bare = self._bare()
         self.registered, self.skipped = self._registered()
         self.has_checks = _CHECK.search(self._scan.blank) is not None
+        self.ids = (*self.bare, *self.functions, *self.registered)
         self.text = edit(text, self._changes)
         self.names = sorted(self._scan.identifiers() - _KEYWORDS)
 
@@ -115,7 +123,10 @@ class _Tests:
 
     def _is_function(self, match: re.Match[str]) -> bool:
         rest = self._scan.blank[match.end() : match.end() + 300]
-        return "function" in match.group() or re.match(r"[^=;]*=\s*(?:async\b\s*)?(?:function|\(|\w+\s*=>)", rest) is not None
+        return (
+            "function" in match.group()
+            or re.match(r"[^=;]*=\s*(?:async\b\s*)?(?:function|\(|\w+\s*=>)", rest) is not None
+        )
 
     def _statement_end(self, position: int) -> int:
         """Return the end of a call and what is chained to it."""
@@ -179,7 +190,10 @@ class _Tests:
                 if match["mode"] == ".skip":
                     groups[-1] = (match.start(), end, "\0")
                 continue
-            path = [*(group for first, last, group in groups if first < match.start() < last), name if name is not None else "\0"]
+            path = [
+                *(group for first, last, group in groups if first < match.start() < last),
+                name if name is not None else "\0",
+            ]
             if any("\0" in part for part in path) or match["mode"] in {".each"} or self._is_in_loop(match.start()):
                 continue
             full = " > ".join(re.sub(r"\\(.)", r"\1", part) for part in path)
@@ -198,12 +212,31 @@ class _Tests:
 
 def plan(sources: Sources) -> SuitePlan:
     """Plan the tests of a JavaScript program. Raises `SuiteError`."""
+    tests, own = _read(sources, "js")
+    return _plan(sources, tests, own)
+
+
+def plan_typescript(sources: Sources) -> SuitePlan:
+    """Plan the tests of a TypeScript program: both texts are transpiled, and then as for JavaScript."""
+    tests, own = _read(sources, "ts")
+    made = _plan(sources, tests, own)
+    names = tuple(f"{FOLDER}/{name}" for name in ("test_solution", "solution"))
+    argv = ("esbuild", "--log-level=error", "--target=es2022", f"--outdir={FOLDER}", *(f"{name}.ts" for name in names))
+    recipe = replace(
+        made.recipe, steps=(Step(argv),), artefacts=tuple(f"{name}.js" for name in names), toolchain="node esbuild"
+    )
+    return replace(made, recipe=recipe, test_files=("test_solution.ts",))
+
+
+def _read(sources: Sources, suffix: str) -> tuple["_Tests", dict[str, str]]:
+    """Return the tests, and both texts as the suite stores them."""
     tests = _Tests(without_modules(sources.test_code))
-    ids = (*tests.bare, *tests.functions, *tests.registered)
-    if not ids and not tests.has_checks and not re.search(_REGISTER, tests.text):
+    if not tests.ids and not tests.has_checks and not re.search(_REGISTER, tests.text):
         raise no_tests(CONVENTION)
-    own = {name: driver(name) for name in ("driver.js", "program.js", "codec.js", "expect.js")}
-    own |= {"test_solution.js": tests.text, "solution.js": without_modules(sources.code)}
+    return tests, {f"test_solution.{suffix}": tests.text, f"solution.{suffix}": without_modules(sources.code)}
+
+
+def _plan(sources: Sources, tests: "_Tests", own: dict[str, str]) -> SuitePlan:
     config = {
         "source": "solution.js",
         "tests": "test_solution.js",
@@ -212,32 +245,34 @@ def plan(sources: Sources) -> SuitePlan:
         "bare": BARE,
         "apart": False,
     }
-    files = {f"{FOLDER}/{name}": text for name, text in own.items()}
-    recipe = Recipe(
-        files={sources.source_name: sources.code, **sources.files, **files, f"{FOLDER}/config.json": json.dumps(config)},
-        steps=(),
-        artefacts=(),
-        run=("node", f"{FOLDER}/driver.js"),
-        toolchain="node",
-    )
-    kept = {f"{FOLDER}/{name}": text for name, text in own.items() if name in {"program.js", "codec.js", "solution.js"}}
-    served = {f"{FOLDER}/config.json": json.dumps({"source": "solution.js"}), f"{FOLDER}/serve.js": driver("serve.js")}
-    apart = replace(
-        recipe, files={sources.source_name: sources.code, **sources.files, **kept, **served}, run=("node", f"{FOLDER}/serve.js")
-    )
+
+    def recipe(main: str, drivers: tuple[str, ...], texts: dict[str, str], settings: dict[str, object]) -> Recipe:
+        stored = {**{name: driver(name) for name in drivers}, **texts, "config.json": json.dumps(settings)}
+        stored["driver.js"] = "\n".join(driver(name) for name in _DRIVER)
+        return Recipe(
+            files={
+                sources.source_name: sources.code,
+                **sources.files,
+                **{f"{FOLDER}/{name}": text for name, text in stored.items()},
+            },
+            steps=(),
+            artefacts=(),
+            run=("node", "--no-warnings", f"{FOLDER}/{main}"),
+            toolchain="node",
+        )
+
+    of_program = {name: text for name, text in own.items() if not name.startswith("test_")}
+    of_tests = {name: text for name, text in own.items() if name.startswith("test_")}
+    beside = recipe("driver.js", ("codec.js", "expect.js"), of_tests, {**config, "apart": True})
     return SuitePlan(
-        recipe, ids, collects=True, needs_sources=True, may_skip=frozenset(tests.skipped), test_files=("test_solution.js",), apart=apart
+        recipe("driver.js", ("codec.js", "expect.js", "program.js"), own, config),
+        tests.ids,
+        collects=True,
+        needs_sources=True,
+        may_skip=frozenset(tests.skipped),
+        test_files=("test_solution.js",),
+        apart=recipe("serve.js", ("serve.js", "program.js", "codec.js"), of_program, {"source": "solution.js"}),
+        beside=replace(
+            beside, files={name: text for name, text in beside.files.items() if name != sources.source_name}
+        ),
     )
-
-
-def beside(plan_: SuitePlan) -> Recipe:
-    """Return the recipe that runs the tests without the program, which runs apart."""
-    name = f"{FOLDER}/config.json"
-    config = {**json.loads(plan_.recipe.files[name]), "apart": True}
-    files = {path: text for path, text in plan_.recipe.files.items() if not path.endswith("solution.js") or "test_" in path}
-    return replace(plan_.recipe, files={**files, name: json.dumps(config)})
-
-
-def transpile(sources: Sources, argv: tuple[str, ...], produced: str) -> tuple[Step, ...]:
-    """Return the step that makes JavaScript of one TypeScript file of the suite."""
-    return (Step((*argv, f"--outfile={produced}")),)

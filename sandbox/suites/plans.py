@@ -33,7 +33,9 @@ class SuitePlan:
         may_skip: ids that the tests' own text marks as skipped.
         test_files: names by which a compiler's messages call the tests.
         needs_sources: the run needs the recipe's files, not only what was built.
+        is_parsed_late: the driver cannot tell a program that is no program; who asks must check when tests failed.
         apart: runs the program alone, as the partner of tests that carry plain data; None where a language cannot.
+        beside: runs the tests alone, with the program as the partner.
     """
 
     recipe: Recipe
@@ -42,7 +44,9 @@ class SuitePlan:
     may_skip: frozenset[str] = frozenset()
     test_files: tuple[str, ...] = ()
     needs_sources: bool = False
+    is_parsed_late: bool = False
     apart: Recipe | None = None
+    beside: Recipe | None = None
 
 
 @dataclass(frozen=True)

@@ -58,8 +58,12 @@ class _Tests:
         test_id = "::".join([*path, function["name"]])
         self._changes.append((match.start(), match.end(), ""))
         keyword = function.start("keyword")
-        self._changes.append((keyword, keyword + 2, "fn" if "pub" in function.group()[: keyword - function.start()] else "pub(crate) fn"))
-        for other in re.finditer(r"#\s*\[\s*(?:should_panic|ignore)\b[^\]]*\]", self._scan.blank[before : function.start("keyword")]):
+        self._changes.append(
+            (keyword, keyword + 2, "fn" if "pub" in function.group()[: keyword - function.start()] else "pub(crate) fn")
+        )
+        for other in re.finditer(
+            r"#\s*\[\s*(?:should_panic|ignore)\b[^\]]*\]", self._scan.blank[before : function.start("keyword")]
+        ):
             self._changes.append((before + other.start(), before + other.end(), ""))
         panics = "None"
         if "should_panic" in attributes:
@@ -118,7 +122,9 @@ class _Tests:
         ]
         if name == "assert_eq" and cuts:
             edges = [(opening, opening + 1), *cuts, (closing, closing)]
-            parts = [self._scan.text[first[1] : second[0]].strip() for first, second in zip(edges, edges[1:], strict=False)]
+            parts = [
+                self._scan.text[first[1] : second[0]].strip() for first, second in zip(edges, edges[1:], strict=False)
+            ]
             return [part for part in parts if part]
         return None
 
@@ -152,4 +158,3 @@ def plan(sources: Sources) -> SuitePlan:
     argv = ("rustc", *FLAGS, "--cap-lints", "allow", "-o", BINARY, f"{FOLDER}/driver.rs")
     recipe = Recipe(files, (Step(argv),), (BINARY,), (f"./{BINARY}",), "rustc gcc")
     return SuitePlan(recipe, tuple(tests.ids), may_skip=frozenset(tests.ignored), test_files=("tests.rs", "driver.rs"))
-

@@ -22,7 +22,8 @@ LITERALS = {
     ),
     "go": re.compile(rf"{_SLASHES}|`[^`]*`|{_DOUBLE}|{_SINGLE}", re.DOTALL),
     "rust": re.compile(
-        rf"{_SLASHES}|\bb?r(?P<hashes>#*)\".*?\"(?P=hashes)|\"(?:\\.|[^\"\\])*\"|'(?:\\[^'\n]+|\\'|[^'\\\n])'", re.DOTALL
+        rf"{_SLASHES}|\bb?r(?P<hashes>#*)\".*?\"(?P=hashes)|\"(?:\\.|[^\"\\])*\"|'(?:\\[^'\n]+|\\'|[^'\\\n])'",
+        re.DOTALL,
     ),
     "javascript": re.compile(
         rf"{_SLASHES}|{_DOUBLE}|{_SINGLE}|`(?:\\.|[^`\\])*`"
