@@ -14,32 +14,25 @@ from sandbox.suites.scan import numbered
 
 CONVENTION = 'functions test_*, or commands that must succeed, as [ "$(add 1 2)" = 3 ] or assert_eq'
 _FUNCTION = re.compile(
-    r"^[ \t]*(?:function\s+(?P<one>[\w:.-]+)\s*(?:\(\s*\))?|(?P<two>[\w:.-]+)\s*\(\s*\))\s*(?=[{(\n])", re.M
+    r"^[ \t]*(?:function\s+(?P<one>[\w:.-]+)\s*(?:\(\s*\))?|(?P<two>[\w:.-]+)\s*\(\s*\))\s*(?=[{(\n])",
+    re.MULTILINE,
 )
-_VARIABLE = re.compile(r"(?:^|[;&|({]|\b(?:declare|export|readonly|typeset)\b(?:\s+-\w+)*)\s*([A-Za-z_]\w*)\+?=", re.M)
+_VARIABLE = re.compile(
+    r"(?:^|[;&|({]|\b(?:declare|export|readonly|typeset)\b(?:\s+-\w+)*)\s*([A-Za-z_]\w*)\+?=", re.MULTILINE
+)
 _READ = re.compile(r"\$\{?[#!]?([A-Za-z_]\w*)")
-_SOURCES = re.compile(r"^[ \t]*(?:source|\.)[ \t]+\S*(?:solution|main|script)(?:\.sh)?['\"]?[ \t]*;?[ \t]*$", re.M)
+_SOURCES = re.compile(
+    r"^[ \t]*(?:source|\.)[ \t]+\S*(?:solution|main|script)(?:\.sh)?['\"]?[ \t]*;?[ \t]*$", re.MULTILINE
+)
 _CHECK = re.compile(
     r"^\s*(?:!\s*)?(?:\[\[?\s|\(\(|test\s|assert\w*\b|diff\s|grep\s|cmp\s|fail\b)|[|&]\s*(?:grep|diff|cmp)\s"
 )
-_OPENING = re.compile(r"(?:^|[;&|]\s*|\b(?:then|do|else)\s+)(if|for|while|until|case|select)\b|(?:^|\s)(\{|\()\s*$")
-_CLOSING = re.compile(r"(?:^|[;\s])(fi|done|esac)\b|^\s*([})])")
+_PREPARES = re.compile(r"\s*(?:\w+\+?=|declare|local|export|readonly|shopt|echo|printf|mkdir|cd|touch|cat|source|\.)")
+_BLOCKS = re.compile(r"\b(?:if|for|while|until|case|select)\b(?=\s)|\bfi\b|\bdone\b|\besac\b|[{}]")
 _HEREDOC = re.compile(r"<<-?\s*(['\"]?)(\w+)\1")
-RESERVED = {
-    "test",
-    "[",
-    "exit",
-    "return",
-    "echo",
-    "printf",
-    "read",
-    "set",
-    "trap",
-    "unset",
-    "builtin",
-    "command",
-    "eval",
-}
+RESERVED = frozenset(
+    ("test", "[", "exit", "return", "echo", "printf", "read", "set", "trap", "unset", "builtin", "command", "eval")
+)
 
 
 def functions(text: str) -> list[str]:
@@ -62,10 +55,7 @@ def statements(text: str) -> list[tuple[int, str]]:
         plain = re.sub(r"'[^']*'|\"(?:\\.|[^\"\\])*\"|\\.|(?:^|\s)#.*", " ", line)
         opened = _HEREDOC.search(line)
         heredoc = opened[2] if opened and "<<<" not in line else ""
-        words = re.findall(
-            r"\b(?:if|for|while|until|case|select)\b(?=\s)|\bfi\b|\bdone\b|\besac\b|[{}]",
-            re.sub(r"\$\{[^}]*\}", "", plain),
-        )
+        words = _BLOCKS.findall(re.sub(r"\$\{[^}]*\}", "", plain))
         depth += sum(-1 if word in {"fi", "done", "esac", "}"} else 1 for word in words)
         whole = "\n".join(kept)
         continues = line.endswith("\\") or re.search(r"(?:&&|\|\||\|)\s*$", plain) or whole.count('"') % 2
@@ -81,10 +71,10 @@ def statements(text: str) -> list[tuple[int, str]]:
 
 def _prelude(sources: Sources, names: list[str], test_text: str) -> str:
     """Return how a test gets at the program: through processes, or by reading it where variables are looked at."""
-    assigned = {match for match in _VARIABLE.findall(sources.code)}
+    assigned = set(_VARIABLE.findall(sources.code))
     read = set(_READ.findall(test_text))
     name = shlex.quote(sources.source_name)
-    if assigned & read - {match for match in _VARIABLE.findall(test_text)}:
+    if assigned & read - set(_VARIABLE.findall(test_text)):
         return f"builtin source ./{name} 4<&- 5>&- >/dev/null\n__cq_guard\n"
     stubs = "".join(
         f'{one}() {{ bash --noprofile --norc -c \'source "$0" >/dev/null; "$@"\' ./{name} {one} "$@" 5>&-; }}\n'
@@ -112,13 +102,7 @@ class _Tests:
             if word in self.functions or statement.startswith("#!") or re.fullmatch(r"set\s+[-+].*|exit\s*\d*", word):
                 continue
             defines = _FUNCTION.match(statement)
-            if not defines and (
-                _checks(statement)
-                or not re.match(
-                    r"\s*(?:\w+\+?=|declare|local|export|readonly|shopt|echo|printf|mkdir|cd|touch|cat|source|\.)",
-                    statement,
-                )
-            ):
+            if not defines and (_checks(statement) or not _PREPARES.match(statement)):
                 bare.append((f"line {line}", [*self.shared, (line, statement)]))
             else:
                 self.shared.append((line, statement))

@@ -15,12 +15,13 @@ from sandbox.suites.plans import FOLDER, Sources, SuiteError, SuitePlan, driver,
 from sandbox.suites.scan import Scanned, edit, numbered, scan
 
 CONVENTION = "functions void test_*(void), a main with asserts, or bare asserts"
+# Undone whatever the program defines.
 WORDS = (
-    "if else for while do switch case default break continue return goto sizeof typedef struct union enum void char "
-    "short int long float double signed unsigned const static extern volatile inline auto register "
-    "class public private protected virtual new delete this template typename namespace using try catch throw operator "
-    "nullptr constexpr decltype noexcept assert main _exit std string vector map set pair"
-).split()
+    "if else for while do switch case default break continue return goto sizeof typedef struct union enum void "
+    "char short int long float double signed unsigned const static extern volatile inline auto register class "
+    "public private protected virtual new delete this template typename namespace using try catch throw operator "
+    "nullptr constexpr decltype noexcept assert main _exit std string vector map set pair "
+)
 COMPARERS = {"strcmp", "strncmp", "memcmp", "strcasecmp", "wcscmp", "fabs", "fabsf", "isnan", "strlen", "abs"}
 _DEFINE = re.compile(r"^[ \t]*(?:#|%:|\?\?=)[ \t]*define[ \t]+([A-Za-z_]\w*)(\(?)(.*)$", re.MULTILINE)
 _CONSTANT = re.compile(r"\s*\(*\s*[-+]?(?:[\d.][\w.+-]*|\"[^\"]*\"|'[^']*')\s*\)*\s*")
@@ -74,7 +75,7 @@ def _fence(sources: Sources, used: frozenset[str]) -> str:
     for text in (sources.code, *sources.files.values()):
         macros |= defined_macros(text)
     undone = {name for name, is_constant in macros.items() if name in used and not is_constant}
-    return "".join(f"#undef {name}\n" for name in sorted(undone | set(WORDS)))
+    return "".join(f"#undef {name}\n" for name in sorted(undone | set(WORDS.split())))
 
 
 def _refuse_replaced_functions(sources: Sources, used: frozenset[str]) -> None:
@@ -257,7 +258,8 @@ def plan(dialect: Dialect, sources: Sources) -> SuitePlan:
     files = {f"{FOLDER}/{name}": text for name, text in own.items()}
     argv = (
         dialect.compiler, *dialect.flags, f"-I{FOLDER}/include", "-iquote", ".", "-o", "suite",
-        "-x", "c", f"{FOLDER}/driver.c", "-x", "c" if dialect.name == "c" else "c++", f"{FOLDER}/suite.{dialect.suffix}", "-lm",
+        "-x", "c", f"{FOLDER}/driver.c",
+        "-x", "c" if dialect.name == "c" else "c++", f"{FOLDER}/suite.{dialect.suffix}", "-lm",
     )  # fmt: skip
     recipe = Recipe(
         files={sources.source_name: sources.code, **sources.files, **files},

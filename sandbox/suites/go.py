@@ -23,8 +23,9 @@ _PACKAGE = r"^\s*package\s+(?P<name>\w+)"
 _IMPORTED = re.compile(r"(?P<alias>[\w.]+[ \t]+)?\"(?P<path>[^\"\n]+)\"")
 _KNOWN = {
     "testing": "testing", "assert": f"{TESTIFY}/assert", "require": f"{TESTIFY}/require", "fmt": "fmt", "math": "math",
-    "sort": "sort", "strings": "strings", "strconv": "strconv", "reflect": "reflect", "errors": "errors", "time": "time",
-    "rand": "math/rand", "bytes": "bytes", "os": "os", "sync": "sync", "unicode": "unicode", "regexp": "regexp",
+    "sort": "sort", "strings": "strings", "strconv": "strconv", "reflect": "reflect", "errors": "errors",
+    "time": "time", "rand": "math/rand", "bytes": "bytes", "os": "os",
+    "sync": "sync", "unicode": "unicode", "regexp": "regexp",
 }  # fmt: skip
 
 

@@ -17,10 +17,11 @@ CONVENTION = "test('name', () => ...), functions test*(), or top-level asserts"
 # Joined into one file: what modules export to each other, a program in the same process could reach.
 _DRIVER = ("report.js", "apart.js", "here.js", "checks.js", "driver.js")
 BARE = "__bare"  # the tests' name for the driver's function that runs one top-level statement
-_KEYWORDS = set(
-    "await break case catch class const continue debugger default delete do else enum export extends false finally for "
-    "function if implements import in instanceof interface let new null package private protected public return static "
-    "super switch this throw true try typeof var void while with yield arguments eval async undefined exports module".split()
+KEYWORDS = (
+    "await break case catch class const continue debugger default delete do else enum export extends false "
+    "finally for function if implements import in instanceof interface let new null package private protected "
+    "public return static super switch this throw true try typeof var void while with yield arguments eval async "
+    "undefined exports module "
 )
 _CHECK = re.compile(r"\b(?:assert|expect|console\s*\.\s*assert)\b")
 _CALL = r"^[ \t]*(?P<await>await\s+)?(?P<what>console\s*\.\s*assert|assert(?:\s*\.\s*\w+)*|expect)\s*(?=\()"
@@ -30,9 +31,9 @@ _REGISTER = r"(?<![\w.$])(?P<what>describe|suite|context|test|it)(?P<mode>\.\w+)
 _STRING = re.compile(r"\s*(?:'((?:\\.|[^'\\])*)'|\"((?:\\.|[^\"\\])*)\"|`((?:\\.|[^`\\$])*)`)\s*,")
 _IMPORT = re.compile(
     r"^[ \t]*import\s+(?P<type>type\s+)?(?:(?P<what>[\w$*{][^;'\"]*?)\s+from\s+)?(?P<from>['\"][^'\"\n]+['\"])[ \t]*;?",
-    re.M,
+    re.MULTILINE,
 )
-_EXPORT = re.compile(r"^[ \t]*export\s+(?P<default>default\s+)?(?=\S)", re.M)
+_EXPORT = re.compile(r"^[ \t]*export\s+(?P<default>default\s+)?(?=\S)", re.MULTILINE)
 _EXPORTED = re.compile(
     r"(?:async\s+)?(?:function\s*\*?|(?:abstract\s+)?class|const\s+enum|enum|const|let|var)\s*([A-Za-z_$][\w$]*)"
 )
@@ -52,9 +53,8 @@ def _requires(match: re.Match[str]) -> str:
     braces = _BRACES.search(what)
     if braces:
         names = [name.strip() for name in braces[1].split(",") if name.strip() and not name.strip().startswith("type ")]
-        parts.append(
-            f"{{{', '.join(re.sub(r'^default$|^default(?= as)', 'default', n).replace(' as ', ': ') for n in names)}}} = {module}"
-        )
+        listed = ", ".join(name.replace(" as ", ": ") for name in names)
+        parts.append(f"{{{listed}}} = {module}")
     for name in (part.strip() for part in _BRACES.sub("", what).split(",")):
         if name.startswith("*"):
             parts.append(f"{name.split()[-1]} = {module}")
@@ -72,8 +72,7 @@ def without_modules(text: str) -> str:
         if found.blank[start : start + 6] == "import" and found.depths[start] == 0:
             changes.append((match.start(), match.end(), _requires(match)))
     exported: list[str] = []
-    for match in found.find(_EXPORT.pattern, depth=0):
-        changes.append(_export(found, match, exported))
+    changes += [_export(found, match, exported) for match in found.find(_EXPORT.pattern, depth=0)]
     return edit(text, changes) + (f"\n;{' '.join(exported)}" if exported else "")
 
 
@@ -110,7 +109,7 @@ class _Tests:
         self.has_checks = _CHECK.search(self._scan.blank) is not None
         self.ids = (*self.bare, *self.functions, *self.registered)
         self.text = edit(text, self._changes)
-        self.names = sorted(self._scan.identifiers() - _KEYWORDS)
+        self.names = sorted(self._scan.identifiers() - set(KEYWORDS.split()))
 
     def _functions(self) -> list[str]:
         """Return the test functions; calls of them at the top are taken out, because each runs as a test."""
@@ -161,9 +160,8 @@ class _Tests:
             position = more.start() + re.match(r"\s*;?", more.group()).end()  # type: ignore[union-attr] # always matches
 
     def _bare(self) -> list[str]:
-        spans: list[tuple[int, int]] = []
-        for match in self._scan.find(_CALL, depth=0):
-            spans.append((match.start(), self._statement_end(match.end())))
+        calls = self._scan.find(_CALL, depth=0)
+        spans = [(match.start(), self._statement_end(match.end())) for match in calls]
         for match in self._scan.find(_BLOCK, depth=0):
             start = self._scan.skip_space(match.start())
             end = self._block_end(start)
@@ -194,7 +192,7 @@ class _Tests:
                 *(group for first, last, group in groups if first < match.start() < last),
                 name if name is not None else "\0",
             ]
-            if any("\0" in part for part in path) or match["mode"] in {".each"} or self._is_in_loop(match.start()):
+            if any("\0" in part for part in path) or match["mode"] == ".each" or self._is_in_loop(match.start()):
                 continue
             full = " > ".join(re.sub(r"\\(.)", r"\1", part) for part in path)
             names.append(full)

@@ -8,6 +8,7 @@ process. Not covered: a program that searches its own memory for the nonce that 
 import hashlib
 import json
 import re
+from itertools import pairwise
 
 from sandbox.recipes import Recipe, Step
 from sandbox.suites.plans import FOLDER, Sources, SuitePlan, driver, no_tests
@@ -103,8 +104,9 @@ class _Tests:
         """Return an assertion of equality that also refuses sides of unlike origin."""
         message = "".join(f", {part}" for part in sides[2:])
         inner = [" ".join(self._inner(side).split("\n")) for side in sides[:2]]
+        comparable = f"{self._prefix}_checks::comparable(left, right, {text})"
         return (
-            f"match (&({inner[0]}), &({inner[1]})) {{ (left, right) => {{ {self._prefix}_checks::comparable(left, right, {text}); "
+            f"match (&({inner[0]}), &({inner[1]})) {{ (left, right) => {{ {comparable}; "
             f"::core::assert_eq!(*left, *right{message}); }} }}"
         )
 
@@ -122,9 +124,7 @@ class _Tests:
         ]
         if name == "assert_eq" and cuts:
             edges = [(opening, opening + 1), *cuts, (closing, closing)]
-            parts = [
-                self._scan.text[first[1] : second[0]].strip() for first, second in zip(edges, edges[1:], strict=False)
-            ]
+            parts = [self._scan.text[first[1] : second[0]].strip() for first, second in pairwise(edges)]
             return [part for part in parts if part]
         return None
 
