@@ -5,6 +5,7 @@ a program can neither read nor change it afterwards. A tests' job may also call 
 are passed on, and the program's answers passed back as plain data.
 """
 
+import contextlib
 import json
 import socket
 import threading
@@ -13,7 +14,7 @@ from typing import Any, Self
 
 from sandbox.inside import records
 
-MAX_BYTES = 4 << 20  # of one job's lines; what comes after is not read
+MAX_BYTES = 4 << 20  # of one job's reports, and of one line; a driver that says more is cut off, so it does not pass
 READ_BYTES = 64 * 1024
 NONCE_BYTES = 16
 PASSED_ON = {"call"}  # events that are questions for the partner's job
@@ -33,7 +34,6 @@ class EventChannel(threading.Thread):
         self._answers = b""
         self._nonce = token_hex(NONCE_BYTES)
         self._kept = bytearray()
-        self._n_bytes = 0
 
     def __enter__(self) -> Self:
         self._host.sendall(f"{self._nonce}\n".encode())
@@ -42,16 +42,10 @@ class EventChannel(threading.Thread):
 
     def __exit__(self, *_: object) -> None:
         self.job_end.close()
-        self._shut_down()
+        for end in (self._host, self._partner):
+            _hang_up(end)  # what has arrived can still be read; nobody waits for what has not
         self.join()
         self._host.close()
-
-    def _shut_down(self) -> None:
-        """Let the reading thread see an end even if some process of the job still holds its own end."""
-        try:
-            self._host.shutdown(socket.SHUT_WR)
-        except OSError:  # the job is gone, which is what this waits for
-            return
 
     @property
     def records(self) -> list[dict[str, Any]]:
@@ -61,18 +55,18 @@ class EventChannel(threading.Thread):
     def run(self) -> None:
         """Read lines until the job's last process has closed its end."""
         pending = b""
-        while self._n_bytes <= MAX_BYTES:
+        while len(self._kept) + len(pending) <= MAX_BYTES:
             try:
                 received = self._host.recv(READ_BYTES)
             except OSError:
                 return
             if not received:
                 return
-            self._n_bytes += len(received)
             *lines, pending = (pending + received).split(b"\n")
             for line in lines:
                 if not self._answer(line):
                     self._kept += line + b"\n"
+        _hang_up(self._host)
 
     def _answer(self, line: bytes) -> bool:
         """Pass a question on to the partner and its answer back; return whether the line was one."""
@@ -90,7 +84,7 @@ class EventChannel(threading.Thread):
             answer = self._read_answer()
             self._host.sendall(answer + b"\n")
         except OSError:
-            self._partner.close()
+            _hang_up(self._host)  # the tests are gone, or the program is: neither can go on
         return True
 
     def _read_answer(self) -> bytes:
@@ -103,3 +97,10 @@ class EventChannel(threading.Thread):
             self._answers += received
         line, _, self._answers = self._answers.partition(b"\n")
         return line
+
+
+def _hang_up(end: socket.socket | None) -> None:
+    """End both directions of a socket, whoever holds its other end; does nothing when it is closed."""
+    if end is not None:
+        with contextlib.suppress(OSError):
+            end.shutdown(socket.SHUT_RDWR)

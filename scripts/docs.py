@@ -52,8 +52,8 @@ of the fields named; failures are in [errors.md](errors.md)."""
 
 LANGUAGES_INTRODUCTION = """\
 What the sandbox can run, one entry of `sandbox/languages.py` a row: the file that a program is stored in, whether
-`test_code` is supported, and whether results carry a lint score. Whether a toolchain is installed on a machine is
-told by the MCP tool `list_languages` and by `cinque doctor`."""
+`test_code` is supported ([how to write it](testing.md)), and whether results carry a lint score. Whether a toolchain is
+installed on a machine is told by the MCP tool `list_languages` and by `cinque doctor`."""
 
 HINTS = {  # of an MCP tool, in the words of its page
     "read_only_hint": ("changes nothing", "changes something"),
@@ -250,7 +250,7 @@ def render_languages(entries: Iterable[Any]) -> str:
             f"`{entry.name}`",
             ", ".join(f"`{alias}`" for alias in entry.aliases),
             f"`{entry.source_name}`",
-            "yes" if entry.tests_flavour else "no",
+            "yes" if entry.tests_flavour or entry.program else "no",
             "yes" if entry.lint_flavour else "no",
         )
         for entry in entries

@@ -1,15 +1,18 @@
 """Tests of programs in every language but Python: passing, failing, broken, missing, and cheats."""
 
 import re
+import threading
+from pathlib import Path
 
 import pytest
 
-from sandbox import driven
-from sandbox.errors import ToolchainMissingError
-from sandbox.languages import find_language
-from sandbox.types import ExecutionResult
-from tests.sandbox.machine import Runner
+from sandbox import driven, languages
+from sandbox.errors import ExecutionCancelledError, ToolchainMissingError
+from sandbox.runner import Sandbox
+from sandbox.types import ExecutionRequest, ExecutionResult
+from tests.sandbox.machine import Runner, settings_with
 
+pytestmark = pytest.mark.timeout(180)  # the first Go program waits for the compilation of Go's standard library
 LANGUAGES = ("javascript", "go", "rust", "c", "cpp", "bash")
 ADD = {
     "javascript": "function add(a, b) { return a + b; }\nmodule.exports = { add };\n",
@@ -267,6 +270,31 @@ def test_javascript_tests_of_each_style_are_heard(run: Runner, style: str) -> No
 
 
 def test_every_language_with_tools_has_tests() -> None:
-    assert set(LANGUAGES) <= set(driven.SUITES)
-    for language in LANGUAGES:
-        assert find_language(language).program is not None
+    assert {entry.name for entry in languages.LANGUAGES if entry.program is not None} <= set(driven.SUITES)
+
+
+def test_tests_that_call_a_hanging_program_are_cancelled_at_once(run: Runner) -> None:
+    cancelled, running = threading.Event(), "function add() { for (;;) ; }"
+    timer = threading.Timer(0.6, cancelled.set)
+    timer.start()
+    request = ExecutionRequest(running, "javascript", TESTS["javascript"], lint=False, timeout_s=50.0)
+    with pytest.raises(ExecutionCancelledError):
+        run.sandbox.execute(request, cancelled=cancelled)
+    timer.join()
+
+
+def test_a_javascript_program_may_be_called_many_times(run: Runner) -> None:
+    tests = "test('many', () => { for (let n = 0; n < 3000; n++) assert.equal(add(n, 'x'.length), n + 1); });\n"
+    result = _run(run, "javascript", ADD["javascript"], tests)
+    assert (result.verdict, result.result_trust) == ("OK", "isolated")
+
+
+@pytest.mark.parametrize("language", ["javascript", "c", "bash"])
+def test_tests_are_heard_without_any_isolation_too(tmp_path: Path, language: str) -> None:
+    sandbox = Sandbox(settings_with(tmp_path, isolation="none"))
+    try:
+        for code, verdict in ((ADD[language], "OK"), (BAD[language], "WRONG_ANSWER")):
+            result = sandbox.execute(ExecutionRequest(code, language, TESTS[language], lint=False))
+            assert (result.verdict, result.result_trust) == (verdict, "in_process")
+    finally:
+        sandbox.close()
