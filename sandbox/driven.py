@@ -36,7 +36,7 @@ SUITES: Mapping[str, Callable[[Sources], SuitePlan]] = MappingProxyType(
     }
 )
 _PLACE = re.compile(
-    r"^(?:\s*--> )?(?P<file>[^\s:]+\.(?:c|h|cpp|hpp|rs|go|ts)):(?P<line>\d+)(?::\d+)?(?=:|$)", re.MULTILINE
+    r"^\s*(?:--> )?(?P<file>[^\s:]+\.(?:c|h|cpp|hpp|rs|go|ts)):(?P<line>\d+)(?::\d+)?(?=:|$)", re.MULTILINE
 )
 _LINK = re.compile(r"undefined (?:reference|symbol)")
 

@@ -211,13 +211,13 @@ class _Tests:
 def plan(sources: Sources) -> SuitePlan:
     """Plan the tests of a JavaScript program. Raises `SuiteError`."""
     tests, own = _read(sources, "js")
-    return _plan(sources, tests, own)
+    return _plan(sources, tests, own, has_lines=True)
 
 
 def plan_typescript(sources: Sources) -> SuitePlan:
     """Plan the tests of a TypeScript program: both texts are transpiled, and then as for JavaScript."""
     tests, own = _read(sources, "ts")
-    made = _plan(sources, tests, own)
+    made = _plan(sources, tests, own, has_lines=False)
     names = tuple(f"{FOLDER}/{name}" for name in ("test_solution", "solution"))
     argv = ("esbuild", "--log-level=error", "--target=es2022", f"--outdir={FOLDER}", *(f"{name}.ts" for name in names))
     recipe = replace(
@@ -234,7 +234,7 @@ def _read(sources: Sources, suffix: str) -> tuple["_Tests", dict[str, str]]:
     return tests, {f"test_solution.{suffix}": tests.text, f"solution.{suffix}": without_modules(sources.code)}
 
 
-def _plan(sources: Sources, tests: "_Tests", own: dict[str, str]) -> SuitePlan:
+def _plan(sources: Sources, tests: "_Tests", own: dict[str, str], *, has_lines: bool) -> SuitePlan:
     config = {
         "source": "solution.js",
         "tests": "test_solution.js",
@@ -242,6 +242,7 @@ def _plan(sources: Sources, tests: "_Tests", own: dict[str, str]) -> SuitePlan:
         "functions": tests.functions,
         "bare": BARE,
         "apart": False,
+        "lines": has_lines,
     }
 
     def recipe(main: str, drivers: tuple[str, ...], texts: dict[str, str], settings: dict[str, object]) -> Recipe:

@@ -57,6 +57,7 @@ function send(event, fields) {
 }
 
 function lineOf(error, file) {
+  if (!config.lines) return null; // what runs was made of another text
   const stack = typeof error === 'object' && error !== null ? text(error.stack) : '';
   const escaped = file.replace(/[.]/g, '\\.');
   const match = exec(new RegExp(`${escaped}:(\\d+)`), stack);
