@@ -41,6 +41,14 @@ _PLACE = re.compile(
 _LINK = re.compile(r"undefined (?:reference|symbol)")
 
 
+class _NotBuiltError(Exception):
+    """Raised when a build failed; what failed says why."""
+
+    def __init__(self, build: Build) -> None:
+        super().__init__("a build failed")
+        self.build = build
+
+
 @dataclass(frozen=True)
 class DrivenTests:
     """One program and its tests on their way from source to judgement."""
@@ -60,10 +68,10 @@ class DrivenTests:
             plan = SUITES[self.language](self.sources)
         except SuiteError as error:
             return Judgement(Verdict.WRONG_ANSWER, error.kind, error.message), NOT_RUN
-        build = self.builder.build(plan.recipe, None, self.cancelled)
-        if not build.is_ok:
-            return self._build_failure(build, plan), build_outcome(build)
-        outcome, trust = self._run(plan, build)
+        try:
+            outcome, trust = self._run(plan)
+        except _NotBuiltError as error:
+            return self._build_failure(error.build, plan), build_outcome(error.build)
         unusable = outcome.find("tests_error")
         if unusable is not None:
             text = f"the tests do not compile: {compile_failure(unusable).error_message}"
@@ -88,15 +96,22 @@ class DrivenTests:
         text = f"the tests do not compile with this program: {failure.error_message}"
         return Judgement(Verdict.COMPILE_ERROR, "TestCompileError", text)
 
-    def _run(self, plan: SuitePlan, build: Build) -> tuple[Outcome, ResultTrust]:
+    def _job(self, recipe: Recipe, limits: Limits, files: dict[str, str] | None = None) -> Job:
+        """Build a recipe and return the job that runs it, with other files than the recipe's if they are given."""
+        build = self.builder.build(recipe, None, self.cancelled)
+        if not build.is_ok:
+            raise _NotBuiltError(build)
+        started = recipe if files is None else replace(recipe, files=files)
+        return self.builder.command(started, build, limits, stdin=self.stdin)
+
+    def _run(self, plan: SuitePlan) -> tuple[Outcome, ResultTrust]:
         limits = self.limits
         if plan.apart is not None and plan.beside is not None and self.may_split:
-            outcome = self._apart(plan.apart, plan.beside, build)
+            outcome = self._apart(plan.apart, plan.beside)
             if outcome.find("opaque") is None:
                 return outcome, "isolated"
             limits = replace(limits, time_s=max(MIN_REPEAT_S, limits.time_s - outcome.wall_s))
-        recipe = plan.recipe if plan.needs_sources else replace(plan.recipe, files=self.sources.files)
-        job = self.builder.command(recipe, build, limits, stdin=self.stdin)
+        job = self._job(plan.recipe, limits, None if plan.needs_sources else self.sources.files)
         return self._observed(job, None), "in_process"
 
     def _observed(self, job: Job, partner: socket.socket | None) -> Outcome:
@@ -105,16 +120,16 @@ class DrivenTests:
             outcome = self.builder.run(replace(job, remote=channel.job_end), self.cancelled)
         return replace(outcome, records=[*outcome.records, *channel.records])
 
-    def _apart(self, program: Recipe, tests: Recipe, build: Build) -> Outcome:
+    def _apart(self, program: Recipe, tests: Recipe) -> Outcome:
         """Run the tests in one job and the program in another; return what both did as one outcome."""
+        served, testing = self._job(program, self.limits), replace(self._job(tests, self.limits), stdin=b"")
         ours, theirs = socket.socketpair()
-        served = self.builder.command(program, build, self.limits, stdin=self.stdin)
         partner = Partner(self.builder, replace(served, remote=theirs, is_partner=True))
         with ours, theirs:
             ours.sendall(b"\n")  # where a nonce would stand: this job reports nothing
             partner.start()
             try:
-                outcome = self._observed(self.builder.command(tests, build, self.limits), ours)
+                outcome = self._observed(testing, ours)
             finally:
                 ours.close()
                 beside = partner.finish()

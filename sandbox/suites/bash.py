@@ -131,7 +131,7 @@ def _scripts(
         steps, (line, last) = body[:-1], body[-1]
         shown = shlex.quote(f"{last.strip()[:200]} (line {line})")
         call = f"{{ {last.strip().rstrip(';')}\n}} || __cq_fail {shown}"
-    script = f'{prelude}builtin source "$__cq_folder/steps_{number}.sh"\n{call}\n__cq_done\n'
+    script = f"{prelude}builtin source /dev/fd/8\nexec 8<&- 9<&-\n{call}\n__cq_done\n"
     return {f"{FOLDER}/test_{number}.sh": script, f"{FOLDER}/steps_{number}.sh": _placed(steps)}
 
 
@@ -155,7 +155,7 @@ def plan(sources: Sources) -> SuitePlan:
         **sources.files,
         **scripts,
         f"{FOLDER}/driver.sh": driver("driver.sh"),
-        f"{FOLDER}/one.sh": driver("one.sh") + 'builtin source "$1"\n',
+        f"{FOLDER}/one.sh": driver("one.sh"),
         f"{FOLDER}/ids": "".join(f"{name}\n" for name in ids),
     }
     recipe = Recipe(files, (), (), ("bash", "--noprofile", "--norc", f"{FOLDER}/driver.sh"), "bash")

@@ -218,12 +218,21 @@ def plan_typescript(sources: Sources) -> SuitePlan:
     """Plan the tests of a TypeScript program: both texts are transpiled, and then as for JavaScript."""
     tests, own = _read(sources, "ts")
     made = _plan(sources, tests, own, has_lines=False)
-    names = tuple(f"{FOLDER}/{name}" for name in ("test_solution", "solution"))
-    argv = ("esbuild", "--log-level=error", "--target=es2022", f"--outdir={FOLDER}", *(f"{name}.ts" for name in names))
-    recipe = replace(
-        made.recipe, steps=(Step(argv),), artefacts=tuple(f"{name}.js" for name in names), toolchain="node esbuild"
+    return replace(
+        made,
+        recipe=_transpiled(made.recipe, "test_solution", "solution"),
+        apart=None if made.apart is None else _transpiled(made.apart, "solution"),
+        beside=None if made.beside is None else _transpiled(made.beside, "test_solution"),
+        test_files=("test_solution.ts",),
     )
-    return replace(made, recipe=recipe, test_files=("test_solution.ts",))
+
+
+def _transpiled(recipe: Recipe, *names: str) -> Recipe:
+    """Return the recipe with a step that makes JavaScript of these files of the suite."""
+    sources = (f"{FOLDER}/{name}.ts" for name in names)
+    argv = ("esbuild", "--log-level=error", "--target=es2022", f"--outdir={FOLDER}", *sources)
+    made = tuple(f"{FOLDER}/{name}.js" for name in names)
+    return replace(recipe, steps=(Step(argv),), artefacts=made, toolchain="node esbuild")
 
 
 def _read(sources: Sources, suffix: str) -> tuple["_Tests", dict[str, str]]:

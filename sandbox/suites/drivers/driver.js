@@ -124,6 +124,9 @@ function exportsAndNames(found) {
 }
 
 async function main() {
+  const file = path.join(__dirname, config.tests);
+  const body = fs.readFileSync(file, 'utf8');
+  fs.unlinkSync(file); // a program in this process must not read what is expected of it
   const found = config.apart ? loadApart() : loadHere();
   found.exports = exportsAndNames(found);
   const parameters = { ...api, require: requireForTests(found), module: { exports: {} }, exports: {} };
@@ -132,7 +135,6 @@ async function main() {
   if (isObject(found.exports)) {
     for (const name of config.names) if (!hasOwn(parameters, name) && name in found.exports && !(name in globalThis)) parameters[name] = found.exports[name];
   }
-  const body = fs.readFileSync(path.join(__dirname, config.tests), 'utf8');
   const wanted = config.functions.map((name) => `typeof ${name}==='function'?${name}:null`).join(',');
   const wrapped = `return (async function(${config.bare}){${body}\n;return [${wanted}]})(${config.bare}$)`;
   let functions;

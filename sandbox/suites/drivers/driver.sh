@@ -4,6 +4,15 @@
 # came to its end by a word that it is given on descriptor 4 and gives back on descriptor 5.
 IFS= read -r -u 3 nonce || exit 125
 folder=${BASH_SOURCE[0]%/*}
+# The texts are taken away before any program runs, or it could read what is expected of it.
+mapfile -t ids <"$folder/ids"
+one=$(<"$folder/one.sh")
+scripts=() steps=()
+for number in "${!ids[@]}"; do
+    scripts+=("$(<"$folder/test_$number.sh")")
+    steps+=("$(<"$folder/steps_$number.sh")")
+done
+rm -rf "$folder"
 failed=0
 
 quoted() {
@@ -40,13 +49,14 @@ signal_name() {
     REPLY=SIG$(kill -l "$1" 2>/dev/null) || REPLY="signal $1"
 }
 
-run_one() { # id, file
-    local id=$1 word said status line what
+run_one() { # number
+    local id=${ids[$1]} word said status line what
     word=$SRANDOM$SRANDOM$SRANDOM$SRANDOM
     exec 6<&0
     said=$(
         exec 5>&1 >&7
-        exec bash --noprofile --norc "$folder/one.sh" "$folder/$2" <&6 4<<<"$word" 3>&-
+        exec bash --noprofile --norc /dev/fd/9 <&6 3>&- 4<<<"$word" 6<&- \
+            8< <(printf '%s\n' "${steps[$1]}") 9< <(printf '%s\n' "$one" "${scripts[$1]}")
     )
     status=$?
     exec 6<&-
@@ -65,10 +75,8 @@ run_one() { # id, file
 }
 
 exec 7>&1
-number=0
-while IFS= read -r -u 8 id; do
-    run_one "$id" "test_$number.sh"
-    ((number += 1))
-done 8<"$folder/ids"
+for number in "${!ids[@]}"; do
+    run_one "$number"
+done
 send end ''
 exit $failed

@@ -1,5 +1,5 @@
 # Runs one bash test. The program's functions run in processes of their own where the tests need no more than that.
-__cq_word= __cq_folder=${1%/*}
+__cq_word=
 IFS= read -r -u 4 __cq_word
 exec 4<&-
 
