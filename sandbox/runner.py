@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from sandbox import commands, compiled, languages, lint, requirements, tested, typescript, workspace
+from sandbox import commands, compiled, driven, languages, lint, requirements, tested, typescript, workspace
 from sandbox.builds import Builder
 from sandbox.errors import InvalidRequestError, SandboxError, SandboxUnavailableError
 from sandbox.gate import Gate
@@ -20,6 +20,7 @@ from sandbox.installer import DependencyError
 from sandbox.isolation import REQUIREMENTS_INSIDE, Isolation, open_isolation
 from sandbox.jobs import Job, Outcome
 from sandbox.settings import SandboxSettings
+from sandbox.suites.plans import Sources
 from sandbox.toolchains import Toolchains
 from sandbox.types import (
     ExecutionRequest,
@@ -232,12 +233,28 @@ class _Execution:
         return judge_program(outcome, self._limits), outcome
 
     def _tests(self, files: dict[str, str], test_code: str) -> tuple[Judgement, Outcome]:
+        if self._entry.program is not None and self._entry.name in driven.SUITES:
+            return self._driven(self._entry.program, files, test_code).judge()
         flavour = self._entry.tests_flavour
         if flavour is None:
             raise InvalidRequestError(f"tests of {self._entry.name} programs are not supported", param="test_code")
         base = self._job("tests", flavour, {"files": files, "test_code": test_code, "remote": None})
         run = tested.TestRun(self._isolation, base, self._entry.program_flavour, self._cancelled)
         return run.judge(_parse_job(self._settings, self._request.code, test_code, self._entry.source_name))
+
+    def _driven(self, program: languages.Program, files: dict[str, str], test_code: str) -> driven.DrivenTests:
+        name = self._entry.source_name
+        others = {path: text for path, text in files.items() if path != name}
+        return driven.DrivenTests(
+            self._builder,
+            self._entry.name,
+            Sources(files[name], test_code, name, others),
+            program,
+            self._limits,
+            self._request.stdin.encode("utf-8", "surrogatepass"),
+            self._cancelled,
+            may_split=self._isolation.tier != "none",
+        )
 
     def _describe(self, judgement: Judgement, outcome: Outcome) -> ExecutionResult:
         message = judgement.error_message
