@@ -28,7 +28,6 @@ from sandbox.settings import SandboxSettings
 MAX_REQUIREMENTS = 32
 MAX_LINE_CHARS = 200
 WATCH_INTERVAL_S = 0.2
-MAX_FILES = 100_000
 DONE = ".complete"  # written last, so a set without it was interrupted
 _SUSPICIOUS = re.compile(r"[\x00-\x1f\x7f\\@/]|^-|://")
 # How the operator tells pip and TLS where to go; nothing else of our environment is passed on.
@@ -85,6 +84,7 @@ class RequirementStore:
         self._folder = settings.requirements_folder
         self._timeout_s = settings.requirements_timeout_s
         self._max_bytes = settings.requirements_bytes
+        self._max_files = settings.requirements_files
         self._lock = threading.Lock()  # one installation at a time
 
     def install(self, requirements: tuple[str, ...], cancelled: threading.Event | None = None) -> str:
@@ -145,8 +145,8 @@ class RequirementStore:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(WATCH_INTERVAL_S)
             n_bytes, n_files = (sum(pair) for pair in zip(_size(target), _size(home), strict=True))
-            if n_bytes > self._max_bytes or n_files > MAX_FILES:
-                raise DependencyError(f"the packages take more than {self._max_bytes} bytes or {MAX_FILES} files")
+            if n_bytes > self._max_bytes or n_files > self._max_files:
+                raise DependencyError(f"the packages take more than {self._max_bytes} bytes or {self._max_files} files")
             if process.returncode is not None:
                 return
             if cancelled is not None and cancelled.is_set():

@@ -62,6 +62,9 @@ class SandboxSettings(BaseSettings):
     requirements_bytes: int = Field(
         1024 * MIB, ge=MIB, description="Size that one installed requirement set may have (bytes)."
     )
+    requirements_files: int = Field(
+        100_000, ge=100, description="Files that one installed requirement set may have (count)."
+    )
 
     @field_validator("requirements_allowed", mode="before")
     @classmethod

@@ -1,0 +1,29 @@
+"""Every hostile program of the table, with the sandbox run by root; and that the table is whole."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.sandbox.hostile.as_someone import ROOT, Asking, contained, parameters
+from tests.sandbox.hostile.table import BY_NAME, CASES, ELSEWHERE, NUMBERS
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[Asking]:
+    if os.getuid() != 0:
+        pytest.skip("only root can run programs as root; test_hostile_as_user.py runs them all")
+    with Asking(None) as asking:
+        yield asking
+
+
+@pytest.mark.parametrize("name", parameters())
+def test_hostile(name: str, host: Asking) -> None:
+    contained(name, host)
+
+
+def test_every_number_of_the_table_is_tested() -> None:
+    assert {case.number for case in CASES} | set(ELSEWHERE) == NUMBERS
+    assert len(BY_NAME) == len(CASES)
+    for number, path in ELSEWHERE.items():
+        assert number in (ROOT / path).read_text(encoding="utf-8"), f"{path} does not speak of {number}"
