@@ -25,7 +25,7 @@ from typing import Any, Protocol
 
 from benchmarks.peers import servers
 from benchmarks.peers.alone import running_alone
-from benchmarks.peers.client import Sample
+from benchmarks.peers.client import RefusedError, Sample
 from benchmarks.peers.measurements import (
     SERIAL,
     STACK,
@@ -92,9 +92,13 @@ class Run:
         for i, prompts in enumerate(texts):
             for engine in self._engines[:: -1 if i % 2 else 1]:  # both ways, so that a drift favours nobody
                 is_other = engine.name not in (TUNED, STACK) and isinstance(engine, Peer)
-                if not is_other or (i == 0 and self._is_worth_it(scenario, engine)):
-                    total_s = await self._ask(engine, scenario, f"{started_at}.{i}", prompts)
-                    spent_s += 0 if is_other else total_s
+                if not is_other:
+                    spent_s += await self._ask(engine, scenario, f"{started_at}.{i}", prompts)
+                elif i == 0 and self._is_worth_it(scenario, engine):
+                    try:
+                        await self._ask(engine, scenario, f"{started_at}.{i}", prompts)
+                    except RefusedError as error:
+                        print(f"     {scenario.title}: {engine.name} left out: {error}")
             if spent_s * (i + 2) / (i + 1) > self._options.cell_s:
                 break
 

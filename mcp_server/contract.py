@@ -170,6 +170,7 @@ class ErrorCode(StrEnum):
     CONTEXT_LENGTH_EXCEEDED = "context_length_exceeded"
     LIMIT_EXCEEDED = "limit_exceeded"
     UNKNOWN_LANGUAGE = "unknown_language"
+    TOOLCHAIN_MISSING = "toolchain_missing"
     UNKNOWN_TOOL = "unknown_tool"
     MODEL_NOT_FOUND = "model_not_found"
     COLLECTION_NOT_FOUND = "collection_not_found"
@@ -194,6 +195,7 @@ ERROR_MEANINGS: dict[ErrorCode, str] = {
     ErrorCode.CONTEXT_LENGTH_EXCEEDED: "The prompt does not fit the model's context; the message has both numbers.",
     ErrorCode.LIMIT_EXCEEDED: "The files given exceed a limit of the settings; the message has both numbers.",
     ErrorCode.UNKNOWN_LANGUAGE: "The sandbox does not know this language; the message lists those it knows.",
+    ErrorCode.TOOLCHAIN_MISSING: "The language's compiler or interpreter is not installed; the message says how.",
     ErrorCode.UNKNOWN_TOOL: "The MCP server has no tool of this name.",
     ErrorCode.MODEL_NOT_FOUND: "No such model on this machine; the message lists those there are.",
     ErrorCode.COLLECTION_NOT_FOUND: "No such collection; index it first.",

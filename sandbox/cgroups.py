@@ -30,11 +30,11 @@ class Slot:
     def arm(self, limit_bytes: int) -> None:
         """Set the limit and forget the previous job."""
         if limit_bytes != self._limit_bytes:
+            if limit_bytes > self._limit_bytes:  # v1 keeps memory <= memory + swap at every moment
+                self._limit_swap(limit_bytes)
             self._write("memory.limit_in_bytes" if self._v1 else "memory.max", limit_bytes)
-            if not self._v1 or (self._folder / "memory.memsw.limit_in_bytes").exists():
-                with contextlib.suppress(OSError):  # swap accounting may be off: then there is no swap to limit
-                    name, value = ("memory.memsw.limit_in_bytes", limit_bytes) if self._v1 else ("memory.swap.max", 0)
-                    self._write(name, value)
+            if limit_bytes < self._limit_bytes or self._limit_bytes == 0:
+                self._limit_swap(limit_bytes)
             if self._v1:
                 with contextlib.suppress(OSError):  # a kernel without this counter
                     self._write("memory.kmem.tcp.limit_in_bytes", min(_SOCKET_BYTES, limit_bytes))
@@ -42,6 +42,12 @@ class Slot:
         with contextlib.suppress(OSError):  # v2 before Linux 6.12 cannot reset its peak
             self._write("memory.max_usage_in_bytes" if self._v1 else "memory.peak", 0)
         self._kills_before = self._kills()
+
+    def _limit_swap(self, limit_bytes: int) -> None:
+        name, value = ("memory.memsw.limit_in_bytes", limit_bytes) if self._v1 else ("memory.swap.max", 0)
+        if (self._folder / name).exists():
+            with contextlib.suppress(OSError):  # swap accounting may be off: then there is no swap to limit
+                self._write(name, value)
 
     def peak_bytes(self) -> int | None:
         """Return the most memory the job used, None where the kernel cannot tell."""

@@ -2,6 +2,7 @@
 
 SandboxError                     sandbox_error           our own machinery failed
 ├── SandboxUnavailableError      sandbox_unavailable     no isolation tier works here
+├── ToolchainMissingError        toolchain_missing       a language's compiler or interpreter is not installed
 ├── UnknownLanguageError         unknown_language        not in LANGUAGES
 ├── InvalidRequestError          invalid_request         a field cannot be used as given
 ├── SandboxBusyError             queue_full              running and waiting jobs are at their limit
@@ -24,6 +25,12 @@ class SandboxUnavailableError(SandboxError):
     """Raised when no isolation tier works on this machine and `none` was not chosen by the operator."""
 
     code = "sandbox_unavailable"
+
+
+class ToolchainMissingError(SandboxError):
+    """Raised when the compiler or interpreter of a known language is not installed; the message says how to get it."""
+
+    code = "toolchain_missing"
 
 
 class UnknownLanguageError(SandboxError):

@@ -36,6 +36,7 @@ from sandbox.errors import SandboxUnavailableError
 from sandbox.jobs import Job, Outcome
 from sandbox.pool import ZygotePool
 from sandbox.settings import SandboxSettings
+from sandbox.toolchains import Toolchains
 from sandbox.types import IsolationTier, Limits
 from sandbox.unconfined import UnconfinedRunner
 
@@ -84,11 +85,11 @@ class Isolation(Protocol):
         ...
 
 
-def open_isolation(settings: SandboxSettings) -> Isolation:
+def open_isolation(settings: SandboxSettings, toolchains: Toolchains) -> Isolation:
     """Start the tier that the settings ask for and prove it. Raises `SandboxUnavailableError` with what to do."""
     if settings.isolation == "none":
-        return UnconfinedRunner(settings.requirements_folder)
-    pool = ZygotePool(settings.requirements_folder)
+        return UnconfinedRunner(settings.requirements_folder, toolchains)
+    pool = ZygotePool(settings.requirements_folder, toolchains)
     try:
         prove(pool)
     except BaseException:

@@ -30,6 +30,7 @@ MEMORY_POLL_S = 0.2  # how often a running job is asked about whether its memory
 GRACE_S = 5.0  # how long past its deadline the zygote may be silent before it counts as dead
 NONCE_BYTES = 16
 _RESULT_CHUNK = 64 * 1024
+_HANDED_OVER = ("payload", "stdin", "stdout", "stderr", "events")  # ends that only the job holds once it runs
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ class Job:
     requirements: str | None = None  # name of an installed set
     remote: socket.socket | None = None  # channel to a partner job
     is_partner: bool = False  # ended by its partner: being killed is an outcome, not a cancellation
+    artefact: bytes | None = None  # of a command: what a build made; of a build: b"", to be filled; else None
+    has_events: bool = False  # descriptor 3 is a channel for events of the program's own
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,8 @@ class Outcome:
     records: list[dict[str, Any]]
     wall_s: float
     peak_bytes: int | None
+    artefact: bytes = b""  # what a build made
+    events: bytes = b""  # what was written to the channel for events, its first records.CAPACITY_BYTES
 
     def find(self, event: str) -> dict[str, Any] | None:
         """Return the first record of this kind."""
@@ -92,10 +97,14 @@ def _write_all(fd: int, content: bytes) -> None:
 class _Stream:
     fd: int
     tail: bytearray = field(default_factory=bytearray)
+    keeps_head: bool = False
 
     def take(self) -> int:
         """Read what is there; return its size, 0 at the end."""
         content = os.read(self.fd, READ_BYTES)
+        if self.keeps_head:
+            self.tail += content[: max(0, records.CAPACITY_BYTES - len(self.tail))]
+            return len(content)
         self.tail += content
         if len(self.tail) > 2 * TAIL_BYTES:
             del self.tail[:-TAIL_BYTES]
@@ -128,6 +137,13 @@ class Channels:
         }
         if job.remote is not None:
             self.fds["remote"] = job.remote.fileno()
+        self._events: _Stream | None = None
+        if job.has_events:
+            events, self.fds["events"] = (self._own(fd) for fd in os.pipe())
+            self._events = _Stream(events, keeps_head=True)
+        if job.artefact is not None:
+            self.fds["artefact"] = self._own(_memory_file("artefact"))
+            _write_all(self.fds["artefact"], job.artefact)
 
     def _own(self, fd: int) -> int:
         self._open.add(fd)
@@ -149,8 +165,7 @@ class Channels:
 
     def started(self) -> None:
         """Close the ends that the job now holds."""
-        for name in ("payload", "stdin", "stdout", "stderr"):
-            fd = self.fds[name]
+        for fd in [self.fds[name] for name in _HANDED_OVER if name in self.fds]:
             self._open.discard(fd)
             os.close(fd)
         self._peer.close()
@@ -176,6 +191,8 @@ class Channels:
             records=records.parse(self._read_result(), self._nonce),
             wall_s=reply["wall_s"],
             peak_bytes=reply["peak_bytes"] or None,
+            artefact=self._read_artefact(),
+            events=b"" if self._events is None else bytes(self._events.tail),
         )
 
     def _pump(
@@ -183,7 +200,7 @@ class Channels:
     ) -> tuple[dict[str, Any], EndedBy | None]:
         """Move bytes until the reply is here and both streams have ended; return it, and why we killed the job."""
         poll = select.poll()
-        streams = {stream.fd: stream for stream in self._streams}
+        streams = {stream.fd: stream for stream in (*self._streams, self._events) if stream is not None}
         for fd in (*streams, self.host.fileno()):
             poll.register(fd, select.POLLIN)
         deadline = time.monotonic() + self._job.limits.time_s + GRACE_S
@@ -238,6 +255,15 @@ class Channels:
             raise JobLostError("the process that ran the job went away")
         reply: dict[str, Any] = json.loads(message)
         return reply
+
+    def _read_artefact(self) -> bytes:
+        """Return what a build left in its channel; its size is bounded by the job's limit on files."""
+        if self._job.kind != "build":
+            return b""
+        fd = self.fds["artefact"]
+        os.lseek(fd, 0, os.SEEK_SET)
+        with open(fd, "rb", closefd=False) as file:
+            return file.read(self._job.limits.workspace_bytes)
 
     def _read_result(self) -> bytes:
         found = bytearray()

@@ -25,6 +25,7 @@ from packaging.requirements import Requirement
 from sandbox.cgroups import CgroupSlots, Slot
 from sandbox.errors import ExecutionCancelledError, SandboxError, SandboxUnavailableError
 from sandbox.jobs import Channels, Job, JobLostError, JobSetupError, Outcome
+from sandbox.toolchains import Toolchains
 from sandbox.types import IsolationTier
 
 START_TIMEOUT_S = 60.0  # importing pylint on a busy machine takes several seconds
@@ -52,12 +53,14 @@ class Flavour:
     name: str
     distributions: tuple[str, ...] = ()
     hooks: tuple[str, ...] = ()
+    is_python: bool = True  # imports what Python programs import
 
 
 FLAVOURS = {
     "plain": Flavour("plain"),
     "tests": Flavour("tests", ("pytest",), ("sandbox.inside.under_pytest:warm",)),
     "lint": Flavour("lint", ("pylint",), ("sandbox.inside.linter:warm",)),
+    "tools": Flavour("tools", is_python=False),
 }
 
 
@@ -105,7 +108,7 @@ def _covered_paths(prefix: str) -> tuple[str, ...]:
 class ZygoteProcess:
     """One zygote and the control socket to it. `submit` may be called from any thread."""
 
-    def __init__(self, flavour: Flavour, cache: Path) -> None:
+    def __init__(self, flavour: Flavour, cache: Path, binds: tuple[tuple[str, str], ...] = ()) -> None:
         self._flavour = flavour
         self._lock = threading.Lock()
         self._closed = False
@@ -114,7 +117,7 @@ class ZygoteProcess:
         root = tempfile.mkdtemp(prefix="cinque-root-")
         try:
             with peer:
-                self._process = self._spawn(peer, root, cache)
+                self._process = self._spawn(peer, root, cache, binds)
             self._await_ready()
         except BaseException:
             self.close()
@@ -129,7 +132,9 @@ class ZygoteProcess:
         """Process id of the zygote's outer process."""
         return self._process.pid
 
-    def _spawn(self, peer: socket.socket, root: str, cache: Path) -> "subprocess.Popen[bytes]":
+    def _spawn(
+        self, peer: socket.socket, root: str, cache: Path, binds: tuple[tuple[str, str], ...]
+    ) -> "subprocess.Popen[bytes]":
         executable, prefix = interpreter()
         config = {
             "control_fd": peer.fileno(),
@@ -140,8 +145,9 @@ class ZygoteProcess:
                 "covered": _covered_paths(prefix),
                 "packages": package_paths(self._flavour.distributions),
                 "cache": str(cache),
+                "binds": binds,
             },
-            "warm": WARM_MODULES.split(),
+            "warm": WARM_MODULES.split() if self._flavour.is_python else [],
             "hooks": self._flavour.hooks,
         }
         process = subprocess.Popen(
@@ -233,11 +239,12 @@ class ZygotePool:
 
     tier: IsolationTier = "namespaces"
 
-    def __init__(self, cache: Path) -> None:
+    def __init__(self, cache: Path, toolchains: Toolchains) -> None:
         if not sys.platform.startswith("linux"):
             raise SandboxUnavailableError(_advice(f"this is {sys.platform}, not Linux"))
         cache.mkdir(parents=True, exist_ok=True)
         self._cache = cache
+        self._toolchains = toolchains
         self._zygotes: dict[str, ZygoteProcess] = {}
         self._locks = {name: threading.Lock() for name in FLAVOURS}
         self._closed = False
@@ -294,7 +301,8 @@ class ZygotePool:
             if zygote is None or not zygote.is_alive():
                 if zygote is not None:
                     zygote.close()
-                zygote = ZygoteProcess(FLAVOURS[flavour], self._cache)
+                binds = self._toolchains.binds() if flavour == "tools" else ()
+                zygote = ZygoteProcess(FLAVOURS[flavour], self._cache, binds)
                 self._zygotes[flavour] = zygote
             return zygote
 

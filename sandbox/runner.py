@@ -10,12 +10,14 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from sandbox import languages, lint, requirements, tested, workspace
-from sandbox.errors import SandboxError, SandboxUnavailableError
+from sandbox import commands, compiled, languages, lint, requirements, tested, workspace
+from sandbox.builds import Builder
+from sandbox.errors import InvalidRequestError, SandboxError, SandboxUnavailableError
 from sandbox.gate import Gate
 from sandbox.isolation import REQUIREMENTS_INSIDE, Isolation, open_isolation
 from sandbox.jobs import Job, Outcome
 from sandbox.settings import SandboxSettings
+from sandbox.toolchains import Toolchains
 from sandbox.types import (
     ExecutionRequest,
     ExecutionResult,
@@ -40,8 +42,10 @@ class Sandbox:
         self._settings = settings
         self._gate = Gate(settings.max_running, settings.max_waiting)
         self._store = requirements.RequirementStore(settings)
+        self._toolchains = Toolchains(settings.toolchains_folder)
         self._lock = threading.Lock()
         self._isolation: Isolation | None = None
+        self._builder: Builder | None = None
         self._unavailable: SandboxUnavailableError | None = None
         self._closed = False
         self._n_passed = self._n_failed = 0
@@ -54,6 +58,7 @@ class Sandbox:
         Raises:
             UnknownLanguageError: the language is not known.
             InvalidRequestError: a file name, a requirement, a time limit or the size cannot be used.
+            ToolchainMissingError: the language's compiler or interpreter is not installed here.
             SandboxBusyError: too many requests are running and waiting already.
             ExecutionCancelledError: `cancelled` was set.
             SandboxUnavailableError: no isolation works here.
@@ -63,7 +68,7 @@ class Sandbox:
         files = workspace.check_request(request, entry.source_name, self._settings.max_source_bytes)
         isolation = self._ready()
         with self._gate.enter(cancelled):
-            execution = _Execution(self._settings, isolation, request, entry, cancelled)
+            execution = _Execution(self._settings, isolation, self._build(isolation), request, cancelled)
             result = execution.result(self._store, files)
         with self._lock:
             if result.success:
@@ -86,20 +91,22 @@ class Sandbox:
         entry = languages.find_language(language)
         workspace.check_size(self._settings.max_source_bytes, code)
         isolation = self._ready()
-        name = filename or entry.source_name
+        shown = None if filename in UNNAMED else filename
         with self._gate.enter(None):
             started = time.monotonic()
-            job = _parse_job(self._settings, code, None, name)
-            error = tested.compile_error(isolation.run(job), job.limits)
-        errors: tuple[str, ...] = ()
-        if error is not None:
-            shown = None if filename in UNNAMED else filename
-            errors = (_syntax_message(error, shown),)
+            if entry.program is not None:
+                name = commands.shown_name(shown, entry.source_name)
+                found = compiled.check(self._build(isolation), entry.program, {name: code})
+                errors = compiled.describe(found, shown)
+            else:
+                job = _parse_job(self._settings, code, None, filename or entry.source_name)
+                error = tested.compile_error(isolation.run(job), job.limits)
+                errors = () if error is None else (_syntax_message(error, shown),)
         return SyntaxReport(not errors, errors, entry.name, _milliseconds(time.monotonic() - started))
 
     def languages(self) -> tuple[Language, ...]:
         """Return every language the sandbox knows and the toolchain found for it."""
-        return languages.describe_languages()
+        return languages.describe_languages(self._toolchains)
 
     def status(self) -> SandboxStatus:
         """Tell what works here. The first call starts the plain zygote and runs the self-test (some 200 ms)."""
@@ -133,11 +140,17 @@ class Sandbox:
                 raise self._unavailable
             if self._isolation is None:
                 try:
-                    self._isolation = open_isolation(self._settings)
+                    self._isolation = open_isolation(self._settings, self._toolchains)
                 except SandboxUnavailableError as error:
                     self._unavailable = error
                     raise
             return self._isolation
+
+    def _build(self, isolation: Isolation) -> Builder:
+        with self._lock:
+            if self._builder is None:
+                self._builder = Builder(self._settings, isolation, self._toolchains)
+            return self._builder
 
 
 class _Execution:
@@ -147,14 +160,15 @@ class _Execution:
         self,
         settings: SandboxSettings,
         isolation: Isolation,
+        builder: Builder,
         request: ExecutionRequest,
-        entry: languages.LanguageEntry,
         cancelled: threading.Event | None,
     ) -> None:
         self._settings = settings
         self._isolation = isolation
+        self._builder = builder
         self._request = request
-        self._entry = entry
+        self._entry = languages.find_language(request.language)
         self._cancelled = cancelled
         self._limits = settings.limits(request.timeout_s)
         self._requirements: str | None = None
@@ -186,12 +200,18 @@ class _Execution:
         )
 
     def _program(self, files: dict[str, str]) -> tuple[Judgement, Outcome]:
+        if self._entry.program is not None:
+            stdin = self._request.stdin.encode("utf-8", "surrogatepass")
+            run = compiled.CompiledRun(self._builder, self._entry.program, files, self._limits, stdin, self._cancelled)
+            return run.judge()
         job = self._job("program", self._entry.program_flavour, {"files": files})
         outcome = self._isolation.run(job, self._cancelled)
         return judge_program(outcome, self._limits), outcome
 
     def _tests(self, files: dict[str, str], test_code: str) -> tuple[Judgement, Outcome]:
-        flavour = self._entry.tests_flavour or self._entry.program_flavour
+        flavour = self._entry.tests_flavour
+        if flavour is None:
+            raise InvalidRequestError(f"tests of {self._entry.name} programs are not supported", param="test_code")
         base = self._job("tests", flavour, {"files": files, "test_code": test_code, "remote": None})
         run = tested.TestRun(self._isolation, base, self._entry.program_flavour, self._cancelled)
         return run.judge(_parse_job(self._settings, self._request.code, test_code, self._entry.source_name))

@@ -29,7 +29,7 @@ class SandboxSettings(BaseSettings):
     home: Path = Field(
         Path("~/.cinque"),
         validation_alias="CINQUE_HOME",
-        description="Data folder; installed requirement sets are kept in its sandbox/requirements (path).",
+        description="Data folder; requirement sets, compiled programs and toolchains lie in its sandbox folder (path).",
     )
     default_timeout_s: float = Field(30.0, gt=0, description="Time limit of a request that names none (seconds).")
     max_timeout_s: float = Field(60.0, gt=0, description="Longest time limit a request can have (seconds).")
@@ -43,6 +43,19 @@ class SandboxSettings(BaseSettings):
     n_files: int = Field(4096, ge=64, description="Files and folders that a program may create (count).")
     n_processes: int = Field(64, ge=4, description="Processes and threads of one program (count).")
     n_open_files: int = Field(256, ge=32, description="Open files of one process (count).")
+    compile_timeout_s: float = Field(30.0, gt=0, description="Time that compiling one program may take (seconds).")
+    compile_memory_bytes: int = Field(
+        1024 * MIB, ge=64 * MIB, description="Memory of one compilation, all its processes together (bytes)."
+    )
+    compile_workspace_bytes: int = Field(
+        256 * MIB, ge=MIB, description="Size of what one compilation writes, temporary files included (bytes)."
+    )
+    compile_processes: int = Field(256, ge=4, description="Processes and threads of one compilation (count).")
+    build_cache_bytes: int = Field(
+        512 * MIB,
+        ge=0,
+        description="Size of all compiled programs that are kept for the next time; 0 keeps none (bytes).",
+    )
     max_source_bytes: int = Field(
         16 * MIB, ge=1024, description="Code, tests, files and standard input of one request together (bytes)."
     )
@@ -77,6 +90,28 @@ class SandboxSettings(BaseSettings):
     def requirements_folder(self) -> Path:
         """Where installed requirement sets are kept."""
         return self.home.expanduser().resolve() / "sandbox" / "requirements"
+
+    @property
+    def builds_folder(self) -> Path:
+        """Where compiled programs are kept."""
+        return self.home.expanduser().resolve() / "sandbox" / "builds"
+
+    @property
+    def toolchains_folder(self) -> Path:
+        """Where toolchains of our own are installed, their commands in its `bin`."""
+        return self.home.expanduser().resolve() / "sandbox" / "toolchains"
+
+    def compile_limits(self) -> Limits:
+        """Return the limits of one compilation."""
+        return Limits(
+            time_s=self.compile_timeout_s,
+            memory_bytes=self.compile_memory_bytes,
+            output_bytes=self.output_bytes,
+            workspace_bytes=self.compile_workspace_bytes,
+            n_files=self.n_files,
+            n_processes=self.compile_processes,
+            n_open_files=self.n_open_files,
+        )
 
     def limits(self, timeout_s: float | None) -> Limits:
         """Return the limits of one request; a time limit above the maximum is lowered to it."""

@@ -15,13 +15,14 @@ import subprocess
 import tempfile
 import threading
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from sandbox.errors import ExecutionCancelledError, SandboxError
 from sandbox.jobs import Channels, Job, JobLostError, JobSetupError, Outcome
 from sandbox.pool import FLAVOURS, interpreter, package_paths
+from sandbox.toolchains import Toolchains
 from sandbox.types import IsolationTier
 
 POLL_S = 0.02
@@ -37,14 +38,17 @@ class UnconfinedRunner:
     tier: IsolationTier = "none"
     memory_control = "rlimit"
 
-    def __init__(self, cache: Path) -> None:
+    def __init__(self, cache: Path, toolchains: Toolchains) -> None:
         self._cache = cache
+        self._toolchains = toolchains
         self._closed = threading.Event()
 
     def run(self, job: Job, cancelled: threading.Event | None = None) -> Outcome:
         """Run one job to its end. Raises `ExecutionCancelledError` when the event was set, else `SandboxError`."""
         if self._closed.is_set():
             raise SandboxError("the sandbox is closed; make a new one")
+        if job.flavour == "tools":
+            job = self._with_host_paths(job)
         folder = tempfile.mkdtemp(prefix="cinque-job-")
         try:
             with Channels(job) as channels:
@@ -64,6 +68,12 @@ class UnconfinedRunner:
         if outcome.ended_by == "cancelled" and not job.is_partner:
             raise ExecutionCancelledError("the execution was cancelled; its program was killed")
         return outcome
+
+    def _with_host_paths(self, job: Job) -> Job:
+        """Return the job with the paths that toolchains have here in place of those inside a template."""
+        here = {inside: path for path, inside in self._toolchains.binds()}
+        environment = {name: here.get(value, value) for name, value in job.arguments["environment"].items()}
+        return replace(job, arguments={**job.arguments, "environment": environment})
 
     def _spawn(self, job: Job, channels: Channels, folder: str) -> "subprocess.Popen[bytes]":
         work = Path(folder, "work")

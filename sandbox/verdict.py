@@ -56,7 +56,8 @@ def compile_failure(record: dict[str, Any]) -> Judgement:
     return Judgement(Verdict.COMPILE_ERROR, "SyntaxError", message, compile_success=False)
 
 
-def _limit_reached(outcome: Outcome, limits: Limits) -> Judgement | None:
+def limit_reached(outcome: Outcome, limits: Limits) -> Judgement | None:
+    """Return the judgement of a program that a limit ended."""
     if outcome.ended_by == "time" or outcome.signal == signal.SIGXCPU:
         return Judgement(Verdict.TIME_LIMIT, "Timeout", f"Execution timed out after {limits.time_s:g}s")
     if outcome.ended_by == "memory":
@@ -68,7 +69,8 @@ def _limit_reached(outcome: Outcome, limits: Limits) -> Judgement | None:
     return None
 
 
-def _signal_name(number: int) -> str:
+def signal_name(number: int) -> str:
+    """Return the name of a signal, such as SIGSEGV."""
     try:
         return signal.Signals(number).name
     except ValueError:
@@ -77,14 +79,14 @@ def _signal_name(number: int) -> str:
 
 def _ended_badly(outcome: Outcome, limits: Limits) -> Judgement | None:
     """Return the judgement of a run that was stopped, did not compile, died, or raised outside a test."""
-    stopped = _limit_reached(outcome, limits)
+    stopped = limit_reached(outcome, limits)
     if stopped is not None:
         return stopped
     compile_error = outcome.find("compile_error")
     if compile_error is not None:
         return compile_failure(compile_error)
     if outcome.signal is not None:
-        name = _signal_name(outcome.signal)
+        name = signal_name(outcome.signal)
         return Judgement(Verdict.SIGNALED, name, f"the program was ended by {name}")
     raised = outcome.find("exception") or outcome.find("harness_error")
     if raised is not None:

@@ -34,6 +34,7 @@ STATUS: dict[str, int] = {
     ErrorCode.MODEL_PULL_FAILED: 502,
     ErrorCode.UPSTREAM_ERROR: 502,
     ErrorCode.NOT_SUPPORTED: 501,
+    ErrorCode.TOOLCHAIN_MISSING: 501,
     ErrorCode.DEADLINE_EXCEEDED: 504,
     BAD_JSON: 400,
     BODY_TOO_LARGE: 413,

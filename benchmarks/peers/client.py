@@ -16,6 +16,10 @@ DATA = b"data:"
 LINE_BYTES = 1 << 20  # longest line of an answer
 
 
+class RefusedError(Exception):
+    """Raised when a server answers with an error; the message has it."""
+
+
 @dataclass(frozen=True)
 class Sample:
     """One answered request."""
@@ -37,7 +41,7 @@ async def stream(url: str, body: dict[str, Any], *, n_expected: int) -> Sample:
     first_s, n_pieces, usage, reason = None, 0, None, None
     async for event in events(url, body):
         if "error" in event:
-            raise SystemExit(f"{url} answered {event}")
+            raise RefusedError(f"{url} answered {event}")
         for choice in event.get("choices", ()):
             text = choice.get("text") or choice.get("delta", {}).get("content")
             reason = choice.get("finish_reason") or reason
@@ -81,7 +85,7 @@ async def events(url: str, body: dict[str, Any]) -> AsyncIterator[dict[str, Any]
         while (line := await reader.readline()) not in (b"\r\n", b""):
             is_chunked |= line.lower().startswith(b"transfer-encoding: chunked")
         if status != 200:  # noqa: PLR2004 - HTTP's word for well
-            raise SystemExit(f"{url} answered {status}: {(await reader.read(2000)).decode('utf-8', 'replace')}")
+            raise RefusedError(f"{url} answered {status}: {(await reader.read(2000)).decode('utf-8', 'replace')}")
         async for line in _lines(reader, is_chunked=is_chunked):
             data = line.removeprefix(DATA).strip()
             if line.startswith(DATA) and data != b"[DONE]":

@@ -119,12 +119,13 @@ def engine_environment(load: Load) -> dict[str, str]:
 
 
 def llama_server(load: Load, *, is_tuned: bool) -> Peer:
-    """Give llama.cpp's server, as ENGINE's measurements say it is fastest on a CPU, or as it comes."""
+    """Give llama.cpp's server, as it is fastest on a CPU, or as it comes but for a context that has room for all."""
     port = free_port()
     command = [str(building.llama_server()), "--model", str(load.model), "--port", str(port)]
+    command += ["--ctx-size", str(load.n_slots * load.context_tokens)]
     if is_tuned:
         threads = str(load.threads)
-        command += ["--parallel", str(load.n_slots), "--ctx-size", str(load.n_slots * load.context_tokens)]
+        command += ["--parallel", str(load.n_slots)]
         command += ["--threads", threads, "--threads-batch", threads, "--flash-attn", "off", "--no-kv-unified"]
     bias = {str(token): -100 for token in load.end_tokens}
     name = "llama-server, tuned" if is_tuned else "llama-server, defaults"

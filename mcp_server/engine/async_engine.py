@@ -57,7 +57,8 @@ from mcp_server.engine.types import (
 from mcp_server.engine.worker import Host, Worker
 from mcp_server.errors import EngineError, InvalidRequestError, QueueFullError
 
-PACE_A_STREAM_S = 0.004  # so at most 250 messages a second for all streams, 5 % of one core
+PACE_S = 0.03  # least time between two deliveries; nobody sees less, and each stops a computing core
+PACE_A_STREAM_S = 0.004  # the same for each stream: at most 250 messages a second for all of them, 5 % of one core
 
 OutcomeT = TypeVar("OutcomeT", bound=Outcome)
 
@@ -218,11 +219,11 @@ class AsyncEngine:
     def _pace_s(self) -> float:
         """Give the least time between two deliveries: the more streams there are, the longer.
 
-        A message costs 0.2 ms of the interpreter that the worker needs too, so their number a second is bounded for
-        all streams together.
+        A message costs 0.2 ms of the interpreter that the worker needs too, and 1 ms of a core all the way to its
+        client, so their number a second is bounded for all streams together.
         """
         n_streams = sum(ticket.is_started for ticket in self._tickets.values())
-        return min(n_streams * PACE_A_STREAM_S, self._settings.max_stream_interval_ms / 1000)
+        return min(max(PACE_S, n_streams * PACE_A_STREAM_S), self._settings.max_stream_interval_ms / 1000)
 
     async def _ask(self, request: Request, kind: type[OutcomeT], on_delta: DeltaSink | None = None) -> OutcomeT:
         ticket = self._submit(request)

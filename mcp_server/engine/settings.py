@@ -129,11 +129,11 @@ class EngineSettings(BaseSettings):
         description="Host memory for the states of sequences whose slots went to others; 0: none (bytes)",
     )
     max_stream_interval_ms: float = Field(
-        default=50.0,
+        default=100.0,
         ge=0,
         le=10_000,
-        description="Longest time for which tokens of a stream are gathered into one message; 4 ms for every stream "
-        "that runs, up to this (ms)",
+        description="Longest time for which tokens of a stream are gathered into one message; 30 ms, or 4 ms for every "
+        "stream that runs, up to this (ms)",
     )
     embedding_tokens: int = Field(
         default=2048, ge=16, description="Longest text to embed; a model trained for less has less (tokens)"

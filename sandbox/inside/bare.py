@@ -24,7 +24,7 @@ def main(config: dict[str, Any]) -> NoReturn:
         arguments["requirements_path"] = config["requirements"]
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         os.dup2(fds[name], number)
-    remote_fd = job.close_all_but_standard(fds.get("remote"))
+    kept = job.close_all_but_kept(fds)
     os.environ.clear()
     environment = {**job.ENVIRONMENT, "HOME": os.getcwd(), "TMPDIR": config["folder"]}
-    job.run_harness(config["kind"], arguments, recorder, remote_fd=remote_fd, environment=environment)
+    job.run_harness(config["kind"], arguments, recorder, kept=kept, environment=environment)

@@ -6,6 +6,7 @@ executed) skips the namespaces and the init.
 """
 
 import contextlib
+import fcntl
 import importlib
 import json
 import mmap
@@ -25,12 +26,16 @@ ADDRESS_SPACE_SLACK = 4 << 30  # reserved address space is not memory; RLIMIT_DA
 NO_CORE_BYTES = 1  # too small for any core; at 0 a core_pattern that is a pipe would still be fed
 TCP_BUFFER_BYTES = "4096 16384 131072"  # least, first and most of one buffer; the kernel's own most is 4 to 32 MiB
 FIRST_PRIVATE_FD = 3
+SAFE_FD = 16  # above every number that a kept descriptor gets
+KEPT = ("events", "remote", "artefact")  # descriptors that a harness gets, numbered from 3 in this order
 HARNESSES = {
     "program": "sandbox.inside.program",
     "tests": "sandbox.inside.harness",
     "parse": "sandbox.inside.plan",
     "lint": "sandbox.inside.linter",
     "serve": "sandbox.inside.remote",
+    "build": "sandbox.inside.build",
+    "command": "sandbox.inside.command",
 }
 ENVIRONMENT = {
     "PATH": "/usr/local/bin:/usr/bin:/bin",
@@ -115,12 +120,12 @@ def start(request: dict[str, Any], fds: dict[str, int], status_fd: int, bpf: byt
             os.close(status_fd)
         syscalls.drop_capabilities()
         syscalls.install_filter(bpf)
-        remote_fd = close_all_but_standard(fds.get("remote"))
+        kept = close_all_but_kept(fds)
     except BaseException as error:  # noqa: BLE001 - whatever stopped us, the host must learn it; nothing ran yet
         with contextlib.suppress(OSError):
             os.write(status_fd, f"!setting up a job: {error!r}".encode())
         os._exit(SETUP_FAILED)
-    run_harness(request["kind"], arguments, recorder, remote_fd=remote_fd)
+    run_harness(request["kind"], arguments, recorder, kept=kept)
 
 
 def _enter(request: dict[str, Any], fds: dict[str, int]) -> None:
@@ -150,15 +155,15 @@ def open_channels(fds: dict[str, int]) -> tuple[dict[str, Any], Recorder]:
     return arguments, Recorder(memory, arguments["nonce"])
 
 
-def close_all_but_standard(remote_fd: int | None) -> int | None:
-    """Close every descriptor but 0, 1, 2; the channel to a partner job, if any, becomes 3."""
-    first = FIRST_PRIVATE_FD
-    if remote_fd is not None:
-        if remote_fd != FIRST_PRIVATE_FD:  # the call refuses to copy a descriptor onto itself
-            os.dup2(remote_fd, FIRST_PRIVATE_FD, inheritable=False)
-        first += 1
-    syscalls.close_from(first)
-    return None if remote_fd is None else FIRST_PRIVATE_FD
+def close_all_but_kept(fds: dict[str, int]) -> dict[str, int]:
+    """Close every descriptor but 0, 1, 2 and those of KEPT that there are; return the numbers these have now."""
+    names = [name for name in KEPT if name in fds]
+    # Out of the way first: a low number may be what another one is moved to.
+    moved = [fcntl.fcntl(fds[name], fcntl.F_DUPFD_CLOEXEC, SAFE_FD) for name in names]
+    for number, fd in enumerate(moved, FIRST_PRIVATE_FD):
+        os.dup2(fd, number, inheritable=False)
+    syscalls.close_from(FIRST_PRIVATE_FD + len(names))
+    return dict(zip(names, range(FIRST_PRIVATE_FD, FIRST_PRIVATE_FD + len(names)), strict=True))
 
 
 def _be_init(program: int, status_fd: int, bpf: bytes) -> NoReturn:
@@ -180,7 +185,7 @@ def run_harness(
     arguments: dict[str, Any],
     recorder: Recorder,
     *,
-    remote_fd: int | None,
+    kept: dict[str, int],
     environment: dict[str, str] = ENVIRONMENT,
 ) -> NoReturn:
     """Hand over to the harness of this kind, in a process that looks like a fresh interpreter."""
@@ -191,8 +196,7 @@ def run_harness(
     os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.path[:] = _standard_path
-    if remote_fd is not None:
-        arguments["remote_fd"] = remote_fd
+    arguments.update({f"{name}_fd": fd for name, fd in kept.items()})
     sys.stdin = open(0, encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115 - lives as long as we
     sys.stdout = open(1, "w", encoding="utf-8", buffering=1, closefd=False)  # noqa: SIM115 - as above
     sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)  # noqa: SIM115

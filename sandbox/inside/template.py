@@ -33,6 +33,7 @@ class TemplateConfig:
     covered: tuple[str, ...]  # directories to hide: the interpreter's own site-packages
     packages: tuple[str, ...]  # files and directories to bind below HARNESS
     cache: str | None  # the folder of cached requirement sets
+    binds: tuple[tuple[str, str], ...] = ()  # (host path, path inside) of toolchains outside /usr
 
 
 class SetupError(Exception):
@@ -89,6 +90,19 @@ def _make_devices(root: str) -> None:
         os.symlink(target, f"{root}/dev/{name}")
 
 
+def _bind_trees(root: str, config: TemplateConfig) -> None:
+    _bind(root, "/usr", "/usr")
+    if not config.prefix.startswith("/usr/") and config.prefix != "/usr":
+        _bind(root, config.prefix, config.prefix)
+    for source, target in config.binds:
+        if not f"{target}/".startswith(f"{config.prefix}/"):
+            _bind(root, source, target)
+    for source in config.packages:
+        _bind(root, source, f"{HARNESS}/{os.path.basename(source)}")
+    if config.cache is not None:
+        _bind(root, config.cache, CACHE)
+
+
 def _build_root(root: str, config: TemplateConfig) -> None:
     """Fill a fresh tmpfs with the directories, links and binds that a job may see."""
     flags = syscalls.MS_NOSUID | syscalls.MS_NODEV
@@ -102,13 +116,7 @@ def _build_root(root: str, config: TemplateConfig) -> None:
             os.symlink(os.readlink(f"/{name}"), f"{root}/{name}")
         elif os.path.isdir(f"/{name}"):
             _bind(root, f"/{name}", f"/{name}")
-    _bind(root, "/usr", "/usr")
-    if not config.prefix.startswith("/usr/") and config.prefix != "/usr":
-        _bind(root, config.prefix, config.prefix)
-    for source in config.packages:
-        _bind(root, source, f"{HARNESS}/{os.path.basename(source)}")
-    if config.cache is not None:
-        _bind(root, config.cache, CACHE)
+    _bind_trees(root, config)
     for path in config.covered:
         if os.path.isdir(root + path):
             syscalls.mount("tmpfs", root + path, "tmpfs", flags, "size=4k,mode=755")

@@ -216,6 +216,6 @@ def test_a_snippet_is_not_rated_down_for_what_only_a_file_has(code: str, score: 
 
 
 def test_languages_name_their_toolchain(run: Runner) -> None:
-    (python,) = run.sandbox.languages()
+    python = run.sandbox.languages()[0]
     assert (python.name, python.aliases) == ("python", ("py", "python3"))
     assert (python.version or "").startswith("Python 3.")

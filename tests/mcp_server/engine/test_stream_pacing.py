@@ -66,7 +66,7 @@ class OneTokenAStep:
 async def test_tokens_that_come_while_a_stream_rests_travel_as_one_and_the_end_wakes_it(
     make_settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mcp_server.engine.async_engine.PACE_A_STREAM_S", 3600.0)
+    monkeypatch.setattr("mcp_server.engine.async_engine.PACE_S", 3600.0)
     engine = AsyncEngine(make_settings(max_stream_interval_ms=10_000), make_host=OneTokenAStep)
     messages: list[tuple[Delta, ...]] = []
 
