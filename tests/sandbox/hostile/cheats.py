@@ -154,7 +154,7 @@ def add(a, b):
 """
 SHADOWS_BUILTINS = "print('ATTACKED', flush=True)\ndef len(x):\n    return 3\ndef isinstance(a, b):\n    return True\ndef add(a, b):\n    return 0\n"
 ODD_VALUES = (
-    "[[]] * 10**7",
+    "[[]] * 10**6",
     "'x' * (30 << 20)",
     "(lambda x: x.append(x) or x)([])",
     "(lambda x: [x, x, x])([0] * 1000)",
@@ -215,7 +215,7 @@ CASES = (
         "equal to everything",
         tuple(
             program
-            for base in ("", "(int)", "(float)", "(str)")
+            for base in ("", "(int)")
             for program in both(
                 f"class Always{base}:\n    def __eq__(self, other):\n        return True\n    def __ne__(self, other):\n"
                 f"        return False\n    __hash__ = None\n{ADD}    return Always()\n"

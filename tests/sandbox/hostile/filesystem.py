@@ -254,7 +254,7 @@ CASES = (
                 """
                 import subprocess
                 for command in (["su", "-c", "id -u"], ["mount", "-t", "tmpfs", "x", "/tmp"], ["sudo", "-n", "id", "-u"],
-                        ["newgrp"], ["umount", "/proc"]):
+                        ["passwd", "-d", "root"], ["umount", "/proc"]):
                     try:
                         done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
                         gained = done.returncode == 0 or done.stdout.strip() == "0"
@@ -264,7 +264,7 @@ CASES = (
                 with open("/proc/self/status") as f:
                     print("BLOCKED privileges" if "NoNewPrivs:\\t1" in f.read() else "ESCAPED")
                 """,
-                blocked("su", "mount", "sudo", "newgrp", "umount", "privileges"),
+                blocked("su", "mount", "sudo", "passwd", "umount", "privileges"),
             ),
             bash(
                 "for name in su mount umount passwd; do $name -c id 2>/dev/null </dev/null | grep -q uid=0 || "

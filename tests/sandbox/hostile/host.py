@@ -6,6 +6,7 @@ It is a process of its own, so that every count is of the sandbox alone, and so 
 import contextlib
 import functools
 import os
+import secrets
 import socket
 import subprocess
 import tempfile
@@ -23,11 +24,12 @@ from sandbox.types import ExecutionRequest, ExecutionResult
 from tests.sandbox.hostile.programs import Case, Program, faults
 
 MEMORY_BYTES = 192 << 20
-COMPILE_S = 5.0
+COMPILE_S = 3.0
 LATE_S = 1.0  # how long past its time limit a program may be answered
 SETTLE_S = 2.0  # how long the kernel may take to take a job apart
 REQUIREMENTS_BYTES = 4 << 20
 SECRET_PREFIX = "cinque-secret-"  # noqa: S105 - the mark of one, for a search
+SECRET = SECRET_PREFIX + secrets.token_hex(16)
 
 
 class Host:
@@ -55,7 +57,8 @@ class Host:
         for door in (self._abstract, self._path):
             door.listen()
         self._file = home / "secret"
-        self._file.write_text("a secret of the host")
+        self._file.write_text(SECRET)
+        os.environ["CINQUE_TEST_SECRET"] = SECRET
         self._words = {
             "CANARY_PID": str(self._canary.pid),
             "HOST_PORT": str(self._tcp.getsockname()[1]),
@@ -73,6 +76,9 @@ class Host:
         self.sandbox.execute(ExecutionRequest("import os", test_code="def test_a(tmp_path):\n    assert os", lint=True))
         with ThreadPoolExecutor(4) as pool:  # and as many memory groups as will ever be used at once
             list(pool.map(self.sandbox.execute, [ExecutionRequest("x = 1", test_code="assert x")] * 8))
+        self._before = self.footprint()
+        while (now := self.footprint()) != self._before:
+            self._before = now
 
     def close(self) -> None:
         """End all that was started."""
@@ -113,19 +119,20 @@ class Host:
         allowed_s = program.timeout_s + LATE_S
         if program.language not in {"python", "bash"}:
             allowed_s += COMPILE_S
+        if any(SECRET in text for text in (result.stdout, result.stderr, result.error_message or "")):
+            return [f"the secret of the host came out: {result}"]
         late = [] if took_s <= allowed_s else [f"it took {took_s:.1f} s; {allowed_s:.1f} s are allowed"]
         return faults(program, result) + late
 
     def check(self, case: Case) -> list[str]:
         """Run a case; return what went wrong in it and what it left behind."""
-        before = self.footprint()
         found = self._run(case)
         if self._canary.poll() is not None:
             found.append("the canary on the host was killed")
         answer = self.sandbox.execute(ExecutionRequest("print(1)", lint=False))
         if answer.stdout != "1\n":
             found.append(f"the next benign job answered {answer}")
-        return found + self._left_behind(before)
+        return found + self._left_behind()
 
     def _run(self, case: Case) -> list[str]:
         found: list[str] = []
@@ -138,13 +145,15 @@ class Host:
                 found += self.faults_of(program)
         return found + (case.act(self) if case.act is not None else [])
 
-    def _left_behind(self, before: dict[str, Any]) -> list[str]:
+    def _left_behind(self) -> list[str]:
+        before = self._before
         deadline = time.monotonic() + SETTLE_S
         while True:
             after = self.footprint()
             if after == before or time.monotonic() > deadline:
                 break
             threading.Event().wait(0.01)
+        self._before = after  # what one case left is not the fault of the next
         return [f"{name}: {before[name]} before, {after[name]} after" for name in before if before[name] != after[name]]
 
     def footprint(self) -> dict[str, Any]:

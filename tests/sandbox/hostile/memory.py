@@ -77,25 +77,45 @@ def linter_bomb(host: Host) -> list[str]:
     return [] if is_right else [str(result)]
 
 
-def compiler_bomb(language: str, code: str) -> Program:
-    """Return a program whose compilation must end by a limit or an error, and which never runs."""
-    return Program(code, (), language=language, verdict=Verdict.COMPILE_ERROR, timeout_s=1.0, never="RAN")
+def compiler_bomb(language: str, code: str, *, is_harmless: bool = False) -> Program:
+    """Return a program whose compilation ends by a limit or an error; a harmless one may also compile, to nothing."""
+    verdict = (Verdict.COMPILE_ERROR, Verdict.OK) if is_harmless else Verdict.COMPILE_ERROR
+    return Program(code, (), language=language, verdict=verdict, timeout_s=1.0, never="RAN")
 
 
 C_BOMBS = (
-    "static int a[1 << 30] = {1};\nint main(void) { return a[5]; }",
-    '#include "/dev/zero"\nint main(void) { return 0; }',
-    "#include </proc/self/environ>\nint main(void) { return 0; }",
-    "#define A(x) x x x x x x x x\n#define B(x) A(A(A(A(A(A(A(A(x))))))))\nint main(void) { B(B(B(1;))) }",
-)
-CPP_BOMBS = (
-    "template <int N> struct T { T<N + 1> a; T<N + 2> b; };\nint main() { T<0> t; }",
-    (
-        "constexpr long f(long n) { long s = 0; for (long i = 0; i < n; i++) s += i; return s; }\n"
-        "int main() { static_assert(f(1L << 60)); }"
+    compiler_bomb("c", "int a[1 << 30] = {1};\nint main(void) { return a[5]; }"),
+    compiler_bomb("c", '#include "/dev/zero"\nint main(void) { return 0; }'),
+    compiler_bomb("c", "#include </proc/self/environ>\nint main(void) { return 0; }", is_harmless=True),
+    compiler_bomb("c", "#include </proc/1/environ>\nint main(void) { return 0; }"),
+    compiler_bomb("c", '#include "HOST_FILE"\nint main(void) { return 0; }'),
+    compiler_bomb("c", '__asm__(".incbin \\"/etc/shadow\\"");\nint main(void) { return 0; }'),
+    compiler_bomb("c", '__asm__(".space 1000000000000");\nint main(void) { return 0; }'),
+    compiler_bomb(
+        "c", "#define A(x) x x x x x x x x\n#define B(x) A(A(A(A(A(A(A(A(x))))))))\nint main(void) { B(B(B(1;))) }"
     ),
 )
-
+CPP_BOMBS = (
+    compiler_bomb("cpp", "template <int N> struct T { T<N + 1> a; T<N + 2> b; };\nint main() { T<0> t; }"),
+    compiler_bomb(
+        "cpp",
+        "constexpr long f(long n) { long s = 0; for (long i = 0; i < n; i++) s += i; return s; }\n"
+        "int main() { static_assert(f(1L << 60)); }",
+    ),
+    compiler_bomb(
+        "cpp",
+        "template <class T> struct P { P<P<T>> *p; static const int v = P<P<T>>::v; };\nint main() { return P<int>::v; }",
+    ),
+)
+RUST_BOMBS = (
+    compiler_bomb(
+        "rust",
+        "const fn f() -> u64 { let mut i = 0; while i < u64::MAX { i += 1; } i }\nconst X: u64 = f();\n"
+        'fn main() { println!("{}", X); }',
+    ),
+    compiler_bomb("rust", 'const X: &[u8] = include_bytes!("/etc/shadow");\nfn main() { println!("{}", X.len()); }'),
+    compiler_bomb("rust", "macro_rules! m { ($($t:tt)*) => { m!($($t)* $($t)*) } }\nfn main() { m!(1 2) }"),
+)
 CASES = (
     Case(
         "19",
@@ -305,8 +325,9 @@ CASES = (
             ),
         ),
     ),
-    Case("30", "bombs for the C compiler", tuple(compiler_bomb("c", code) for code in C_BOMBS), limit_s=60.0),
-    Case("30", "bombs for the C++ compiler", tuple(compiler_bomb("cpp", code) for code in CPP_BOMBS), limit_s=60.0),
+    Case("30", "bombs for the C compiler", C_BOMBS, limit_s=60.0),
+    Case("30", "bombs for the C++ compiler", CPP_BOMBS, limit_s=60.0),
+    Case("30", "bombs for the Rust compiler", RUST_BOMBS, limit_s=60.0),
     Case("31", "bombs for the parser", act=syntax_bombs),
     Case("32", "bomb for the linter", act=linter_bomb),
 )

@@ -65,32 +65,33 @@ SEARCHES_MEMORY = python(
     """,
     blocked("secrets"),
 )
-GO_CACHE = Program(
-    """package main
-
-import ("fmt"; "os"; "path/filepath")
-
-func main() {
-	for _, place := range []string{os.Getenv("GOCACHE"), os.Getenv("GOROOT"), "/usr/lib/go", "/usr/local/go", "/usr/lib/go-1.19"} {
-		if place != "" && os.WriteFile(filepath.Join(place, "evil"), []byte("x"), 0600) == nil {
-			if _, err := os.Stat("/sandbox"); err == nil { fmt.Println("ESCAPED", place) }
-		}
-	}
-	fmt.Println("BLOCKED", "cache")
-}
-""",
-    blocked("cache"),
-    language="go",
+# What compilers of this machine read: a program of any language runs beside the same folders as they do.
+POISONS_TOOLS = bash(
+    """
+    for place in "${GOCACHE:-/opt/go-cache}" /usr/lib/go* /usr/lib/gcc /usr/include /usr/lib/node_modules /usr/local/lib \\
+            "$(dirname "$(command -v gcc)")" ${PATH//:/ }; do
+        for name in "$place" "$place"/*; do
+            if [ -d "$name" ] && { : > "$name/evil" || mkdir "$name/evil"; } 2>/dev/null; then echo "ESCAPED $name"; fi
+            if [ -f "$name" ] && { : >> "$name"; } 2>/dev/null; then echo "ESCAPED $name"; fi
+        done
+    done
+    echo BLOCKED tools
+    """,
+    blocked("tools"),
+)
+WRITES_WHILE_COMPILED = c(
+    'puts("BLOCKED header");',
+    blocked("header"),
+    above='#include "/sandbox/work/solution.c.gch"',
+    files={"solution.c.gch": "static int poison;\n"},
 )
 SIZE_OF_A_CHARACTER = "#include <stdio.h>\nint main(void) { printf(\"%d\\n\", (int)sizeof('a')); return 0; }\n"
 
 
 def secrets_of_the_host(host: Host) -> list[str]:
     """84. A secret in the host's environment and one of another program are in no later program's memory."""
-    secret = SECRET_PREFIX + secrets.token_hex(16)
-    with host.variables(CINQUE_TEST_SECRET=secret):
-        other = python(f"x = {SECRET_PREFIX + secrets.token_hex(16)!r}\nprint('BLOCKED', 'later')", blocked("later"))
-        return host.faults_of(other, stdin=SECRET_PREFIX + secrets.token_hex(16)) + host.faults_of(SEARCHES_MEMORY)
+    other = python(f"x = {SECRET_PREFIX + secrets.token_hex(16)!r}\nprint('BLOCKED', 'later')", blocked("later"))
+    return host.faults_of(other, stdin=SECRET_PREFIX + secrets.token_hex(16)) + host.faults_of(SEARCHES_MEMORY)
 
 
 def layout_is_shared(host: Host) -> list[str]:
@@ -131,7 +132,7 @@ CASES = (
         ),
     ),
     Case("80", "poison compiled modules", (POISONS_BYTECODE, python("import json\nprint(json.dumps('BLOCKED'))", ()))),
-    Case("81", "poison the cache of a compiler", (GO_CACHE, GO_CACHE), limit_s=60.0),
+    Case("81", "poison what compilers read", (POISONS_TOOLS, WRITES_WHILE_COMPILED)),
     Case(
         "83",
         "one text in two languages",
