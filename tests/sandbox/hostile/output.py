@@ -16,7 +16,7 @@ ODD_SOURCES = {
     "latin": "# coding: latin-1\nprint('ran')",
     "utf-7": "# coding: utf-7\n+AHAAcgBpAG4AdAAoACcAcgBhAG4AJwAp-",
     "unknown": "# coding: no-such-codec\nprint('ran')",
-    "one line": "x=1;" * 200_000,
+    "one line": "x=1;" * 50_000,
     "tabs": "if 1:\n\tprint('ran')\n        print('mixed')",
     "form feed": "\x0cprint('ran')",
 }

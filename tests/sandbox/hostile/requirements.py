@@ -100,7 +100,7 @@ def hostile_archives(host: Host) -> list[str]:
         outside = Path(tempfile.gettempdir()) / "cinque-outside"
         wheel(folder, "cinqueup", {"../" * 12 + str(outside)[1:]: b"x"})
         wheel(folder, "cinqueabs", {str(outside): b"x"})
-        wheel(folder, "cinquebomb", {"zeros.bin": bytes(40 * REQUIREMENTS_BYTES)})
+        wheel(folder, "cinquebomb", {"zeros.bin": bytes(8 * REQUIREMENTS_BYTES)})
         wheel(folder, "cinquemany", {f"many/{i}": b"" for i in range(host.settings.requirements_files + 1)})
         for name in ("cinqueup", "cinqueabs"):
             result = host.execute(python("print('BLOCKED outside')", ()), requirements=(name,))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sandbox.errors import SandboxUnavailableError
 from tests.sandbox.hostile.host import Host
-from tests.sandbox.hostile.table import BY_NAME, missing_toolchain
+from tests.sandbox.hostile.table import BY_NAME, why_not_here
 
 
 def say(**fields: object) -> None:
@@ -30,7 +30,7 @@ def main() -> None:
     for line in sys.stdin:
         case = BY_NAME[line.strip()]
         started = time.monotonic()
-        reason = missing_toolchain(case, host)
+        reason = why_not_here(case, host)
         found = [] if reason else host.check(case)
         say(name=case.name, found=found, skipped=reason, took_s=round(time.monotonic() - started, 3))
     host.close()
