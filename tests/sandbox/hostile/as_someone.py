@@ -46,7 +46,7 @@ class Asking:
             env={
                 **HOST_VARIABLES,
                 "PATH": os.environ["PATH"],
-                "HOME": str(self._home),
+                "HOME": os.environ["HOME"] if self._uid is None else str(self._home),
                 "TMPDIR": str(self._home / "tmp"),
                 "PYTHONPATH": ":".join([str(ROOT), *packages]),
             },

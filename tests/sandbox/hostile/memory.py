@@ -84,6 +84,7 @@ def compiler_bomb(language: str, code: str, *, is_harmless: bool = False) -> Pro
 
 
 C_BOMBS = (
+    c('puts("BLOCKED nothing");', blocked("nothing")),  # what is no bomb compiles
     compiler_bomb("c", "int a[1 << 30] = {1};\nint main(void) { return a[5]; }"),
     compiler_bomb("c", '#include "/dev/zero"\nint main(void) { return 0; }'),
     compiler_bomb("c", "#include </proc/self/environ>\nint main(void) { return 0; }", is_harmless=True),
@@ -96,6 +97,7 @@ C_BOMBS = (
     ),
 )
 CPP_BOMBS = (
+    Program('#include <iostream>\nint main() { std::cout << "BLOCKED nothing\\n"; }', blocked("nothing"), "cpp"),
     compiler_bomb("cpp", "template <int N> struct T { T<N + 1> a; T<N + 2> b; };\nint main() { T<0> t; }"),
     compiler_bomb(
         "cpp",
@@ -108,6 +110,7 @@ CPP_BOMBS = (
     ),
 )
 RUST_BOMBS = (
+    Program('fn main() { println!("BLOCKED nothing"); }', blocked("nothing"), "rust"),
     compiler_bomb(
         "rust",
         "const fn f() -> u64 { let mut i = 0; while i < u64::MAX { i += 1; } i }\nconst X: u64 = f();\n"

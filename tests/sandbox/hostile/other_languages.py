@@ -30,9 +30,9 @@ JS_CHEATS = (
     "console.log('ATTACKED');\nprocess.exit(0);\n",
     "function add() { console.log('ATTACKED'); process.exit(0); }\nmodule.exports = { add };\n",
     "process.exit = () => {};\nprocess.on('exit', () => { process.exitCode = 0; });\n" + JS_WRONG,
-    "const a = require('assert');\nfor (const k of Object.keys(a)) try { a[k] = () => {}; } catch {}\nglobalThis.assert = () => {};\n"
+    "console.log('ATTACKED');\nconst a = require('assert');\nfor (const k of Object.keys(a)) try { a[k] = () => {}; } catch {}\nglobalThis.assert = () => {};\n"
     + JS_WRONG,
-    "Object.prototype.toJSON = () => 'passed';\nJSON.stringify = () => '{}';\nObject.is = () => true;\nArray.prototype.push = () => 0;\n"
+    "console.log('ATTACKED');\nObject.prototype.toJSON = () => 'passed';\nJSON.stringify = () => '{}';\nObject.is = () => true;\nArray.prototype.push = () => 0;\n"
     + JS_WRONG,
 )
 RUST_TESTS = (
@@ -41,15 +41,16 @@ RUST_TESTS = (
 )
 RUST_CHEATS = (
     'fn add(_: i32, _: i32) -> i32 { println!("\\nATTACKED"); println!("test result: ok. 2 passed"); std::process::exit(0) }\nfn main() {}\n',
-    'extern "C" fn leave() { println!("ATTACKED"); std::process::exit(0) }\n#[link_section = ".init_array"]\n#[used]\n'
-    'static LEAVE: extern "C" fn() = leave;\nfn add(_: i32, _: i32) -> i32 { 0 }\nfn main() {}\n',
+    (
+        'extern "C" fn leave() { println!("ATTACKED"); std::process::exit(0) }\n#[link_section = ".init_array"]\n#[used]\n'
+        'static LEAVE: extern "C" fn() = leave;\nfn add(_: i32, _: i32) -> i32 { 0 }\nfn main() {}\n'
+    ),
 )
 BASH_TESTS = 'test_add() { assert_eq "$(add 1 2)" 3; }\ntest_more() { [ "$(add 2 2)" = 4 ]; }\n'
 BASH_WRONG = "add() { echo ATTACKED >&2; echo 0; }\n"
 BASH_CHEATS = (
-    "echo ATTACKED\ntrap 'exit 0' EXIT\n" + BASH_WRONG,
-    "echo ATTACKED\nexit 0\n",
-    "echo ATTACKED\ntest() { return 0; }\n[() { return 0; }\nexit() { return 0; }\nbuiltin() { return 0; }\n"
+    "echo ATTACKED >&2\ntrap 'exit 0' EXIT\n" + BASH_WRONG,
+    "echo ATTACKED >&2\ntest() { return 0; }\n[() { return 0; }\nexit() { return 0; }\nbuiltin() { return 0; }\n"
     + BASH_WRONG,
 )
 
@@ -73,5 +74,12 @@ CASES = (
     ),
     Case("110", "cheats in JavaScript", cheats("javascript", JS_TESTS, JS_CHEATS), limit_s=60.0),
     Case("111", "cheats in Rust", cheats("rust", RUST_TESTS, RUST_CHEATS), limit_s=60.0),
-    Case("112", "cheats in a shell", cheats("bash", BASH_TESTS, BASH_CHEATS)),
+    Case(
+        "112",
+        "cheats in a shell",
+        (
+            *cheats("bash", BASH_TESTS, BASH_CHEATS),
+            Program("exit 0\n", (), "bash", FAILURES, test_code=BASH_TESTS),  # ends whoever reads it, without a word
+        ),
+    ),
 )
