@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.sandbox.hostile.as_someone import Asking, contained, parameters
-from tests.sandbox.hostile.table import BY_NAME, CASES, NUMBERS
+from tests.sandbox.hostile.table import BY_NAME, CASES, NOT_SHOWN, NUMBERS, UNTIDY
 
 
 @pytest.fixture(scope="module")
@@ -22,6 +22,19 @@ def test_hostile(name: str, host: Asking) -> None:
     contained(name, host)
 
 
+def test_what_is_left_behind_is_found(host: Asking) -> None:
+    found = " ".join(host.ask(UNTIDY.name)["found"])
+    for what in (
+        "processes: ",
+        "descriptors: ",
+        "temporary: ",
+        "it printed 'ESCAPED it'",
+        "it did not print 'BLOCKED it'",
+    ):
+        assert what in found
+
+
 def test_every_number_of_the_table_is_tested() -> None:
     assert {case.number for case in CASES} == NUMBERS
-    assert len(BY_NAME) == len(CASES)
+    assert len(BY_NAME) == len(CASES) + 1
+    assert set(NOT_SHOWN) <= NUMBERS

@@ -49,6 +49,7 @@ class Host:
         )
         self.sandbox = Sandbox(self.settings)
         self._canary = subprocess.Popen(["/bin/sleep", "3600"])
+        self.strays: list[subprocess.Popen[bytes]] = []
         self._tcp = socket.create_server(("127.0.0.1", 0))
         self._abstract = socket.socket(socket.AF_UNIX)
         self._abstract.bind(f"\0cinque-test-{os.getpid()}")
@@ -83,8 +84,9 @@ class Host:
     def close(self) -> None:
         """End all that was started."""
         self.sandbox.close()
-        self._canary.kill()
-        self._canary.wait()
+        for process in (self._canary, *self.strays):
+            process.kill()
+            process.wait()
         for door in (self._tcp, self._abstract, self._path):
             door.close()
 
