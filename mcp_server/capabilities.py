@@ -14,7 +14,7 @@ from importlib import metadata
 import anyio
 import anyio.to_thread
 
-from mcp_server.contract import Finding, Model
+from mcp_server.contract import FailureAnalysis, FailureReport, Finding, Model
 from mcp_server.doctor import Doctor
 from mcp_server.engine.async_engine import AsyncEngine
 from mcp_server.engine.backends import BackendRouter
@@ -31,6 +31,12 @@ from sandbox.runner import Sandbox
 from sandbox.settings import SandboxSettings
 
 
+def _analyze(report: FailureReport) -> FailureAnalysis:
+    from sandbox.analysis import analyze  # noqa: PLC0415  # compiles patterns; see LAZY of the house rules
+
+    return analyze(report)
+
+
 @dataclass(frozen=True)
 class Capabilities:
     """Everything the tools work with; lives as long as the process."""
@@ -42,6 +48,7 @@ class Capabilities:
     retrieval: Retriever
     scorer: Scorer
     diagnose: Callable[[], tuple[Finding, ...]]
+    analyze: Callable[[FailureReport], FailureAnalysis] = _analyze  # pure: nobody needs another
     http_url: str | None = None  # where this process serves MCP over HTTP
     version: str = field(default_factory=lambda: metadata.version("cinque"))
     started_at_s: float = field(default_factory=time.monotonic)

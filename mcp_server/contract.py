@@ -64,10 +64,21 @@ from rag.types import (
     RetrieveRequest,
     RetrieveResult,
 )
-from sandbox.types import ExecutionRequest, ExecutionResult, Language, SandboxStatus, SyntaxReport, Verdict
+from sandbox.types import (
+    ExecutionRequest,
+    ExecutionResult,
+    FailureAnalysis,
+    FailureReport,
+    Language,
+    SandboxStatus,
+    SyntaxReport,
+    TracebackFrame,
+    Verdict,
+)
 
 __all__ = [
     "ERROR_MEANINGS",
+    "AnalyzedFailure",
     "CollectionList",
     "Completion",
     "DeleteResult",
@@ -81,6 +92,8 @@ __all__ = [
     "ErrorCode",
     "ExecutionRequest",
     "ExecutionResult",
+    "FailureAnalysis",
+    "FailureReport",
     "Finding",
     "FinishReason",
     "GenerationRequest",
@@ -127,6 +140,7 @@ __all__ = [
     "ToolName",
     "ToolUse",
     "TopLogprob",
+    "TracebackFrame",
     "Unloaded",
     "UpstreamStatistics",
     "Usage",
@@ -153,6 +167,7 @@ class ToolName(StrEnum):
     SCORE = "score"
     EXECUTE = "execute"
     CHECK_SYNTAX = "check_syntax"
+    ANALYZE_FAILURE = "analyze_failure"
     LIST_LANGUAGES = "list_languages"
     INDEX = "index"
     INDEX_STATUS = "index_status"
@@ -221,6 +236,15 @@ class LanguageList:
     """Languages the sandbox knows, in its own order."""
 
     languages: tuple[Language, ...]
+
+
+@dataclass(frozen=True)
+class AnalyzedFailure:
+    """An analysis, and the lens' score of the same code."""
+
+    analysis: FailureAnalysis
+    score: Score | None  # None: not asked for, or no lens is loaded
+    score_note: str  # why there is no score; empty when there is one
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,9 @@ class SandboxSettings(BaseSettings):
     max_running: int = Field(
         default_factory=lambda: max(1, os.cpu_count() or 1), ge=1, le=256, description="Programs at once (count)."
     )
-    max_waiting: int = Field(64, ge=0, description="Requests that may wait for a place; more are refused (count).")
+    max_waiting: int = Field(
+        64, ge=0, le=1024, description="Requests that may wait for a place; more are refused (count)."
+    )
     lint: bool = Field(default=True, description="Whether results carry pylint's score (true or false).")
     lint_timeout_s: float = Field(15.0, gt=0, description="Time that rating one program may take (seconds).")
     syntax_timeout_s: float = Field(10.0, gt=0, description="Time that parsing one program may take (seconds).")

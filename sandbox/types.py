@@ -109,3 +109,68 @@ class SandboxStatus:
     n_executed: int = 0
     n_passed: int = 0
     n_failed: int = 0
+
+
+FailureType = Literal[
+    "syntax",
+    "runtime",
+    "type",
+    "name",
+    "index",
+    "key",
+    "value",
+    "attribute",
+    "import",
+    "assertion",
+    "timeout",
+    "output_mismatch",
+    "memory",
+    "unknown",
+    "none",
+]
+"""What kind of failure a run was, the same words for every language; `none` when it passed."""
+
+Severity = Literal["low", "medium", "high", "critical"]
+"""How much of the program is probably wrong: a name, a place, its structure, its approach."""
+
+
+@dataclass(frozen=True)
+class FailureReport:
+    """What is known of one run that is to be explained. Facts (`verdict`, `error_type`) outweigh the texts."""
+
+    code: str
+    language: str = "python"
+    stdout: str = ""
+    stderr: str = ""
+    passed: bool = False
+    expected_output: str | None = None  # None: no output was expected in particular
+    verdict: Verdict | None = None
+    error_type: str | None = None
+    error_message: str | None = None
+    gx_score: float | None = None  # 0-1, the lens' probability that the code is correct; None: not known
+
+
+@dataclass(frozen=True)
+class TracebackFrame:
+    """One call on the way to the error."""
+
+    file: str
+    line: int
+    function: str  # "<module>" outside of any; empty when the text does not say
+    code: str | None  # the line's text, where it is known
+
+
+@dataclass(frozen=True)
+class FailureAnalysis:
+    """Why a run failed and what to do about it."""
+
+    passed: bool
+    failure_type: FailureType
+    failure_line: int | None  # of the program's own text, from 1
+    failure_message: str  # empty when it passed
+    is_recoverable: bool  # whether a change at one place may mend it
+    severity: Severity
+    traceback_frames: tuple[TracebackFrame, ...]  # the call that failed is the last
+    suggestion: str | None  # None when it passed
+    repair_prompt: str  # for a model: program, error, expectation, one instruction; empty when it passed
+    error_class: str | None  # as the language or the sandbox names it

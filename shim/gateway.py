@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import anyio
 
 from mcp_server.contract import (
+    AnalyzedFailure,
     CollectionList,
     DeleteResult,
     Delta,
@@ -20,6 +21,7 @@ from mcp_server.contract import (
     EmbeddingResult,
     ExecutionRequest,
     ExecutionResult,
+    FailureReport,
     GenerationRequest,
     GenerationResult,
     IndexReport,
@@ -139,6 +141,11 @@ class Gateway(McpConnection):
         """Check syntax without running."""
         arguments = {"code": code, "language": language, "filename": filename}
         return await self.call(ToolName.CHECK_SYNTAX, arguments, SyntaxReport)
+
+    async def analyze_failure(self, report: FailureReport, *, include_gx: bool = True) -> AnalyzedFailure:
+        """Explain a failed run; the tool asks the lens itself, so *report* brings no score."""
+        arguments = dump(report) | {"include_gx": include_gx}
+        return await self.call(ToolName.ANALYZE_FAILURE, arguments, AnalyzedFailure)
 
     async def list_languages(self) -> LanguageList:
         """List the sandbox's languages."""

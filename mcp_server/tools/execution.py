@@ -1,7 +1,11 @@
-"""Tools that run programs: `execute`, `check_syntax`, `list_languages`. Everything runs inside the sandbox."""
+"""Tools that run programs and explain their failures. What runs, runs inside the sandbox.
+
+`execute`, `check_syntax`, `analyze_failure`, `list_languages`.
+"""
 
 import functools
 import threading
+from dataclasses import replace
 from typing import Annotated
 
 from mcp.server.mcpserver import MCPServer
@@ -9,11 +13,23 @@ from mcp_types import ToolAnnotations
 from pydantic import Field
 
 from mcp_server.capabilities import Capabilities
-from mcp_server.contract import ExecutionRequest, ExecutionResult, LanguageList, SyntaxReport, ToolName
+from mcp_server.contract import (
+    AnalyzedFailure,
+    ExecutionRequest,
+    ExecutionResult,
+    FailureReport,
+    LanguageList,
+    SyntaxReport,
+    ToolName,
+    Verdict,
+)
 from mcp_server.tools.threads import SANDBOX_THREADS, Threads
 
 RUNS = ToolAnnotations(read_only_hint=True, idempotent_hint=False, open_world_hint=True)  # requirements are fetched
 CHECKS = ToolAnnotations(read_only_hint=True, idempotent_hint=True, open_world_hint=False)
+
+NOT_ASKED = "no score was asked for"
+NO_LENS = "no lens weights are loaded, so nothing is known of the code's quality"
 
 LanguageName = Annotated[str, Field(description="Language or alias from list_languages")]
 
@@ -69,6 +85,39 @@ def register(server: MCPServer, capabilities: Capabilities) -> None:
         """
         return await threads.run(sandbox.check_syntax, code, language, filename)
 
+    @server.tool(name=ToolName.ANALYZE_FAILURE, title="Explain a failed run", annotations=CHECKS)
+    async def analyze_failure(  # noqa: PLR0913, PLR0917 - the documented fields, and those of execute's result
+        code: Annotated[str, Field(description="The program that ran")],
+        language: LanguageName = "python",
+        stdout: Annotated[str, Field(description="Its standard output")] = "",
+        stderr: Annotated[str, Field(description="Its standard error, or its compiler's")] = "",
+        passed: Annotated[bool, Field(description="Whether it passed; then there is nothing to explain")] = False,  # noqa: FBT002 - wire field
+        expected_output: Annotated[str | None, Field(description="What it should have printed, if known")] = None,
+        verdict: Annotated[Verdict | None, Field(description="Of execute's result; outweighs the texts")] = None,
+        error_type: Annotated[str | None, Field(description="Of execute's result; outweighs the texts")] = None,
+        error_message: Annotated[str | None, Field(description="Of execute's result")] = None,
+        include_gx: Annotated[bool, Field(description="Score the code too, where a lens is loaded")] = True,  # noqa: FBT002 - wire field
+    ) -> AnalyzedFailure:
+        """Explain why a program failed: kind, line, what to change, and a prompt that asks a model to repair it.
+
+        Use it after `execute` did not succeed, before generating again: give it the code and the result's fields.
+        Nothing is executed. Advice is a guess from texts; only `execute` with tests says whether a change was right.
+        """
+        report = FailureReport(
+            code=code,
+            language=language,
+            stdout=stdout,
+            stderr=stderr,
+            passed=passed,
+            expected_output=expected_output,
+            verdict=verdict,
+            error_type=error_type,
+            error_message=error_message,
+        )
+        if not include_gx:
+            return await threads.run(_analyzed, capabilities, report, NOT_ASKED)
+        return await threads.run(_scored, capabilities, report)
+
     @server.tool(name=ToolName.LIST_LANGUAGES, title="List languages", annotations=CHECKS)
     async def list_languages() -> LanguageList:
         """List the languages the sandbox runs, with aliases and installed versions.
@@ -77,3 +126,16 @@ def register(server: MCPServer, capabilities: Capabilities) -> None:
         installed here.
         """
         return LanguageList(languages=await threads.run(sandbox.languages))
+
+
+def _analyzed(capabilities: Capabilities, report: FailureReport, note: str) -> AnalyzedFailure:
+    return AnalyzedFailure(capabilities.analyze(report), None, note)
+
+
+def _scored(capabilities: Capabilities, report: FailureReport) -> AnalyzedFailure:
+    """Analyse with what the lens knows; a score whose quality model is missing does not count as knowledge."""
+    if not capabilities.scorer.is_enabled:
+        return _analyzed(capabilities, report, NO_LENS)
+    score = capabilities.scorer.score(report.code)
+    known = replace(report, gx_score=score.gx_score if score.gx_available else None)
+    return AnalyzedFailure(capabilities.analyze(known), score, "")

@@ -18,7 +18,7 @@ import anyio.to_thread
 T = TypeVar("T")
 Report = Callable[[float, float, str], Coroutine[Any, Any, None]]
 
-SANDBOX_THREADS = 256  # the sandbox bounds its own queue and refuses beyond it; this only has to exceed it
+SANDBOX_THREADS = 2048  # more than run and wait at their highest settings, so that the sandbox itself refuses the rest
 RETRIEVAL_THREADS = 8  # searches are CPU-bound and short; more only fight over the cores
 MODEL_THREADS = 4  # downloads and folder listings
 PROGRESS_INTERVAL_S = 0.1  # progress is for people; more often costs messages and tells nothing

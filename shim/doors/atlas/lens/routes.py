@@ -15,6 +15,13 @@ async def gx_score(call: Call[wire.ScoreRequest]) -> wire.ScoreResponse:
     return wire.score_response(await call.gateway.score(call.body.text))
 
 
+async def analyze_sandbox_result(call: Call[wire.AnalyzeRequest]) -> wire.AnalyzeResponse:
+    """Explain why a run failed, and write the prompt that asks a model to repair it; executes nothing."""
+    body = call.body
+    found = await call.gateway.analyze_failure(wire.failure_report(body), include_gx=body.include_gx)
+    return wire.analyze_response(body, found)
+
+
 async def sync_project(call: Call[wire.SyncRequest]) -> wire.SyncResponse:
     """Index a project's files; only those that changed are read and embedded."""
     request = wire.index_request(call.body, call.key)
@@ -86,6 +93,14 @@ ENDPOINTS = (
         "Score code",
         body=wire.ScoreRequest,
         response=wire.ScoreResponse,
+    ),
+    Endpoint(
+        "POST",
+        "/internal/sandbox/analyze",
+        analyze_sandbox_result,
+        "Explain a failed run",
+        body=wire.AnalyzeRequest,
+        response=wire.AnalyzeResponse,
     ),
     Endpoint(
         "POST",

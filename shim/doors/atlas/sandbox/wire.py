@@ -74,11 +74,11 @@ class Health(BaseModel):
 
 
 def execution_request(body: ExecuteRequest) -> ExecutionRequest:
-    """Translate a request."""
+    """Translate a request; clients that have no tests send null or an empty text."""
     return ExecutionRequest(
         code=body.code,
         language=body.language,
-        test_code=body.test_code,
+        test_code=body.test_code or None,
         requirements=tuple(body.requirements or ()),
         timeout_s=min(body.timeout, MAX_TIMEOUT_S),
         stdin=body.stdin,

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from mcp_server.contract import Score
 from rag.index import Retrieval
 from rag.settings import RagSettings
 from shim.doors.atlas.lens import DOOR
@@ -203,3 +204,123 @@ async def test_projects_outlive_the_server(tmp_path: Path) -> None:
     async with open_door(DOOR, tmp_path) as client:
         assert (await sync(client))["status"] == "already_synced"
         assert (await client.get(f"/v1/projects/{synced['project_id']}/status")).status_code == 200
+
+
+TRACEBACK = """\
+Traceback (most recent call last):
+  File "/sandbox/work/solution.py", line 4, in <module>
+    f([])
+  File "/sandbox/work/solution.py", line 2, in f
+    return totl + 1
+           ^^^^
+NameError: name 'totl' is not defined
+"""
+MISSPELT = "def f(xs):\n    return totl + 1\ntotal = 3\nf([])\n"
+
+
+class FixedScorer:
+    """A lens that is loaded and gives every text the same score."""
+
+    is_enabled = True
+
+    def __init__(self, gx_score: float) -> None:
+        self._gx_score = gx_score
+
+    def score(self, text: str) -> Score:
+        assert text
+        return Score(5.2, 0.32, self._gx_score, "uncertain", gx_available=True, enabled=True, latency_ms=1.0)
+
+
+async def analyze(client: httpx.AsyncClient, **fields: Any) -> dict[str, Any]:
+    response = await client.post("/internal/sandbox/analyze", json={"code": MISSPELT, **fields})
+    assert response.status_code == 200, response.text
+    return dict(response.json())
+
+
+async def test_a_failed_run_is_explained_to_the_field(client: httpx.AsyncClient) -> None:
+    body = await analyze(client, stderr=TRACEBACK, stdout="")
+    assert "return totl + 1  # <-- fails here" in body.pop("repair_prompt")
+    assert body == {
+        "passed": False,
+        "failure_type": "name",
+        "failure_line": 2,
+        "failure_message": "name 'totl' is not defined",
+        "is_recoverable": True,
+        "severity": "low",
+        "traceback_frames": [
+            {"file": "/sandbox/work/solution.py", "line": 4, "function": "<module>", "code": "f([])"},
+            {"file": "/sandbox/work/solution.py", "line": 2, "function": "f", "code": "return totl + 1"},
+        ],
+        "suggestion": "`totl` is not defined on line 2: did you mean `total`?",
+        "stdout": "",
+        "stderr": TRACEBACK,
+        "raw_error_class": "NameError",
+        "gx_score": None,
+        "gx_available": False,
+        "cx_energy": None,
+        "cx_normalized": None,
+        "verdict": None,
+        "gx_note": "no lens weights are loaded, so nothing is known of the code's quality",
+    }
+
+
+async def test_a_run_that_passed_has_nothing_to_explain(client: httpx.AsyncClient) -> None:
+    body = await analyze(client, passed=True, include_gx=False)
+    assert (body["passed"], body["failure_type"], body["failure_line"], body["repair_prompt"]) == (
+        True,
+        "none",
+        None,
+        "",
+    )
+    assert (body["suggestion"], body["gx_note"]) == (None, "no score was asked for")
+
+
+async def test_an_empty_expected_output_means_that_none_is_known(client: httpx.AsyncClient) -> None:
+    assert (await analyze(client, stdout="1\n", expected_output=""))["failure_type"] == "unknown"
+    assert (await analyze(client, stdout="1\n", expected_output="2\n"))["failure_type"] == "output_mismatch"
+
+
+async def test_the_fields_of_execute_outweigh_the_texts(client: httpx.AsyncClient) -> None:
+    body = await analyze(client, stderr=TRACEBACK, verdict="TIME_LIMIT", error_type="Timeout")
+    assert (body["failure_type"], body["raw_error_class"], body["is_recoverable"]) == ("timeout", "Timeout", False)
+
+
+@pytest.mark.parametrize(
+    ("gx_score", "fields", "expected"),
+    [
+        (0.05, {"stderr": TRACEBACK}, ("low", False)),
+        (0.1, {"stderr": TRACEBACK}, ("low", True)),
+        (0.6, {"verdict": "TIME_LIMIT"}, ("high", False)),
+        (0.7, {"verdict": "TIME_LIMIT"}, ("medium", False)),
+        (0.7, {"verdict": "MEMORY_LIMIT"}, ("critical", False)),
+    ],
+)
+async def test_the_lens_weighs_in_where_it_is_loaded(
+    gx_score: float, fields: dict[str, Any], expected: tuple[str, bool], tmp_path: Path
+) -> None:
+    capabilities = replace(scripted_capabilities(tmp_path), scorer=FixedScorer(gx_score))
+    async with connected_gateway(capabilities) as gateway, door_client(DOOR, gateway) as client:
+        body = await analyze(client, **fields)
+        assert (body["severity"], body["is_recoverable"]) == expected
+        assert (body["gx_score"], body["cx_energy"], body["cx_normalized"]) == (gx_score, 5.2, 0.32)
+        assert (body["verdict"], body["gx_available"], body["gx_note"]) == ("uncertain", True, None)
+        without = await analyze(client, **fields, include_gx=False)
+        assert (without["gx_score"], without["gx_note"]) == (None, "no score was asked for")
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "param"),
+    [
+        ({"language": "cobol"}, "unknown_language", "language"),
+        ({"verdict": "FINE"}, "invalid_request", "verdict"),
+        ({"code": None}, "invalid_request", "code"),
+        ({"passed": "perhaps"}, "invalid_request", "passed"),
+    ],
+    ids=str,
+)
+async def test_an_analysis_that_cannot_be_made_names_the_field(
+    client: httpx.AsyncClient, fields: dict[str, Any], code: str, param: str
+) -> None:
+    response = await client.post("/internal/sandbox/analyze", json={"code": "x", **fields})
+    assert response.status_code == 400
+    assert (response.json()["code"], response.json()["param"]) == (code, param)

@@ -73,6 +73,7 @@ async def test_a_run_answers_the_documented_members_and_ours(client: httpx.Async
         ({"language": "py"}, {"language": "py"}),
         ({"test_code": "assert f() == 1"}, {"test_code": "assert f() == 1"}),
         ({"test_code": None, "requirements": None}, {"test_code": None, "requirements": ()}),
+        ({"test_code": ""}, {"test_code": None}),
         ({"requirements": ["numpy", "rich>=13"]}, {"requirements": ("numpy", "rich>=13")}),
         ({"timeout": 0.5}, {"timeout_s": 0.5}),
         ({"timeout": 60}, {"timeout_s": 60.0}),
