@@ -22,6 +22,7 @@ def test_hostile(name: str, host: Asking) -> None:
     contained(name, host)
 
 
+@pytest.mark.timeout(20, func_only=True)
 def test_what_is_left_behind_is_found(host: Asking) -> None:
     found = " ".join(host.ask(UNTIDY.name)["found"])
     for what in (

@@ -81,8 +81,8 @@ class Asking:
 
 
 def parameters() -> list[Any]:
-    """Return every case's name as a parameter of a test, with the time that it may take."""
-    return [pytest.param(case.name, marks=pytest.mark.timeout(case.limit_s)) for case in CASES]
+    """Return every case's name as a parameter of a test, with the time that it may take once the sandbox is warm."""
+    return [pytest.param(case.name, marks=pytest.mark.timeout(case.limit_s, func_only=True)) for case in CASES]
 
 
 def contained(name: str, host: Asking) -> None:
