@@ -92,4 +92,4 @@ def contained(name: str, host: Asking) -> None:
     answer = host.ask(name)
     if answer["skipped"] is not None:
         pytest.skip(answer["skipped"])
-    assert answer["found"] == []
+    assert not answer["found"], "\n".join(answer["found"])
