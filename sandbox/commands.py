@@ -22,7 +22,8 @@ RUST_FLAGS = (
 GO_FLAGS = ("-ldflags=-s -w",)  # no symbol tables: linking is a third of a small build, and panics do not need them
 NODE = ("node", "--no-warnings")
 MIB = 1 << 20
-HEAP_SHARE_PERCENT = 75  # of the memory limit, so that JavaScript says that its heap is full before the kernel kills it
+NODE_BYTES = 64 * MIB  # what Node.js itself needs; of the rest of the memory limit its heap gets a share, so that
+HEAP_SHARE_PERCENT = 85  # it says that the heap is full before it is killed
 MIN_HEAP_MIB = 16
 # A module says so at the start of a line; Node.js of 20.19 and later would find out by itself, older ones fail.
 _MODULE = re.compile(
@@ -73,8 +74,8 @@ def bash(files: Mapping[str, str], _limits: Limits) -> Recipe:
 def javascript(files: Mapping[str, str], limits: Limits) -> Recipe:
     """Start the script; one that is written as a module is stored under a name that says so."""
     name, files = _named_as_module(files)
-    heap = f"--max-old-space-size={max(MIN_HEAP_MIB, limits.memory_bytes * HEAP_SHARE_PERCENT // 100 // MIB)}"
-    return Recipe(files, (), (), (*NODE, heap, name), "node")
+    heap_mib = max(MIN_HEAP_MIB, (limits.memory_bytes - NODE_BYTES) * HEAP_SHARE_PERCENT // 100 // MIB)
+    return Recipe(files, (), (), (*NODE, f"--max-old-space-size={heap_mib}", name), "node")
 
 
 def _named_as_module(files: Mapping[str, str]) -> tuple[str, dict[str, str]]:

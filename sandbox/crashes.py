@@ -19,7 +19,7 @@ _NODE = re.compile(
     r"^(?P<type>[A-Z][\w$]*)(?: \[[\w]+\])?(?:: (?P<text>.*))?\n(?:(?! {4}at ).*\n){0,40}? {4}at ", re.MULTILINE
 )
 _NODE_LINE = re.compile(r"solution\.m?js:(\d+)")
-_NODE_MEMORY = re.compile(r"^FATAL ERROR: .*(out of memory|Allocation failed)", re.MULTILINE)
+_NODE_MEMORY = re.compile(r"^(FATAL ERROR: |# Fatal ).*(out of memory|Allocation failed|OOM)", re.MULTILINE)
 _GO = re.compile(r"^(?P<type>panic|fatal error): (?P<text>.*)$", re.MULTILINE)
 _GO_LINE = re.compile(r"/solution\.go:(\d+)")
 _GO_MEMORY = re.compile(
@@ -104,8 +104,9 @@ def go(ending: Ending) -> Crash | None:
 
 def rust(ending: Ending) -> Crash | None:
     """Explain a panic, which exits with status 101, or an `Err` that main returned."""
-    if ending.signal == signal.SIGABRT and _RUST_MEMORY.search(ending.stderr):
-        return Crash(OUT_OF_MEMORY, last_line(ending.stderr))
+    memory = _RUST_MEMORY.search(ending.stderr) if ending.signal == signal.SIGABRT else None
+    if memory is not None:
+        return Crash(OUT_OF_MEMORY, memory[0])
     if ending.exit_code == RUST_PANIC_STATUS:
         for match in _RUST.finditer(ending.stderr):
             is_ours = match["file"].endswith("solution.rs")

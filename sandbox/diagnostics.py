@@ -23,7 +23,7 @@ _RUSTC = re.compile(
     re.MULTILINE,
 )
 _GO = re.compile(r"^(?:\./)?[^:\s]+\.go:(?P<line>\d+):(?:\d+:)? (?P<text>(?!too many errors).*)$", re.MULTILINE)
-_NODE = re.compile(r"^[^\s:][^:\n]*:(?P<line>\d+)\n(?:.*\n)*?SyntaxError: (?P<text>.*)$", re.MULTILINE)
+_NODE = re.compile(r"^[^\s:][^:\n]*:(?P<line>\d+)\n(?:.*\n){0,40}?SyntaxError: (?P<text>.*)$", re.MULTILINE)
 _BASH = re.compile(r"^[^:\n]+: line (?P<line>\d+): (?P<text>.*)$", re.MULTILINE)
 
 

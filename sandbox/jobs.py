@@ -14,14 +14,14 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self
 
 from sandbox.inside import records, template
 from sandbox.types import Limits
 
-EndedBy = Literal["exit", "time", "memory", "output", "cancelled"]
+EndedBy = Literal["exit", "time", "memory", "output", "disk", "cancelled"]
 
 TAIL_BYTES = 64 * 1024  # kept of each stream: 4000 characters of at most 4 bytes, with room
 READ_BYTES = 256 * 1024
@@ -48,6 +48,13 @@ class Job:
     is_partner: bool = False  # ended by its partner: being killed is an outcome, not a cancellation
     artefact: bytes | None = None  # of a command: what a build made; of a build: b"", to be filled; else None
     has_events: bool = False  # descriptor 3 is a channel for events of the program's own
+
+
+def with_host_paths(job: Job, binds: Iterable[tuple[str, str]]) -> Job:
+    """Return a job of tools with the paths that toolchains have here, for a tier that cannot bind them elsewhere."""
+    here = {inside: path for path, inside in binds}
+    environment = {name: here.get(value, value) for name, value in job.arguments["environment"].items()}
+    return replace(job, arguments={**job.arguments, "environment": environment})
 
 
 @dataclass(frozen=True)
@@ -78,19 +85,18 @@ class JobSetupError(Exception):
     """Raised when the job could not be started; the message is the zygote's."""
 
 
-def _memory_file(name: str) -> int:
-    """Return a descriptor of an anonymous file."""
+def memory_file(name: str, content: bytes = b"") -> int:
+    """Return a descriptor of an anonymous file that holds the content, positioned at its start."""
     if hasattr(os, "memfd_create"):
-        return os.memfd_create(name, os.MFD_CLOEXEC)
-    with tempfile.TemporaryFile() as file:
-        return os.dup(file.fileno())
-
-
-def _write_all(fd: int, content: bytes) -> None:
+        fd = os.memfd_create(name, os.MFD_CLOEXEC)
+    else:
+        with tempfile.TemporaryFile() as file:
+            fd = os.dup(file.fileno())
     view = memoryview(content)
     while view:
         view = view[os.write(fd, view) :]
     os.lseek(fd, 0, os.SEEK_SET)
+    return fd
 
 
 @dataclass
@@ -118,10 +124,10 @@ class Channels:
         self._job = job
         self._nonce = secrets.token_hex(NONCE_BYTES)
         self._open: set[int] = set()
-        payload, result, stdin = (self._own(_memory_file(name)) for name in ("payload", "result", "stdin"))
-        _write_all(payload, json.dumps({**job.arguments, "nonce": self._nonce}).encode())
+        payload = self._own(memory_file("payload", json.dumps({**job.arguments, "nonce": self._nonce}).encode()))
+        result = self._own(memory_file("result"))
         os.ftruncate(result, records.CAPACITY_BYTES)
-        _write_all(stdin, job.stdin)
+        stdin = self._own(memory_file("stdin", job.stdin))
         stdout, stdout_write = (self._own(fd) for fd in os.pipe())
         stderr, stderr_write = (self._own(fd) for fd in os.pipe())
         if os.geteuid() == 0:  # else a program, which is not root, could not open /dev/stdout and /dev/stderr
@@ -145,8 +151,7 @@ class Channels:
             events, self.fds["events"] = (self._own(fd) for fd in os.pipe())
             self._events = _Stream(events, keeps_head=True)
         if job.artefact is not None:
-            self.fds["artefact"] = self._own(_memory_file("artefact"))
-            _write_all(self.fds["artefact"], job.artefact)
+            self.fds["artefact"] = self._own(memory_file("artefact", job.artefact))
 
     def _own(self, fd: int) -> int:
         self._open.add(fd)

@@ -14,16 +14,13 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
-from importlib import metadata
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import IO
-
-from packaging.requirements import Requirement
+from typing import IO, Any, Protocol
 
 from sandbox.cgroups import CgroupSlots, Slot
 from sandbox.errors import ExecutionCancelledError, SandboxError, SandboxUnavailableError
+from sandbox.flavours import FLAVOURS, Binds, Flavour, covered_paths, interpreter, package_paths, warm_modules
 from sandbox.jobs import Channels, Job, JobLostError, JobSetupError, Outcome
 from sandbox.toolchains import Toolchains
 from sandbox.types import IsolationTier
@@ -33,83 +30,46 @@ STOP_TIMEOUT_S = 5.0
 N_ATTEMPTS = 2
 MAX_MESSAGE_BYTES = 64 * 1024
 DIAGNOSTIC_BYTES = 2000
-# Standard modules that programs import most; warm ones cost a job nothing.
-WARM_MODULES = (
-    "abc argparse array asyncio base64 bisect cmath collections.abc concurrent.futures contextlib copy csv dataclasses "
-    "datetime decimal enum fractions functools glob hashlib heapq html inspect io itertools json linecache logging "
-    "math numbers operator os pathlib pickle pprint queue random re secrets shutil statistics string struct subprocess "
-    "tempfile textwrap threading time timeit traceback typing unicodedata urllib.parse uuid weakref zlib"
-)
+SOURCE_ROOT = str(Path(__file__).resolve().parents[1])
 _BOOTSTRAP = (
     "import json,os,sys;c=json.load(sys.stdin);os.dup2(os.open(os.devnull,os.O_RDONLY),0);"
-    "sys.path.insert(0,c['source_root']);from sandbox.inside import zygote;zygote.main(c)"
+    "sys.path.insert(0,c['source_root']);from sandbox.inside import {module} as m;m.main(c)"
 )
 
 
-@dataclass(frozen=True)
-class Flavour:
-    """What one zygote has ready: distributions to bind, modules to import, functions to call."""
+class TakesJobs(Protocol):
+    """A process that runs jobs: a zygote, or a sandbox that takes one."""
 
-    name: str
-    distributions: tuple[str, ...] = ()
-    hooks: tuple[str, ...] = ()
-    is_python: bool = True  # imports what Python programs import
+    def submit(self, job: Job, fds: dict[str, int]) -> None:
+        """Hand over one job. Raises `JobLostError` when the process is gone."""
+        ...
 
-
-FLAVOURS = {
-    "plain": Flavour("plain"),
-    "tests": Flavour("tests", ("pytest",), ("sandbox.inside.under_pytest:warm",)),
-    "lint": Flavour("lint", ("pylint",), ("sandbox.inside.linter:warm",)),
-    "tools": Flavour("tools", is_python=False),
-}
+    def close(self) -> None:
+        """End it and every job of it."""
+        ...
 
 
-def interpreter() -> tuple[str, str]:
-    """Return the base interpreter behind any virtual environment, and its prefix, both without links."""
-    executable = getattr(sys, "_base_executable", None) or sys.executable
-    return os.path.realpath(executable), os.path.realpath(sys.base_prefix)
-
-
-def package_paths(distributions: Iterable[str]) -> tuple[str, ...]:
-    """Return the top-level files and folders of the distributions and all that they require."""
-    pending, seen, paths = list(distributions), set[str](), set[str]()
-    while pending:
-        name = pending.pop()
-        if name in seen:
-            continue
-        seen.add(name)
-        try:
-            distribution = metadata.distribution(name)
-        except metadata.PackageNotFoundError as error:
-            raise SandboxUnavailableError(f"the package {name!r} is not installed; install it with pip") from error
-        for file in distribution.files or ():
-            top = file.parts[0]
-            if top != ".." and not top.endswith(".pth") and top != "__pycache__":
-                paths.add(str(distribution.locate_file(top)))
-        for text in distribution.requires or ():
-            requirement = Requirement(text)
-            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
-                pending.append(requirement.name)
-    return tuple(sorted(paths))
-
-
-def _covered_paths(prefix: str) -> tuple[str, ...]:
-    """Return the folders of installed packages that the base interpreter could see."""
-    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    folders = {
-        f"{root}/lib/{python}/{name}"
-        for root in (prefix, "/usr", "/usr/local")
-        for python in (version, "python3")
-        for name in ("site-packages", "dist-packages")
+def request_of(job: Job, fds: dict[str, int]) -> bytes:
+    """Return the message that hands over a job, beside its descriptors."""
+    request = {
+        "kind": job.kind,
+        "bare": job.bare,
+        "requirements": job.requirements,
+        "limits": asdict(job.limits),
+        "fds": list(fds),
     }
-    return tuple(sorted(folder for folder in folders if Path(folder).is_dir()))
+    return json.dumps(request).encode()
 
 
 class ZygoteProcess:
     """One zygote and the control socket to it. `submit` may be called from any thread."""
 
-    def __init__(self, flavour: Flavour, cache: Path, binds: tuple[tuple[str, str], ...] = ()) -> None:
+    module = "zygote"  # of sandbox.inside; its `main` gets the configuration
+
+    def __init__(self, flavour: Flavour, cache: Path, binds: Binds = ()) -> None:
         self._flavour = flavour
+        self._cache = cache
+        self._binds = binds
         self._lock = threading.Lock()
         self._closed = False
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process that writes it
@@ -117,7 +77,7 @@ class ZygoteProcess:
         root = tempfile.mkdtemp(prefix="cinque-root-")
         try:
             with peer:
-                self._process = self._spawn(peer, root, cache, binds)
+                self._process = self._spawn(peer, root)
             self._await_ready()
         except BaseException:
             self.close()
@@ -132,26 +92,16 @@ class ZygoteProcess:
         """Process id of the zygote's outer process."""
         return self._process.pid
 
-    def _spawn(
-        self, peer: socket.socket, root: str, cache: Path, binds: tuple[tuple[str, str], ...]
-    ) -> "subprocess.Popen[bytes]":
-        executable, prefix = interpreter()
+    def _spawn(self, peer: socket.socket, root: str) -> "subprocess.Popen[bytes]":
         config = {
             "control_fd": peer.fileno(),
-            "source_root": str(Path(__file__).resolve().parents[1]),
-            "template": {
-                "root": root,
-                "prefix": prefix,
-                "covered": _covered_paths(prefix),
-                "packages": package_paths(self._flavour.distributions),
-                "cache": str(cache),
-                "binds": binds,
-            },
-            "warm": WARM_MODULES.split() if self._flavour.is_python else [],
+            "source_root": SOURCE_ROOT,
+            "warm": warm_modules(self._flavour),
             "hooks": self._flavour.hooks,
+            **self._configuration(root),
         }
         process = subprocess.Popen(
-            [executable, "-I", "-S", "-X", "utf8", "-c", _BOOTSTRAP],
+            [interpreter()[0], "-I", "-S", "-X", "utf8", "-c", _BOOTSTRAP.format(module=self.module)],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=self._log,
@@ -165,6 +115,23 @@ class ZygoteProcess:
             pipe.write(json.dumps(config).encode())
         return process
 
+    def _configuration(self, root: str) -> dict[str, Any]:
+        """Return what the process must know besides what every flavour's must."""
+        _, prefix = interpreter()
+        template = {
+            "root": root,
+            "prefix": prefix,
+            "covered": covered_paths(prefix),
+            "packages": package_paths(self._flavour.distributions),
+            "cache": str(self._cache),
+            "binds": self._binds,
+        }
+        return {"template": template}
+
+    def _advise(self, reason: str) -> str:
+        """Return what to tell somebody whose machine refused to start this process."""
+        return _advice(reason)
+
     def _await_ready(self) -> None:
         poll = select.poll()
         poll.register(self._control, select.POLLIN)
@@ -177,30 +144,24 @@ class ZygoteProcess:
         except ConnectionResetError:
             message = b""
         if not message:
-            raise SandboxError(f"the {self._flavour.name} zygote died while starting: {self._diagnostics()}")
+            raise SandboxError(f"the {self._flavour.name} zygote died while starting: {self.diagnostics()}")
         reply = json.loads(message)
         if "error" in reply:
-            raise SandboxUnavailableError(_advice(reply["error"]))
+            raise SandboxUnavailableError(self._advise(reply["error"]))
 
-    def _diagnostics(self) -> str:
+    def diagnostics(self) -> str:
+        """Return the end of what the process said on its standard error."""
         size = self._log.seek(0, os.SEEK_END)
         self._log.seek(max(0, size - DIAGNOSTIC_BYTES))
         return self._log.read().decode("utf-8", "replace").strip() or "it said nothing"
 
     def submit(self, job: Job, fds: dict[str, int]) -> None:
         """Hand over one job. Raises `JobLostError` when the zygote is gone."""
-        request = {
-            "kind": job.kind,
-            "bare": job.bare,
-            "requirements": job.requirements,
-            "limits": asdict(job.limits),
-            "fds": list(fds),
-        }
         try:
             with self._lock:
                 if self._closed:
                     raise JobLostError("the zygote was closed")
-                socket.send_fds(self._control, [json.dumps(request).encode()], list(fds.values()))
+                socket.send_fds(self._control, [request_of(job, fds)], list(fds.values()))
         except OSError as error:
             raise JobLostError(f"the zygote is gone: {error}") from error
 
@@ -225,12 +186,15 @@ class ZygoteProcess:
         self._log.close()
 
 
+UNPROTECTED = "CINQUE_SANDBOX_ISOLATION=none runs programs without any protection."
+
+
 def _advice(reason: str) -> str:
     return (
         f"the namespaces tier does not work here ({reason}). Allow unprivileged user namespaces "
         "(sysctl kernel.unprivileged_userns_clone=1, kernel.apparmor_restrict_unprivileged_userns=0, "
         "user.max_user_namespaces>0), run on Linux 5.12 or later, or in a container started with --privileged. "
-        "CINQUE_SANDBOX_ISOLATION=none runs programs without any protection."
+        f"{UNPROTECTED}"
     )
 
 
@@ -238,10 +202,11 @@ class ZygotePool:
     """The namespaces tier: runs jobs in the zygote of their flavour."""
 
     tier: IsolationTier = "namespaces"
+    refused: tuple[str, ...] = ()
 
     def __init__(self, cache: Path, toolchains: Toolchains) -> None:
         if not sys.platform.startswith("linux"):
-            raise SandboxUnavailableError(_advice(f"this is {sys.platform}, not Linux"))
+            raise SandboxUnavailableError(f"this is {sys.platform}, not Linux. {UNPROTECTED}")
         cache.mkdir(parents=True, exist_ok=True)
         self._cache = cache
         self._toolchains = toolchains
@@ -262,11 +227,11 @@ class ZygotePool:
     def run(self, job: Job, cancelled: threading.Event | None = None) -> Outcome:
         """Run one job to its end. Raises `ExecutionCancelledError` when the event was set, else `SandboxError`."""
         for attempt in range(1, N_ATTEMPTS + 1):
-            zygote = self._zygote(job.flavour)
+            zygote = self._zygote(job)
             try:
                 outcome = self._run_in(zygote, job, cancelled)
             except JobLostError as error:
-                self._discard(job.flavour, zygote)
+                self._discard(job, zygote)
                 if attempt == N_ATTEMPTS or self._closed or job.remote is not None:
                     raise SandboxError(f"a job was lost {attempt} times: {error}; try again") from error
             except JobSetupError as error:
@@ -275,9 +240,11 @@ class ZygotePool:
                 if outcome.ended_by == "cancelled" and not job.is_partner:
                     raise ExecutionCancelledError("the execution was cancelled; its program was killed")
                 return outcome
+            finally:
+                self._release(job, zygote)
         raise AssertionError("unreachable")
 
-    def _run_in(self, zygote: ZygoteProcess, job: Job, cancelled: threading.Event | None) -> Outcome:
+    def _run_in(self, zygote: TakesJobs, job: Job, cancelled: threading.Event | None) -> Outcome:
         slot = None if job.bare or self._slots is None else self._slots.take()
         try:
             with Channels(job) as channels:
@@ -293,7 +260,15 @@ class ZygotePool:
             if slot is not None and self._slots is not None:
                 self._slots.give_back(slot)
 
-    def _zygote(self, flavour: str) -> ZygoteProcess:
+    def _binds(self, flavour: Flavour) -> Binds:
+        return () if flavour.is_python else self._toolchains.binds()
+
+    def _start(self, flavour: Flavour) -> ZygoteProcess:
+        return ZygoteProcess(flavour, self._cache, self._binds(flavour))
+
+    def _zygote(self, job: Job) -> TakesJobs:
+        """Return the process that is to run the job, starting it if there is none."""
+        flavour = job.flavour
         with self._locks[flavour]:
             if self._closed:
                 raise SandboxError("the sandbox is closed; make a new one")
@@ -301,15 +276,18 @@ class ZygotePool:
             if zygote is None or not zygote.is_alive():
                 if zygote is not None:
                     zygote.close()
-                binds = self._toolchains.binds() if flavour == "tools" else ()
-                zygote = ZygoteProcess(FLAVOURS[flavour], self._cache, binds)
+                zygote = self._start(FLAVOURS[flavour])
                 self._zygotes[flavour] = zygote
             return zygote
 
-    def _discard(self, flavour: str, zygote: ZygoteProcess) -> None:
-        with self._locks[flavour]:
-            if self._zygotes.get(flavour) is zygote:
-                del self._zygotes[flavour]
+    def _release(self, job: Job, zygote: TakesJobs) -> None:
+        """Note that a process has ended its job; a zygote just waits for the next."""
+
+    def _discard(self, job: Job, zygote: TakesJobs) -> None:
+        """Let go of a process that lost its job."""
+        with self._locks[job.flavour]:
+            if self._zygotes.get(job.flavour) is zygote:
+                del self._zygotes[job.flavour]
         zygote.close()
 
     def close(self) -> None:

@@ -111,7 +111,8 @@ class Sandbox:
     def status(self) -> SandboxStatus:
         """Tell what works here. The first call starts the plain zygote and runs the self-test (some 200 ms)."""
         n_running, n_waiting = self._gate.counts()
-        tier: IsolationTier = "none" if self._settings.isolation == "none" else "namespaces"
+        wanted = self._settings.isolation
+        tier: IsolationTier = "namespaces" if wanted == "auto" else wanted
         try:
             isolation = self._ready()
         except SandboxError as error:
@@ -120,6 +121,8 @@ class Sandbox:
             detail = "programs run WITHOUT isolation, as CINQUE_SANDBOX_ISOLATION=none asks"
         else:
             detail = f"the {isolation.tier} tier passed its self-test; memory is limited by {isolation.memory_control}"
+            if isolation.refused:
+                detail += f"; stronger ones did not work: {' | '.join(isolation.refused)}"
         with self._lock:
             passed, failed = self._n_passed, self._n_failed
         return SandboxStatus(isolation.tier, True, detail, n_running, n_waiting, passed + failed, passed, failed)  # noqa: FBT003 - fields in order

@@ -21,10 +21,22 @@ class SandboxSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="CINQUE_SANDBOX_", frozen=True, populate_by_name=True)
 
-    isolation: Literal["auto", "namespaces", "none"] = Field(
+    isolation: Literal["auto", "namespaces", "bwrap", "landlock", "none"] = Field(
         "auto",
-        description="What separates programs from the host: auto (the strongest tier that passes its self-test, "
-        "never none), namespaces, or none (no protection at all; only for programs you trust).",
+        description="What separates programs from the host: auto (the first of namespaces, bwrap and landlock that "
+        "passes its self-test, never none), one of these, or none (no protection at all; only for programs you trust).",
+    )
+    bwrap_ready: int = Field(
+        2,
+        ge=0,
+        le=32,
+        description="Sandboxes that the bwrap tier keeps started for each kind of job, so that none waits (count).",
+    )
+    landlock_first_uid: int = Field(
+        60706,
+        ge=1000,
+        description="First of the 478 user ids that the landlock tier uses when it is started by root; they must be "
+        "nobody's (user id).",
     )
     home: Path = Field(
         Path("~/.cinque"),

@@ -119,7 +119,7 @@ class _Partner(threading.Thread):
 def merge(tests: Outcome, program: Outcome) -> Outcome:
     """Return one outcome of a split run; of the program's records only those that can hurt nobody but itself."""
     ended_by = tests.ended_by
-    if ended_by == "exit" and program.ended_by in {"memory", "output", "time"}:
+    if ended_by == "exit" and program.ended_by in {"memory", "output", "disk", "time"}:
         ended_by = program.ended_by
     own = [record for record in program.records if record["event"] in _FROM_PROGRAM]
     return Outcome(

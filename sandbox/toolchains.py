@@ -121,7 +121,7 @@ class Toolchains:
     def path(self) -> str:
         """Return the PATH of jobs: the folders of tools outside the system's, then the system's."""
         own = [str(Path(tool.executable).parent) for tool in self._all() if tool.root is not None]
-        return ":".join(dict.fromkeys((*own, *_PATH)))
+        return ":".join(dict.fromkeys((str(self._folder / "bin"), *own, *_PATH)))
 
     def binds(self) -> tuple[tuple[str, str], ...]:
         """Return (path here, path inside) of everything that a job must see beyond the system; looks for every tool."""
@@ -140,11 +140,17 @@ class Toolchains:
         return [tool for name in TOOLS if (tool := self.find(name)) is not None]
 
     def _look_for(self, name: str) -> Toolchain | None:
+        """Return the first program of this name that starts and that a job can see."""
         folders = [str(self._folder / "bin"), *os.environ.get("PATH", "").split(":"), *_PATH]
         folders += [str(Path(folder).expanduser()) for folder in _ELSEWHERE]
-        command = shutil.which(name, path=":".join(folders))
-        if command is None:
-            return None
+        for folder in dict.fromkeys(filter(None, folders)):
+            command = shutil.which(name, path=folder)
+            found = None if command is None else self._examine(name, command)
+            if found is not None:
+                return found
+        return None
+
+    def _examine(self, name: str, command: str) -> Toolchain | None:
         if name == "rustc":  # rustup puts a proxy on PATH that works only with its own home
             sysroot = _ask(command, "--print", "sysroot")
             if sysroot is None:  # a proxy without a toolchain behind it
@@ -154,8 +160,10 @@ class Toolchains:
         root = self._root(executable)
         if root is None and command.startswith(_SYSTEM):
             executable = command  # the name matters to what it says of itself
+        if root is not None and root.startswith("/tmp/"):  # noqa: S108 - hidden inside a job
+            return None
         version = _ask(executable, TOOLS[name].version_option)
-        if version is None or (root is not None and root.startswith("/tmp/")):  # noqa: S108 - hidden inside a job
+        if version is None:
             return None
         return Toolchain(name, executable, version, root)
 

@@ -15,13 +15,13 @@ import subprocess
 import tempfile
 import threading
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from sandbox.errors import ExecutionCancelledError, SandboxError
-from sandbox.jobs import Channels, Job, JobLostError, JobSetupError, Outcome
-from sandbox.pool import FLAVOURS, interpreter, package_paths
+from sandbox.flavours import FLAVOURS, interpreter, package_paths
+from sandbox.jobs import Channels, Job, JobLostError, JobSetupError, Outcome, with_host_paths
 from sandbox.toolchains import Toolchains
 from sandbox.types import IsolationTier
 
@@ -36,6 +36,7 @@ class UnconfinedRunner:
     """Runs every job in a subprocess of its own. Thread-safe."""
 
     tier: IsolationTier = "none"
+    refused: tuple[str, ...] = ()
     memory_control = "rlimit"
 
     def __init__(self, cache: Path, toolchains: Toolchains) -> None:
@@ -48,7 +49,7 @@ class UnconfinedRunner:
         if self._closed.is_set():
             raise SandboxError("the sandbox is closed; make a new one")
         if job.flavour == "tools":
-            job = self._with_host_paths(job)
+            job = with_host_paths(job, self._toolchains.binds())
         folder = tempfile.mkdtemp(prefix="cinque-job-")
         try:
             with Channels(job) as channels:
@@ -68,12 +69,6 @@ class UnconfinedRunner:
         if outcome.ended_by == "cancelled" and not job.is_partner:
             raise ExecutionCancelledError("the execution was cancelled; its program was killed")
         return outcome
-
-    def _with_host_paths(self, job: Job) -> Job:
-        """Return the job with the paths that toolchains have here in place of those inside a template."""
-        here = {inside: path for path, inside in self._toolchains.binds()}
-        environment = {name: here.get(value, value) for name, value in job.arguments["environment"].items()}
-        return replace(job, arguments={**job.arguments, "environment": environment})
 
     def _spawn(self, job: Job, channels: Channels, folder: str) -> "subprocess.Popen[bytes]":
         work = Path(folder, "work")

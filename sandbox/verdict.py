@@ -66,6 +66,11 @@ def limit_reached(outcome: Outcome, limits: Limits) -> Judgement | None:
     if outcome.ended_by == "output":
         text = f"the program wrote more than {limits.output_bytes} bytes of output"
         return Judgement(Verdict.OUTPUT_LIMIT, "OutputLimit", text)
+    if outcome.ended_by == "disk":
+        text = (
+            f"the program wrote more than {limits.workspace_bytes} bytes of files, or more than {limits.n_files} files"
+        )
+        return Judgement(Verdict.OUTPUT_LIMIT, "DiskLimit", text)
     return None
 
 

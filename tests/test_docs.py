@@ -191,10 +191,11 @@ class Tongue:
     name: str
     aliases: tuple[str, ...]
     source_name: str
+    tool: str | None
     tests_flavour: str | None
     lint_flavour: str | None
 
 
 def test_a_language_is_shown_with_what_it_supports() -> None:
-    text = docs_script().render_languages([Tongue("c", ("c99", "c11"), "main.c", "harness", None)])
-    assert "| `c` | `c99`, `c11` | `main.c` | yes | no |" in text
+    text = docs_script().render_languages([Tongue("c", ("c99", "c11"), "main.c", "gcc", "harness", None)])
+    assert "| `c` | `c99`, `c11` | `main.c` | `gcc` | yes | no |" in text

@@ -4,6 +4,7 @@ Knows nothing of jobs. Only regular files are carried, by relative names; whatev
 a stream made by a hostile compilation can do no more than the program that it accompanies.
 """
 
+import functools
 import os
 import tarfile
 from collections.abc import Iterable
@@ -29,10 +30,11 @@ def unpack(fd: int) -> None:
             folder = os.path.dirname(member.name)
             if folder:
                 os.makedirs(folder, exist_ok=True)
-            with open(member.name, "wb") as target:
+            # The mode is given when the file is made: not every tier lets a job change one.
+            opener = functools.partial(os.open, mode=member.mode & MODE_BITS)
+            with open(member.name, "wb", opener=opener) as target:
                 while chunk := content.read(1 << 20):
                     target.write(chunk)
-            os.chmod(member.name, member.mode & MODE_BITS)
 
 
 def _stays_inside(name: str) -> bool:

@@ -17,7 +17,7 @@ def main(config: dict[str, Any]) -> NoReturn:
     for name in config["hooks"]:
         module, _, function = name.partition(":")
         getattr(importlib.import_module(module), function)()
-    job.set_limits({**config["limits"], "n_processes": None})
+    job.set_limits({**config["limits"], "n_processes": None}, config["kind"])
     fds = config["fds"]
     arguments, recorder = job.open_channels(fds)
     if config["requirements"] is not None:

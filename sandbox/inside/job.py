@@ -14,6 +14,7 @@ import os
 import resource
 import signal
 import sys
+from collections.abc import Iterable
 from typing import Any, NoReturn
 
 from sandbox.inside import syscalls, template
@@ -23,8 +24,12 @@ SETUP_FAILED = 125
 STACK_BYTES = 8 << 20
 CPU_SLACK_S = 2  # RLIMIT_CPU lies behind the wall clock, as a second fence per process
 ADDRESS_SPACE_SLACK = 4 << 30  # reserved address space is not memory; RLIMIT_DATA counts what is
+<<<<<<< HEAD
 NO_CORE_BYTES = 1  # too small for any core; at 0 a core_pattern that is a pipe would still be fed
 TCP_BUFFER_BYTES = "4096 16384 131072"  # least, first and most of one buffer; the kernel's own most is 4 to 32 MiB
+=======
+COMMAND_ADDRESS_SPACE = 64 << 30  # the same for other runtimes: V8 reserves 10 GiB for each memory of WebAssembly
+>>>>>>> main
 FIRST_PRIVATE_FD = 3
 SAFE_FD = 16  # above every number that a kept descriptor gets
 KEPT = ("events", "remote", "artefact")  # descriptors that a harness gets, numbered from 3 in this order
@@ -53,10 +58,10 @@ def remember_path() -> None:
     _standard_path[:] = sys.path
 
 
-def load_harnesses() -> None:
-    """Import every harness that this zygote can serve, before the sources become unreachable."""
-    for name in HARNESSES.values():
-        importlib.import_module(name)
+def load_harnesses(kinds: Iterable[str] = HARNESSES) -> None:
+    """Import the harnesses that this process is to serve, all by default, before the sources become unreachable."""
+    for kind in kinds:
+        importlib.import_module(HARNESSES[kind])
 
 
 def _read_all(fd: int) -> bytes:
@@ -74,7 +79,7 @@ def _mount_private(limits: dict[str, Any], requirements: str | None) -> None:
             syscalls.mount("/dev/null", f"/proc/{name}", None, syscalls.MS_BIND)
     size = f"size={limits['workspace_bytes']},nr_inodes={limits['n_files']},mode=755"
     syscalls.mount("tmpfs", template.BOX, "tmpfs", flags, size)
-    for name, mode in (("work", 0o755), ("tmp", 0o1777), ("shm", 0o1777)):
+    for name, mode in template.OWN_FOLDERS:
         os.mkdir(f"{template.BOX}/{name}")
         os.chmod(f"{template.BOX}/{name}", mode)
     if requirements is not None:
@@ -83,14 +88,15 @@ def _mount_private(limits: dict[str, Any], requirements: str | None) -> None:
     syscalls.mount("tmpfs", template.CACHE, "tmpfs", flags, "size=4k,mode=000")
 
 
-def set_limits(limits: dict[str, Any]) -> None:
+def set_limits(limits: dict[str, Any], kind: str) -> None:
     """Set the resource limits of this process and all it starts; none can be raised again."""
+    slack = COMMAND_ADDRESS_SPACE if kind == "command" else ADDRESS_SPACE_SLACK
     cpu_s = int(limits["time_s"]) + CPU_SLACK_S
-    for kind, value in (
+    for resource_kind, value in (
         (resource.RLIMIT_NPROC, limits["n_processes"]),
         (resource.RLIMIT_NOFILE, limits["n_open_files"]),
         (resource.RLIMIT_DATA, limits["memory_bytes"]),
-        (resource.RLIMIT_AS, limits["memory_bytes"] + ADDRESS_SPACE_SLACK),
+        (resource.RLIMIT_AS, limits["memory_bytes"] + slack),
         (resource.RLIMIT_FSIZE, limits["workspace_bytes"]),
         (resource.RLIMIT_CPU, cpu_s),
         (resource.RLIMIT_STACK, STACK_BYTES),
@@ -99,9 +105,9 @@ def set_limits(limits: dict[str, Any]) -> None:
     ):
         if value is None:
             continue  # counted per user outside a namespace: it would count the operator's own processes
-        _, hard = resource.getrlimit(kind)
+        _, hard = resource.getrlimit(resource_kind)
         bounded = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.setrlimit(kind, (bounded, bounded))
+        resource.setrlimit(resource_kind, (bounded, bounded))
 
 
 def start(request: dict[str, Any], fds: dict[str, int], status_fd: int, bpf: bytes) -> NoReturn:
@@ -109,7 +115,7 @@ def start(request: dict[str, Any], fds: dict[str, int], status_fd: int, bpf: byt
     try:
         if not request["bare"]:
             _enter(request, fds)
-        set_limits(request["limits"])
+        set_limits(request["limits"], request["kind"])
         arguments, recorder = open_channels(fds)
         for number, name in enumerate(("stdin", "stdout", "stderr")):
             os.dup2(fds[name], number)

@@ -9,13 +9,14 @@ foreign ABIs are killed. Not covered: races on memory arguments, which a filter 
 import errno
 import platform
 import struct
+from collections.abc import Sequence
 
 _LOAD, _JUMP_EQ, _JUMP_GE, _JUMP_GT, _JUMP_SET, _RETURN = 0x20, 0x15, 0x35, 0x25, 0x45, 0x06
 _ALLOW = 0x7FFF0000
 _KILL = 0x80000000
 _ERRNO = 0x00050000
 
-_NUMBER_AT, _ARCH_AT, _ARG0_AT, _ARG1_AT = 0, 4, 16, 24  # offsets in struct seccomp_data, little-endian low words
+_NUMBER_AT, _ARCH_AT, ARG0_AT, ARG1_AT = 0, 4, 16, 24  # offsets in struct seccomp_data, little-endian low words
 _X32_BIT = 0x40000000
 _LAST_KNOWN = 462  # mseal; newer calls have not been looked at, so they do not exist here
 _NEW_NAMESPACE_FLAGS = 0x7E020080  # every CLONE_NEW*, CLONE_NEWTIME among them
@@ -107,27 +108,36 @@ _DENIED: dict[str, tuple[int, int | None]] = {
     "msgget": (68, 186),
 }
 
-_Instruction = tuple[int, int, int, int]  # code, jump if true, jump if false, constant
+Instruction = tuple[int, int, int, int]  # code, jump if true, jump if false, constant
 
 
-def _deny(number: int) -> list[_Instruction]:
+def deny(number: int) -> list[Instruction]:
+    """EPERM for this call."""
     return [(_JUMP_EQ, 0, 1, number), (_RETURN, 0, 0, _ERRNO | errno.EPERM)]
 
 
-def _deny_argument(call: int, offset: int, values: tuple[int, ...]) -> list[_Instruction]:
+def deny_argument(call: int, offset: int, values: tuple[int, ...]) -> list[Instruction]:
     """EPERM when the argument at `offset` is one of `values`; the accumulator holds the number again afterwards."""
-    body: list[_Instruction] = [(_LOAD, 0, 0, offset)]
+    body: list[Instruction] = [(_LOAD, 0, 0, offset)]
     for i, value in enumerate(values):
         body.append((_JUMP_EQ, len(values) - 1 - i, 0 if i < len(values) - 1 else 1, value))
     body += [(_RETURN, 0, 0, _ERRNO | errno.EPERM), (_RETURN, 0, 0, _ALLOW)]
     return [(_JUMP_EQ, 0, len(body), call), *body]
 
 
-def _only_families(call: int) -> list[_Instruction]:
+def deny_unless(call: int, offset: int, values: tuple[int, ...]) -> list[Instruction]:
+    """EPERM unless the argument at `offset` is one of `values`; the accumulator holds the number afterwards."""
+    body: list[Instruction] = [(_LOAD, 0, 0, offset)]
+    body += [(_JUMP_EQ, len(values) - i, 0, value) for i, value in enumerate(values)]
+    body += [(_RETURN, 0, 0, _ERRNO | errno.EPERM), (_LOAD, 0, 0, _NUMBER_AT)]
+    return [(_JUMP_EQ, 0, len(body), call), *body]
+
+
+def _only_families(call: int) -> list[Instruction]:
     """EAFNOSUPPORT unless the socket's family is unix, inet or inet6."""
     return [
         (_JUMP_EQ, 0, 6, call),
-        (_LOAD, 0, 0, _ARG0_AT),
+        (_LOAD, 0, 0, ARG0_AT),
         (_JUMP_EQ, 3, 0, _AF_UNIX),
         (_JUMP_EQ, 2, 0, _AF_INET),
         (_JUMP_EQ, 1, 0, _AF_INET6),
@@ -136,10 +146,10 @@ def _only_families(call: int) -> list[_Instruction]:
     ]
 
 
-def _no_new_namespaces(call: int) -> list[_Instruction]:
+def _no_new_namespaces(call: int) -> list[Instruction]:
     return [
         (_JUMP_EQ, 0, 4, call),
-        (_LOAD, 0, 0, _ARG0_AT),
+        (_LOAD, 0, 0, ARG0_AT),
         (_JUMP_SET, 0, 1, _NEW_NAMESPACE_FLAGS),
         (_RETURN, 0, 0, _ERRNO | errno.EPERM),
         (_RETURN, 0, 0, _ALLOW),
@@ -153,11 +163,14 @@ def denied_numbers(machine: str) -> list[int]:
     return sorted(number for number in numbers if number is not None)
 
 
-def assemble(machine: str | None = None) -> bytes:
-    """Return the filter as an array of `struct sock_filter`, for this machine unless another is named."""
+def assemble(machine: str | None = None, first: Sequence[Instruction] = ()) -> bytes:
+    """Return the filter as an array of `struct sock_filter`, for this machine unless another is named.
+
+    Instructions in `first` see every known call before the rules of this file, with its number in the accumulator.
+    """
     name = machine or platform.machine()
     calls = _CALLS[name]
-    program: list[_Instruction] = [
+    program: list[Instruction] = [
         (_LOAD, 0, 0, _ARCH_AT),
         (_JUMP_EQ, 1, 0, _AUDIT_ARCH[name]),
         (_RETURN, 0, 0, _KILL),
@@ -168,11 +181,12 @@ def assemble(machine: str | None = None) -> bytes:
     # clone3 hides its flags behind a pointer: ENOSYS makes the C library fall back to clone.
     program += [(_JUMP_EQ, 0, 1, _CLONE3), (_RETURN, 0, 0, _ERRNO | errno.ENOSYS)]
     program += [(_JUMP_GT, 0, 1, _LAST_KNOWN), (_RETURN, 0, 0, _ERRNO | errno.ENOSYS)]
+    program += first
     program += _no_new_namespaces(calls["clone"])
     program += _only_families(calls["socket"]) + _only_families(calls["socketpair"])
-    program += _deny_argument(calls["ioctl"], _ARG1_AT, (_TIOCSTI, _TIOCLINUX))
-    program += _deny_argument(calls["prctl"], _ARG0_AT, (_PR_SET_DUMPABLE,))
+    program += deny_argument(calls["ioctl"], ARG1_AT, (_TIOCSTI, _TIOCLINUX))
+    program += deny_argument(calls["prctl"], ARG0_AT, (_PR_SET_DUMPABLE,))
     for number in denied_numbers(name):
-        program += _deny(number)
+        program += deny(number)
     program.append((_RETURN, 0, 0, _ALLOW))
     return b"".join(struct.pack("<HBBI", *instruction) for instruction in program)

@@ -32,6 +32,7 @@ PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
 PR_SET_SECCOMP = 22
 PR_CAPBSET_DROP = 24
+PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NO_NEW_PRIVS = 38
 
 _NUMBERS = {"x86_64": {"clone": 56, "pivot_root": 155}, "aarch64": {"clone": 220, "pivot_root": 41}}
@@ -87,6 +88,12 @@ def _checked(result: int, what: str) -> int:
 
 def _bytes(text: str | None) -> bytes | None:
     return None if text is None else os.fsencode(text)
+
+
+def call(number: int, what: str, *arguments: int | bytes | None) -> int:
+    """Make a system call whose number is the same everywhere; integers are passed as 64 bits."""
+    wide = (ctypes.c_long(value) if isinstance(value, int) else value for value in arguments)
+    return _checked(int(_libc.syscall(ctypes.c_long(number), *wide)), what)
 
 
 def unshare(flags: int) -> None:
@@ -161,13 +168,18 @@ def install_filter(program: bytes) -> None:
     _checked(result, "prctl(PR_SET_SECCOMP)")
 
 
-def drop_capabilities() -> None:
-    """Empty the bounding set and every capability set of this process, for good."""
+def drop_bounding_set() -> None:
+    """Empty the bounding set, where this process may; without it nothing can be gained by running a program."""
     zero = ctypes.c_ulong(0)
     for capability in range(_LAST_CAPABILITY + 1):
         # The kernel answers EINVAL above its last capability: nothing more to drop.
         if _libc.prctl(ctypes.c_int(PR_CAPBSET_DROP), ctypes.c_ulong(capability), zero, zero, zero) != 0:
             break
+
+
+def drop_capabilities() -> None:
+    """Empty the bounding set and every capability set of this process, for good."""
+    drop_bounding_set()
     header = _CapHeader(_CAPABILITY_VERSION_3, 0)
     _checked(_libc.capset(ctypes.byref(header), ctypes.byref((_CapData * 2)())), "capset")
 

@@ -22,6 +22,19 @@ CACHE = "/opt/cache"  # every cached requirement set; covered again inside a job
 REQUIREMENTS = "/opt/requirements"  # the one set of this job
 BOX = "/sandbox"  # the job's own tmpfs: work, tmp, shm
 WORK = f"{BOX}/work"
+OWN_FOLDERS = (("work", 0o755), ("tmp", 0o1777), ("shm", 0o1777))  # of the job's own tmpfs, with their modes
+ETC_FILES = (
+    ("passwd", f"sandbox:x:{NOBODY}:{NOBODY}:sandbox:{WORK}:/bin/sh\n"),
+    ("group", f"sandbox:x:{NOBODY}:\n"),
+    ("hosts", "127.0.0.1 localhost\n::1 localhost\n"),
+)
+DEVICE_LINKS = (
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+    ("shm", f"{BOX}/shm"),
+)
 
 
 @dataclass(frozen=True)
@@ -64,11 +77,7 @@ def _bind(root: str, source: str, target: str) -> None:
 
 
 def _write_etc(root: str) -> None:
-    for name, text in (
-        ("passwd", f"sandbox:x:{NOBODY}:{NOBODY}:sandbox:{WORK}:/bin/sh\n"),
-        ("group", f"sandbox:x:{NOBODY}:\n"),
-        ("hosts", "127.0.0.1 localhost\n::1 localhost\n"),
-    ):
+    for name, text in ETC_FILES:
         with open(f"{root}/etc/{name}", "w", encoding="ascii") as file:
             file.write(text)
     for name in PUBLIC_ETC:
@@ -80,13 +89,7 @@ def _make_devices(root: str) -> None:
     for name in DEVICES:
         _touch(f"{root}/dev/{name}")
         syscalls.mount(f"/dev/{name}", f"{root}/dev/{name}", None, syscalls.MS_BIND)
-    for name, target in (
-        ("fd", "/proc/self/fd"),
-        ("stdin", "/proc/self/fd/0"),
-        ("stdout", "/proc/self/fd/1"),
-        ("stderr", "/proc/self/fd/2"),
-        ("shm", f"{BOX}/shm"),
-    ):
+    for name, target in DEVICE_LINKS:
         os.symlink(target, f"{root}/dev/{name}")
 
 

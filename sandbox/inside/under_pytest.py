@@ -206,6 +206,7 @@ def run(tree: ast.Module, test_code: str, names: dict[str, Any], recorder: Recor
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     os.environ.pop("PYTEST_ADDOPTS", None)  # the candidate may have set it
     arguments = ["-q", "--noconftest", "-c", "/dev/null", "--rootdir", folder, "--color=no", "--tb=short", path]
+    arguments += ["--confcutdir", folder]  # else it lists every folder above, which not every tier lets it
     arguments += ["-p", "no:cacheprovider", "-p", "no:faulthandler", "--assert=plain", "--capture=sys"]
     status = int(_modules["main"](arguments, plugins=[observer]))
     recorder.add("pytest_end", status=status)

@@ -88,7 +88,7 @@ class Zygote:
         try:
             pid = os.fork() if request["bare"] else syscalls.clone(NEW_NAMESPACES)
         except OSError as error:
-            _answer(host, {"error": f"starting a job: {error}"})
+            answer(host, {"error": f"starting a job: {error}"})
             for fd in (*named.values(), status_read, status_write):
                 os.close(fd)
             return
@@ -153,10 +153,10 @@ class Zygote:
             "peak_bytes": max(running.peak_bytes, usage.ru_maxrss * 1024 if running.memory_bytes else 0),
             **_read_status(status, raw),
         }
-        _answer(running.host, reply)
+        answer(running.host, reply)
 
 
-def _answer(host: socket.socket, reply: dict[str, Any]) -> None:
+def answer(host: socket.socket, reply: dict[str, Any]) -> None:
     """Send the one reply about a job and hang up."""
     with host, contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the host no longer waits
         host.send(json.dumps(reply).encode())
@@ -172,7 +172,7 @@ def _read_status(status: bytes, raw: int) -> dict[str, Any]:
     return {"exit_code": code if code >= 0 else None, "signal": -code if code < 0 else None}
 
 
-def _warm(modules: list[str], hooks: list[str]) -> None:
+def warm(modules: list[str], hooks: list[str]) -> None:
     """Import what jobs are likely to import, and run the harness's own warm-up."""
     for name in modules:
         importlib.import_module(name)
@@ -196,7 +196,7 @@ def main(config: dict[str, Any]) -> NoReturn:
     job.remember_path()
     sys.path.append(template.HARNESS)
     sys.dont_write_bytecode = True
-    _warm(config["warm"], config["hooks"])
+    warm(config["warm"], config["hooks"])
     gc.collect()
     gc.freeze()  # fewer pages are copied when a job touches the collector
     control.send(b'{"ready": true}')

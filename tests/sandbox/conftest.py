@@ -9,18 +9,21 @@ import pytest
 from sandbox.errors import SandboxUnavailableError
 from sandbox.runner import Sandbox
 from sandbox.types import ExecutionRequest
-from tests.sandbox.machine import Runner, footprint, settings_with
+from tests.sandbox.machine import Runner, footprint, settings_with, share_go_cache
 
 
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    sandbox = Sandbox(settings_with(tmp_path_factory.mktemp("home")))
+    home = tmp_path_factory.mktemp("home")
+    share_go_cache(home)
+    sandbox = Sandbox(settings_with(home))
     try:
         sandbox._ready()
     except SandboxUnavailableError as error:
         pytest.skip(error.message)
     for tests in (None, "assert True"):
         sandbox.execute(ExecutionRequest("x = 1", test_code=tests))  # every zygote is warm before anything is counted
+    sandbox.execute(ExecutionRequest("true", language="bash"))
     yield sandbox
     sandbox.close()
 

@@ -276,3 +276,40 @@ def test_the_clients_of_live_tests_are_installed_once_for_each_list_of_them(
     assert (installs(), installs()) == (1, 1)
     pins.write_text("client==2\n", encoding="utf-8")
     assert installs() == 2
+
+
+def toolchains_without(missing: list[str], setup_script: ModuleType, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    toolchains: ModuleType = setup_script.toolchains
+    monkeypatch.setattr(toolchains, "missing", lambda: missing)
+    return toolchains
+
+
+def test_missing_toolchains_are_told_and_fail_nothing(
+    setup_script: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toolchains = toolchains_without(["go", "rustc"], setup_script, monkeypatch)
+    monkeypatch.setattr(toolchains.os, "geteuid", lambda: 1000)
+    said: list[str] = []
+    toolchains.install(lambda title, _: pytest.fail(title), said.append, setup_script.SetupError, "python")
+    assert said == [
+        "go is missing: no Go; on Debian: sudo apt-get install golang-go",
+        "rustc is missing: no Rust; on Debian: sudo apt-get install rustc",
+    ]
+
+
+def test_a_package_that_cannot_be_installed_does_not_stop_the_next(
+    setup_script: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toolchains = toolchains_without(["gcc", "node"], setup_script, monkeypatch)
+    monkeypatch.setattr(toolchains.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(toolchains.shutil, "which", lambda _: "/usr/bin/apt-get")
+    titles: list[str] = []
+
+    def run(title: str, _: list[str]) -> None:
+        titles.append(title)
+        raise setup_script.SetupError("offline\nmore")
+
+    said: list[str] = []
+    toolchains.install(run, said.append, setup_script.SetupError, "python")
+    assert [title.partition(" for")[0] for title in titles] == ["list of packages", "gcc", "nodejs", "Go's library"]
+    assert said.count("not installed: offline") == 2
