@@ -24,12 +24,9 @@ SETUP_FAILED = 125
 STACK_BYTES = 8 << 20
 CPU_SLACK_S = 2  # RLIMIT_CPU lies behind the wall clock, as a second fence per process
 ADDRESS_SPACE_SLACK = 4 << 30  # reserved address space is not memory; RLIMIT_DATA counts what is
-<<<<<<< HEAD
 NO_CORE_BYTES = 1  # too small for any core; at 0 a core_pattern that is a pipe would still be fed
 TCP_BUFFER_BYTES = "4096 16384 131072"  # least, first and most of one buffer; the kernel's own most is 4 to 32 MiB
-=======
 COMMAND_ADDRESS_SPACE = 64 << 30  # the same for other runtimes: V8 reserves 10 GiB for each memory of WebAssembly
->>>>>>> main
 FIRST_PRIVATE_FD = 3
 SAFE_FD = 16  # above every number that a kept descriptor gets
 KEPT = ("events", "remote", "artefact")  # descriptors that a harness gets, numbered from 3 in this order
