@@ -268,8 +268,8 @@ class _Execution:
             lint_score=self._lint_score(judgement),
             stdout=outcome.stdout.decode("utf-8", "replace")[-STDOUT_CHARS:],
             stderr=outcome.stderr.decode("utf-8", "replace")[-STDERR_CHARS:],
-            error_type=judgement.error_type,
-            error_message=None if message is None else message[:MESSAGE_CHARS],
+            error_type=None if judgement.error_type is None else _sendable(judgement.error_type),
+            error_message=None if message is None else _sendable(message)[:MESSAGE_CHARS],
             execution_time_ms=_milliseconds(outcome.wall_s),
             verdict=judgement.verdict,
             exit_code=outcome.exit_code,
@@ -290,7 +290,12 @@ class _Execution:
 def _syntax_message(error: dict[str, Any], filename: str | None) -> str:
     line = None if error["line"] is None else f"line {error['line']}"
     where = ", ".join(part for part in (filename, line) if part is not None)
-    return f"{error['type']}: {error['message']}" + (f" ({where})" if where else "")
+    return _sendable(f"{error['type']}: {error['message']}" + (f" ({where})" if where else ""))
+
+
+def _sendable(text: str) -> str:
+    """Return the text with lone surrogates, which a program may raise but no reply can carry, replaced."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _parse_job(settings: SandboxSettings, code: str, test_code: str | None, filename: str) -> Job:
