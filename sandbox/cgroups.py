@@ -12,6 +12,7 @@ from pathlib import Path
 
 _ROOT = Path("/sys/fs/cgroup")
 _PREFIX = "cinque-"
+_SOCKET_BYTES = 32 << 20  # v1 counts buffers of sockets apart, and only where this limit is set; at it, sending waits
 
 
 class Slot:
@@ -34,6 +35,9 @@ class Slot:
             self._write("memory.limit_in_bytes" if self._v1 else "memory.max", limit_bytes)
             if limit_bytes < self._limit_bytes or self._limit_bytes == 0:
                 self._limit_swap(limit_bytes)
+            if self._v1:
+                with contextlib.suppress(OSError):  # a kernel without this counter
+                    self._write("memory.kmem.tcp.limit_in_bytes", min(_SOCKET_BYTES, limit_bytes))
             self._limit_bytes = limit_bytes
         with contextlib.suppress(OSError):  # v2 before Linux 6.12 cannot reset its peak
             self._write("memory.max_usage_in_bytes" if self._v1 else "memory.peak", 0)

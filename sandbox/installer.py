@@ -23,8 +23,8 @@ from typing import Any
 from packaging.version import Version
 
 from sandbox.errors import ExecutionCancelledError, SandboxError
+from sandbox.flavours import interpreter, package_paths
 from sandbox.inside import installing, template
-from sandbox.pool import interpreter, package_paths
 from sandbox.settings import SandboxSettings
 from sandbox.types import IsolationTier
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self
 
-from sandbox.inside import records
+from sandbox.inside import records, template
 from sandbox.types import Limits
 
 EndedBy = Literal["exit", "time", "memory", "output", "disk", "cancelled"]
@@ -130,6 +130,9 @@ class Channels:
         stdin = self._own(memory_file("stdin", job.stdin))
         stdout, stdout_write = (self._own(fd) for fd in os.pipe())
         stderr, stderr_write = (self._own(fd) for fd in os.pipe())
+        if os.geteuid() == 0:  # else a program, which is not root, could not open /dev/stdout and /dev/stderr
+            for fd in (stdout, stderr):
+                os.fchown(fd, template.NOBODY, template.NOBODY)
         self._result = result
         self._streams = (_Stream(stdout), _Stream(stderr))
         self.host, self._peer = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

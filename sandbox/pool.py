@@ -243,7 +243,8 @@ class ZygotePool:
                     raise ExecutionCancelledError("the execution was cancelled; its program was killed")
                 return outcome
             finally:
-                self._release(job, zygote)
+                if zygote is not None:
+                    self._release(job, zygote)
         raise AssertionError("unreachable")
 
     def _run_in(self, zygote: TakesJobs, job: Job, cancelled: threading.Event | None) -> Outcome:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from sandbox import commands, compiled, languages, lint, requirements, tested, typescript, workspace
+from sandbox import commands, compiled, driven, languages, lint, requirements, tested, typescript, workspace
 from sandbox.builds import Builder
 from sandbox.errors import InvalidRequestError, SandboxError, SandboxUnavailableError
 from sandbox.gate import Gate
@@ -20,6 +20,7 @@ from sandbox.installer import DependencyError
 from sandbox.isolation import REQUIREMENTS_INSIDE, Isolation, open_isolation
 from sandbox.jobs import Job, Outcome
 from sandbox.settings import SandboxSettings
+from sandbox.suites.plans import Sources
 from sandbox.toolchains import Toolchains
 from sandbox.types import (
     ExecutionRequest,
@@ -232,12 +233,28 @@ class _Execution:
         return judge_program(outcome, self._limits), outcome
 
     def _tests(self, files: dict[str, str], test_code: str) -> tuple[Judgement, Outcome]:
+        if self._entry.program is not None and self._entry.name in driven.SUITES:
+            return self._driven(self._entry.program, files, test_code).judge()
         flavour = self._entry.tests_flavour
         if flavour is None:
             raise InvalidRequestError(f"tests of {self._entry.name} programs are not supported", param="test_code")
         base = self._job("tests", flavour, {"files": files, "test_code": test_code, "remote": None})
         run = tested.TestRun(self._isolation, base, self._entry.program_flavour, self._cancelled)
         return run.judge(_parse_job(self._settings, self._request.code, test_code, self._entry.source_name))
+
+    def _driven(self, program: languages.Program, files: dict[str, str], test_code: str) -> driven.DrivenTests:
+        name = self._entry.source_name
+        others = {path: text for path, text in files.items() if path != name}
+        return driven.DrivenTests(
+            self._builder,
+            self._entry.name,
+            Sources(files[name], test_code, name, others),
+            program,
+            self._limits,
+            self._request.stdin.encode("utf-8", "surrogatepass"),
+            self._cancelled,
+            may_split=self._isolation.tier != "none",
+        )
 
     def _describe(self, judgement: Judgement, outcome: Outcome) -> ExecutionResult:
         message = judgement.error_message
@@ -251,8 +268,8 @@ class _Execution:
             lint_score=self._lint_score(judgement),
             stdout=outcome.stdout.decode("utf-8", "replace")[-STDOUT_CHARS:],
             stderr=outcome.stderr.decode("utf-8", "replace")[-STDERR_CHARS:],
-            error_type=judgement.error_type,
-            error_message=None if message is None else message[:MESSAGE_CHARS],
+            error_type=None if judgement.error_type is None else _sendable(judgement.error_type),
+            error_message=None if message is None else _sendable(message)[:MESSAGE_CHARS],
             execution_time_ms=_milliseconds(outcome.wall_s),
             verdict=judgement.verdict,
             exit_code=outcome.exit_code,
@@ -273,7 +290,12 @@ class _Execution:
 def _syntax_message(error: dict[str, Any], filename: str | None) -> str:
     line = None if error["line"] is None else f"line {error['line']}"
     where = ", ".join(part for part in (filename, line) if part is not None)
-    return f"{error['type']}: {error['message']}" + (f" ({where})" if where else "")
+    return _sendable(f"{error['type']}: {error['message']}" + (f" ({where})" if where else ""))
+
+
+def _sendable(text: str) -> str:
+    """Return the text with lone surrogates, which a program may raise but no reply can carry, replaced."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _parse_job(settings: SandboxSettings, code: str, test_code: str | None, filename: str) -> Job:

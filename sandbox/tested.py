@@ -8,7 +8,7 @@ and the run is repeated in one process and labelled so.
 import socket
 import threading
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 from sandbox.errors import ExecutionCancelledError, LostJobError, SandboxError
 from sandbox.jobs import Job, Outcome
@@ -79,7 +79,7 @@ class TestRun:
         program = replace(
             self.base, kind="serve", flavour=self.program_flavour, arguments=arguments, remote=theirs, is_partner=True
         )
-        partner = _Partner(self.isolation, program)
+        partner = Partner(self.isolation, program)
         with ours, theirs:
             partner.start()
             try:
@@ -89,12 +89,19 @@ class TestRun:
         return merge(outcome, beside)
 
 
-class _Partner(threading.Thread):
+class _Runs(Protocol):
+    """Whatever runs a job to its end."""
+
+    def run(self, job: Job, cancelled: threading.Event | None = None) -> Outcome:
+        """Run one job."""
+
+
+class Partner(threading.Thread):
     """Runs the program's job while the calling thread runs the tests'."""
 
-    def __init__(self, isolation: RunsJobs, job: Job) -> None:
+    def __init__(self, runner: _Runs, job: Job) -> None:
         super().__init__(name="sandbox-partner")
-        self._isolation = isolation
+        self._runner = runner
         self._job = job
         self._over = threading.Event()
         self._outcome: Outcome | None = None
@@ -103,7 +110,7 @@ class _Partner(threading.Thread):
     def run(self) -> None:
         """Run the job to its end."""
         try:
-            self._outcome = self._isolation.run(self._job, self._over)
+            self._outcome = self._runner.run(self._job, self._over)
         except SandboxError as error:
             self._error = error
 

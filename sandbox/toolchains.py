@@ -168,7 +168,9 @@ class Toolchains:
     def _examine(self, name: str, command: str) -> Toolchain | None:
         if name == "rustc":  # rustup puts a proxy on PATH that works only with its own home
             sysroot = _ask(command, "--print", "sysroot")
-            command = f"{sysroot}/bin/rustc" if sysroot else command
+            if sysroot is None:  # a proxy without a toolchain behind it
+                return None
+            command = f"{sysroot}/bin/rustc"
         executable = os.path.realpath(command)
         root = self._root(executable)
         if root is None and command.startswith(_SYSTEM):

@@ -29,7 +29,7 @@ class TestPlan:
     __test__ = False  # not a test class, whatever pytest makes of its name
 
     tests: tuple[str, ...]
-    needs_pytest: bool
+    collects: bool  # the run says which tests it found; it may be more than those, `name[case]` for each case
     may_skip: frozenset[str]
 
 
@@ -174,7 +174,7 @@ def _incomplete(outcome: Outcome, reported: list[dict[str, Any]], plan: TestPlan
 
 
 def _mismatch(outcome: Outcome, reported: list[str], plan: TestPlan) -> str | None:
-    if not plan.needs_pytest:
+    if not plan.collects:
         if reported != list(plan.tests):
             return f"the reported tests ({len(reported)}) are not those of the source ({len(plan.tests)})"
         return None
@@ -182,7 +182,7 @@ def _mismatch(outcome: Outcome, reported: list[str], plan: TestPlan) -> str | No
     names = [str(name) for name in collected["tests"]] if collected is not None else []
     if Counter(names) != Counter(reported):
         return f"{len(names)} tests were collected but {len(reported)} reported"
-    missing = set(plan.tests) - {name.partition("[")[0] for name in names}
+    missing = set(plan.tests) - set(names) - {name.partition("[")[0] for name in names}
     if missing:
         return f"tests of the source were not run: {', '.join(sorted(missing)[:3])}"
     return None

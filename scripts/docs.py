@@ -51,10 +51,10 @@ What an MCP client sees in `tools/list`, over stdio, SSE and streamable HTTP ali
 of the fields named; failures are in [errors.md](errors.md)."""
 
 LANGUAGES_INTRODUCTION = """\
-What the sandbox can run, one entry of `sandbox/languages.py` a row: the file that a program is stored in, the tool that
-compiles or starts it, whether `test_code` is supported, and whether results carry a lint score. Whether a tool is
-installed on a machine is told by the MCP tool `list_languages` and by `cinque doctor`; a program of a language without
-one is refused with the code `toolchain_missing`.
+What the sandbox can run, one entry of `sandbox/languages.py` a row: the file that a program is stored in, the tool
+that compiles or starts it, whether `test_code` is supported ([how to write it](testing.md)), and whether results
+carry a lint score. Whether a tool is installed on a machine is told by the MCP tool `list_languages` and by `cinque
+doctor`; a program of a language without one is refused with the code `toolchain_missing`.
 
 Files of a request lie beside the program. Every `.c` file at the top is compiled into a C program, every `.cpp`, `.cc`
 and `.cxx` into one of C++, and every `.go` that holds no tests into one of Go, unless there is a `go.mod`, which then
@@ -258,7 +258,7 @@ def render_languages(entries: Iterable[Any]) -> str:
             ", ".join(f"`{alias}`" for alias in entry.aliases),
             f"`{entry.source_name}`",
             f"`{entry.tool}`" if entry.tool else "",
-            "yes" if entry.tests_flavour else "no",
+            "yes" if entry.tests_flavour or entry.program else "no",
             "yes" if entry.lint_flavour else "no",
         )
         for entry in entries

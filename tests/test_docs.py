@@ -194,6 +194,7 @@ class Tongue:
     tool: str | None
     tests_flavour: str | None
     lint_flavour: str | None
+    program: object | None = None
 
 
 def test_a_language_is_shown_with_what_it_supports() -> None:

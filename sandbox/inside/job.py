@@ -26,6 +26,8 @@ SETUP_FAILED = 125
 STACK_BYTES = 8 << 20
 CPU_SLACK_S = 2  # RLIMIT_CPU lies behind the wall clock, as a second fence per process
 ADDRESS_SPACE_SLACK = 4 << 30  # reserved address space is not memory; RLIMIT_DATA counts what is
+NO_CORE_BYTES = 1  # too small for any core; at 0 a core_pattern that is a pipe would still be fed
+TCP_BUFFER_BYTES = "4096 16384 131072"  # least, first and most of one buffer; the kernel's own most is 4 to 32 MiB
 COMMAND_ADDRESS_SPACE = 64 << 30  # the same for other runtimes: V8 reserves 10 GiB for each memory of WebAssembly
 FIRST_PRIVATE_FD = 3
 SAFE_FD = 16  # above every number that a kept descriptor gets
@@ -116,7 +118,7 @@ def set_limits(limits: dict[str, Any], kind: str) -> None:
         (resource.RLIMIT_FSIZE, limits["workspace_bytes"]),
         (resource.RLIMIT_CPU, cpu_s),
         (resource.RLIMIT_STACK, STACK_BYTES),
-        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_CORE, NO_CORE_BYTES),
         (resource.RLIMIT_MEMLOCK, 0),
     ):
         if value is None:
@@ -162,9 +164,17 @@ def _enter(request: dict[str, Any]) -> None:
     """Make the new namespaces private; ends in a user namespace that owns none of them."""
     _mount_private(request["limits"], request.get("requirements"))
     syscalls.raise_loopback()
+    _bound_tcp_buffers()
     os.chdir(template.WORK)
     syscalls.unshare(syscalls.CLONE_NEWUSER)
     syscalls.map_identity(template.NOBODY, template.NOBODY, template.NOBODY)
+
+
+def _bound_tcp_buffers() -> None:
+    """Keep the buffers of TCP from growing to megabytes in this network namespace: no limit counts them exactly."""
+    for name in ("tcp_rmem", "tcp_wmem"):
+        with open(f"/proc/sys/net/ipv4/{name}", "w", encoding="ascii") as file:
+            file.write(TCP_BUFFER_BYTES)
 
 
 def open_channels(fds: dict[str, int]) -> tuple[dict[str, Any], Recorder]:

@@ -1,13 +1,16 @@
 """The memory of a tree of processes, from /proc, for machines where no cgroup can be had.
 
 Proportional set size, so pages shared with the zygote count once. A poll can miss a spike between two looks; the
-per-process data limit (RLIMIT_DATA) bounds what one process can add in that time.
+per-process data limit (RLIMIT_DATA) bounds what one process can add in that time. What the kernel holds for sockets
+belongs to no process: it is counted by their number, for a job that has a network namespace of its own.
 """
 
 import os
 from collections.abc import Iterable
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+SOCKET_BYTES = 425_984  # what one socket may hold in the kernel at the most that SO_SNDBUF grants (net.core.wmem_max)
+N_FREE_SOCKETS = 64  # not counted: a program that has a few does not fill them
 
 
 def _parents() -> dict[int, int]:
@@ -53,3 +56,13 @@ def tree_memory(roots: Iterable[int]) -> dict[int, int]:
         if root in totals:
             totals[root] += process_memory(pid)
     return totals
+
+
+def socket_memory(pid: int) -> int:
+    """Return the bytes that the sockets in this process's network namespace may hold."""
+    try:
+        with open(f"/proc/{pid}/net/sockstat", "rb") as file:
+            n_sockets = int(file.readline().split()[2])  # "sockets: used 3"
+    except OSError:  # it ended while we looked, which the kernel says in several ways
+        return 0
+    return max(0, n_sockets - N_FREE_SOCKETS) * SOCKET_BYTES

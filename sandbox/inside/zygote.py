@@ -134,6 +134,7 @@ class Zygote:
             return
         for pid, used_bytes in watchdog.tree_memory(watched.keys()).items():
             running = watched[pid]
+            used_bytes += watchdog.socket_memory(pid)  # noqa: PLW2901 - the sum of both is what counts
             running.peak_bytes = max(running.peak_bytes, used_bytes)
             if used_bytes > running.memory_bytes:
                 self._kill(running, "memory")

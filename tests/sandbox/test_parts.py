@@ -13,7 +13,7 @@ from sandbox.jobs import Outcome
 from sandbox.types import Limits, Verdict
 from sandbox.verdict import TestPlan, judge_program, judge_tests
 
-PLAN = TestPlan(("test_a", "test_b"), needs_pytest=False, may_skip=frozenset())
+PLAN = TestPlan(("test_a", "test_b"), collects=False, may_skip=frozenset())
 END = {"event": "end"}
 
 

@@ -1,0 +1,162 @@
+"""Tests of bash programs: functions `test_*`, or bare commands each of which must succeed.
+
+Every test is a bash of its own. Functions of the program that tests call run in yet another one, so that all a test
+sees of them is output and status; only tests that look at variables of the program read it into their own shell.
+Not covered: a program in the same job that attacks the tests' process from its own.
+"""
+
+import re
+import shlex
+
+from sandbox.recipes import Recipe
+from sandbox.suites.plans import FOLDER, Sources, SuitePlan, driver, no_tests
+from sandbox.suites.scan import numbered
+
+CONVENTION = 'functions test_*, or commands that must succeed, as [ "$(add 1 2)" = 3 ] or assert_eq'
+_FUNCTION = re.compile(
+    r"^[ \t]*(?:function\s+(?P<one>[\w:.-]+)\s*(?:\(\s*\))?|(?P<two>[\w:.-]+)\s*\(\s*\))\s*(?=[{(\n])",
+    re.MULTILINE,
+)
+_VARIABLE = re.compile(
+    r"(?:^|[;&|({]|\b(?:declare|export|readonly|typeset)\b(?:\s+-\w+)*)\s*([A-Za-z_]\w*)\+?=", re.MULTILINE
+)
+_READ = re.compile(r"\$\{?[#!]?([A-Za-z_]\w*)")
+_SOURCES = re.compile(
+    r"^[ \t]*(?:source|\.)[ \t]+\S*(?:solution|main|script)(?:\.sh)?['\"]?[ \t]*;?[ \t]*$", re.MULTILINE
+)
+_CHECK = re.compile(
+    r"^\s*(?:!\s*)?(?:\[\[?\s|\(\(|test\s|assert\w*\b|diff\s|grep\s|cmp\s|fail\b)|[|&]\s*(?:grep|diff|cmp)\s"
+)
+_PREPARES = re.compile(r"\s*(?:\w+\+?=|declare|local|export|readonly|shopt|echo|printf|mkdir|cd|touch|cat|source|\.)")
+_BLOCKS = re.compile(r"\b(?:if|for|while|until|case|select)\b(?=\s)|\bfi\b|\bdone\b|\besac\b|[{}]")
+_HEREDOC = re.compile(r"<<-?\s*(['\"]?)(\w+)\1")
+RESERVED = frozenset(
+    ("test", "[", "exit", "return", "echo", "printf", "read", "set", "trap", "unset", "builtin", "command", "eval")
+)
+
+
+def functions(text: str) -> list[str]:
+    """Return the names of the functions that a text defines, each once."""
+    return list(dict.fromkeys(match["one"] or match["two"] for match in _FUNCTION.finditer(text)))
+
+
+def statements(text: str) -> list[tuple[int, str]]:
+    """Split a text into its top-level statements, each with the line it begins in."""
+    found: list[tuple[int, str]] = []
+    kept: list[str] = []
+    first, depth, heredoc = 1, 0, ""
+    for number, line in enumerate(text.split("\n"), 1):
+        if not kept:
+            first = number
+        kept.append(line)
+        if heredoc:
+            heredoc = "" if line.strip() == heredoc else heredoc
+            continue
+        plain = re.sub(r"'[^']*'|\"(?:\\.|[^\"\\])*\"|\\.|(?:^|\s)#.*", " ", line)
+        opened = _HEREDOC.search(line)
+        heredoc = opened[2] if opened and "<<<" not in line else ""
+        words = _BLOCKS.findall(re.sub(r"\$\{[^}]*\}", "", plain))
+        depth += sum(-1 if word in {"fi", "done", "esac", "}"} else 1 for word in words)
+        whole = "\n".join(kept)
+        continues = line.endswith("\\") or re.search(r"(?:&&|\|\||\|)\s*$", plain) or whole.count('"') % 2
+        if depth <= 0 and not heredoc and not continues:
+            found.append((first, whole))
+            kept, depth = [], 0
+    if kept:
+        found.append((first, "\n".join(kept)))
+    return [
+        (line, statement) for line, statement in found if statement.strip() and not statement.lstrip().startswith("#")
+    ]
+
+
+def _prelude(sources: Sources, names: list[str], test_text: str) -> str:
+    """Return how a test gets at the program: through processes, or by reading it where variables are looked at."""
+    assigned = set(_VARIABLE.findall(sources.code))
+    read = set(_READ.findall(test_text))
+    name = shlex.quote(sources.source_name)
+    if assigned & read - set(_VARIABLE.findall(test_text)):
+        return f"builtin source ./{name} 4<&- 5>&- >/dev/null\n__cq_guard\n"
+    stubs = "".join(
+        f'{one}() {{ bash --noprofile --norc -c \'source "$0" >/dev/null; "$@"\' ./{name} {one} "$@" 5>&-; }}\n'
+        for one in names
+        if one not in RESERVED
+    )
+    return f"{stubs}__cq_guard\n"
+
+
+def _checks(text: str) -> bool:
+    return _CHECK.search(text) is not None
+
+
+class _Tests:
+    """A text of tests: what prepares them, and each test's own commands."""
+
+    def __init__(self, text: str) -> None:
+        text = _SOURCES.sub("", text).replace("\r\n", "\n")
+        self.functions = [name for name in functions(text) if name.startswith("test")]
+        self.shared: list[tuple[int, str]] = []
+        self.bodies: list[tuple[str, list[tuple[int, str]]]] = []
+        bare: list[tuple[str, list[tuple[int, str]]]] = []
+        for line, statement in statements(text):
+            word = statement.strip()
+            if word in self.functions or statement.startswith("#!") or re.fullmatch(r"set\s+[-+].*|exit\s*\d*", word):
+                continue
+            defines = _FUNCTION.match(statement)
+            if not defines and (_checks(statement) or not _PREPARES.match(statement)):
+                bare.append((f"line {line}", [*self.shared, (line, statement)]))
+            else:
+                self.shared.append((line, statement))
+        ids = numbered([name for name, _ in bare])
+        self.bodies = [(name, body) for name, (_, body) in zip(ids, bare, strict=True)]
+        self.bodies += [(name, self.shared) for name in self.functions]
+
+
+def _placed(body: list[tuple[int, str]]) -> str:
+    """Return statements as a text in which each stands in its own line of the tests."""
+    lines: list[str] = []
+    for line, statement in body:
+        lines += [""] * max(0, line - 1 - len(lines))
+        lines += statement.split("\n")
+    return "\n".join(lines) + "\n"
+
+
+def _scripts(
+    number: int, prelude: str, test: tuple[str, list[tuple[int, str]]], *, is_function: bool
+) -> dict[str, str]:
+    """Return the scripts of one test: what it is, and what it builds on."""
+    test_id, body = test
+    if is_function:
+        steps, call = body, f'{test_id} || __cq_fail "{test_id} returned $?"'
+    else:
+        steps, (line, last) = body[:-1], body[-1]
+        shown = shlex.quote(f"{last.strip()[:200]} (line {line})")
+        call = f"{{ {last.strip().rstrip(';')}\n}} || __cq_fail {shown}"
+    script = f"{prelude}builtin source /dev/fd/8\nexec 8<&- 9<&-\n{call}\n__cq_done\n"
+    return {f"{FOLDER}/test_{number}.sh": script, f"{FOLDER}/steps_{number}.sh": _placed(steps)}
+
+
+def plan(sources: Sources) -> SuitePlan:
+    """Plan the tests of a bash program. Raises `SuiteError`."""
+    tests = _Tests(sources.test_code)
+    if not tests.bodies:
+        raise no_tests(CONVENTION)
+    names = [
+        name
+        for name in functions(sources.code)
+        if re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", sources.test_code)
+    ]
+    prelude = _prelude(sources, names, sources.test_code)
+    scripts: dict[str, str] = {}
+    for number, test in enumerate(tests.bodies):
+        scripts |= _scripts(number, prelude, test, is_function=test[0] in tests.functions)
+    ids = [name for name, _ in tests.bodies]
+    files = {
+        sources.source_name: sources.code,
+        **sources.files,
+        **scripts,
+        f"{FOLDER}/driver.sh": driver("driver.sh"),
+        f"{FOLDER}/one.sh": driver("one.sh"),
+        f"{FOLDER}/ids": "".join(f"{name}\n" for name in ids),
+    }
+    recipe = Recipe(files, (), (), ("bash", "--noprofile", "--norc", f"{FOLDER}/driver.sh"), "bash")
+    return SuitePlan(recipe, tuple(ids), needs_sources=True, is_parsed_late=True, test_files=tuple(scripts))

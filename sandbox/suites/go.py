@@ -1,0 +1,125 @@
+"""Tests of Go programs: functions `TestX(t *testing.T)`, with the parts of testify that small tests use.
+
+Program and tests become one package of a module without dependencies; a `TestMain` of ours runs each test and reports
+it. All runs in one process. Not covered: a program that searches its own memory for the nonce that signs reports.
+"""
+
+import re
+from pathlib import PurePosixPath
+
+from sandbox.recipes import Recipe, Step
+from sandbox.suites import testify
+from sandbox.suites.plans import Sources, SuiteError, SuitePlan, driver, no_tests
+from sandbox.suites.scan import Scanned, edit, scan
+
+CONVENTION = "func TestX(t *testing.T)"
+BINARY = "suite"
+TEST_FILE = "solution_test.go"
+MODULE = "cinque.local/solution"
+_OWN = "cinqueOwn"  # before the names of tests, whose own names their watchers take
+TESTIFY = "github.com/stretchr/testify"
+_TEST = r"^func\s+(?P<name>Test(?:[^a-z\s(]\w*)?)\s*\(\s*(?P<t>\w+)\s+\*\s*testing\.T\s*\)"
+_PACKAGE = r"^\s*package\s+(?P<name>\w+)"
+_IMPORTED = re.compile(r"(?P<alias>[\w.]+[ \t]+)?\"(?P<path>[^\"\n]+)\"")
+_KNOWN = {
+    "testing": "testing", "assert": f"{TESTIFY}/assert", "require": f"{TESTIFY}/require", "fmt": "fmt", "math": "math",
+    "sort": "sort", "strings": "strings", "strconv": "strconv", "reflect": "reflect", "errors": "errors",
+    "time": "time", "rand": "math/rand", "bytes": "bytes", "os": "os",
+    "sync": "sync", "unicode": "unicode", "regexp": "regexp",
+}  # fmt: skip
+
+
+def _package(found: Scanned) -> str | None:
+    match = next(found.find(_PACKAGE), None)
+    return match["name"] if match else None
+
+
+def _imports(found: Scanned) -> list[tuple[int, int, str, str]]:
+    """Return start, end, name and path of every import."""
+    listed = []
+    for match in found.find(r"^[ \t]*import\b[ \t]*", depth=0):
+        opening = match.end()
+        is_block = found.blank[opening : opening + 1] == "("
+        line_end = found.text.find("\n", opening)
+        end = found.closing(opening) if is_block else line_end if line_end >= 0 else len(found.text)
+        for one in _IMPORTED.finditer(found.text, opening, end):
+            if found.blank[one.start("path") - 1] == '"':
+                name = (one["alias"] or one["path"].rpartition("/")[2]).strip()
+                listed.append((one.start(), one.end(), name, one["path"]))
+    return listed
+
+
+def with_package(text: str, package: str) -> str:
+    """Return the text as part of a package; the clause is added or renamed in the first line."""
+    found = scan(text, "go")
+    match = next(found.find(_PACKAGE), None)
+    if match is None:
+        return f"package {package}; {text.lstrip(chr(0xFEFF))}"
+    return edit(text, [(match.start("name"), match.end("name"), package)])
+
+
+def _with_fitting_imports(text: str) -> str:
+    """Return tests without imports that they do not use, which Go refuses, and with common ones that they lack."""
+    found = scan(text, "go")
+    imports = _imports(found)
+    changes = []
+    for start, end, name, path in imports:
+        is_used = name in {"_", "."} or re.search(rf"(?<![\w.]){re.escape(name)}\s*\.", found.blank) is not None
+        changes += [] if is_used else [(start, end, f'_ "{path}"')]
+    names = {name for _, _, name, _ in imports}
+    defined = {match[1] for match in found.find(r"\b(\w+)\s*(?::=|\bfunc\b)")}
+    used = {match[1] for match in found.find(r"(?<![\w.])(\w+)\s*\.\s*[A-Z]")}
+    lacking = sorted((used - names - (defined - {"assert", "require"})) & set(_KNOWN))
+    package = next(found.find(_PACKAGE), None)
+    if lacking and package is not None:
+        added = "; ".join(f'import "{_KNOWN[name]}"' for name in lacking)
+        changes.append((package.end(), package.end(), f"; {added}"))
+    return edit(text, changes)
+
+
+def _main(tests: list[str], package: str) -> str:
+    watched = "".join(f'\nfunc {name}(t *testing.T) {{ events.Watch(t, "{name}", {_OWN}{name}) }}\n' for name in tests)
+    return (
+        f'package {package}\n\nimport (\n\t"testing"\n\n\t"{MODULE}/cinque_events"\n)\n\n'
+        f"// TestMain stands for the standard one.\nfunc TestMain(m *testing.M) {{ events.Run(m) }}\n{watched}"
+    )
+
+
+def _renamed(text: str, tests: list[str]) -> str:
+    """Return the tests under names that the standard runner does not look for."""
+    found = scan(text, "go")
+    names = "|".join(tests)
+    return edit(text, [(m.start(), m.start(), _OWN) for m in found.find(rf"(?<![\w.])(?:{names})\b(?=\s*\()")])
+
+
+def plan(sources: Sources) -> SuitePlan:
+    """Plan the tests of a Go program. Raises `SuiteError`."""
+    found = scan(sources.test_code, "go")
+    tests = [match["name"] for match in found.find(_TEST, depth=0) if match["name"] != "TestMain"]
+    if not tests:
+        raise no_tests(CONVENTION)
+    if any(found.find(r"^func\s+TestMain\b", depth=0)):
+        raise SuiteError("UnsupportedTests", "TestMain is not supported: the sandbox runs each test itself")
+    code = scan(sources.code, "go")
+    package = _package(code) or (_package(found) or "main").removesuffix("_test") or "main"
+    module = f"module {MODULE}\n\ngo 1.18\n\nrequire {TESTIFY} v1.0.0\n\nreplace {TESTIFY} => ./cinque_testify\n"
+    others = {name: text for name, text in sources.files.items() if name != "go.mod" and not name.endswith("_test.go")}
+    files = {
+        sources.source_name: with_package(sources.code, package),
+        **{
+            name: with_package(text, package)
+            if name.endswith(".go") and PurePosixPath(name).parent == PurePosixPath()
+            else text
+            for name, text in others.items()
+        },
+        TEST_FILE: _renamed(_with_fitting_imports(with_package(sources.test_code, package)), tests),
+        "cinque_main_test.go": _main(tests, package),
+        "cinque_events/events.go": driver("events.go"),
+        "cinque_testify/go.mod": f"module {TESTIFY}\n\ngo 1.18\n",
+        "cinque_testify/assert/assert.go": testify.source("assert"),
+        "cinque_testify/require/require.go": testify.source("require"),
+        "go.mod": module,
+    }
+    argv = ("go", "test", "-c", "-vet=off", "-ldflags=-s -w", "-o", BINARY, ".")
+    recipe = Recipe(files, (Step(argv),), (BINARY,), (f"./{BINARY}",), "go")
+    return SuitePlan(recipe, tuple(tests), test_files=(TEST_FILE, "cinque_main_test.go"))

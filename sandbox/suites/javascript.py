@@ -1,0 +1,286 @@
+"""Tests of JavaScript and TypeScript programs: `test`/`it`/`describe`, functions `test*`, top-level asserts.
+
+The tests run in a node of their own and the program in another job, plain data between them. Tests that need more
+than plain data (callbacks, classes, closures) are run again beside the program, behind intrinsics that were locked
+before it was loaded. ES module syntax of either text is turned into `require` and `exports`, line by line.
+"""
+
+import json
+import re
+from dataclasses import replace
+
+from sandbox.recipes import Recipe, Step
+from sandbox.suites.plans import FOLDER, Sources, SuitePlan, driver, no_tests
+from sandbox.suites.scan import Scanned, edit, numbered, scan
+
+CONVENTION = "test('name', () => ...), functions test*(), or top-level asserts"
+# Joined into one file: what modules export to each other, a program in the same process could reach.
+_DRIVER = ("report.js", "apart.js", "here.js", "checks.js", "driver.js")
+BARE = "__bare"  # the tests' name for the driver's function that runs one top-level statement
+KEYWORDS = (
+    "await break case catch class const continue debugger default delete do else enum export extends false "
+    "finally for function if implements import in instanceof interface let new null package private protected "
+    "public return static super switch this throw true try typeof var void while with yield arguments eval async "
+    "undefined exports module "
+)
+_CHECK = re.compile(r"\b(?:assert|expect|console\s*\.\s*assert)\b")
+_CALL = r"^[ \t]*(?P<await>await\s+)?(?P<what>console\s*\.\s*assert|assert(?:\s*\.\s*\w+)*|expect)\s*(?=\()"
+_BLOCK = r"^[ \t]*(?:for|if|while|try|do)\b|^[ \t]*(?=\{)"
+_DECLARED = r"^[ \t]*(?:export\s+)?(?:async\s+)?(?:function\s*\*?\s*|(?:const|let|var)\s+)(?P<name>test\w*)\b"
+_REGISTER = r"(?<![\w.$])(?P<what>describe|suite|context|test|it)(?P<mode>\.\w+)?\s*(?=\()"
+_STRING = re.compile(r"\s*(?:'((?:\\.|[^'\\])*)'|\"((?:\\.|[^\"\\])*)\"|`((?:\\.|[^`\\$])*)`)\s*,")
+_IMPORT = re.compile(
+    r"^[ \t]*import\s+(?P<type>type\s+)?(?:(?P<what>[\w$*{][^;'\"]*?)\s+from\s+)?(?P<from>['\"][^'\"\n]+['\"])[ \t]*;?",
+    re.MULTILINE,
+)
+_EXPORT = re.compile(r"^[ \t]*export\s+(?P<default>default\s+)?(?=\S)", re.MULTILINE)
+_EXPORTED = re.compile(
+    r"(?:async\s+)?(?:function\s*\*?|(?:abstract\s+)?class|const\s+enum|enum|const|let|var)\s*([A-Za-z_$][\w$]*)"
+)
+_BRACES = re.compile(r"\{([^{}]*)\}")
+
+
+def _requires(match: re.Match[str]) -> str:
+    """Return the `require` that does what an import does, on as many lines."""
+    lines = "\n" * match.group().count("\n")
+    what = match["what"]
+    if match["type"]:
+        return lines
+    if what is None:
+        return f"require({match['from']});{lines}"
+    module = f"require({match['from']})"
+    parts = []
+    braces = _BRACES.search(what)
+    if braces:
+        names = [name.strip() for name in braces[1].split(",") if name.strip() and not name.strip().startswith("type ")]
+        listed = ", ".join(name.replace(" as ", ": ") for name in names)
+        parts.append(f"{{{listed}}} = {module}")
+    for name in (part.strip() for part in _BRACES.sub("", what).split(",")):
+        if name.startswith("*"):
+            parts.append(f"{name.split()[-1]} = {module}")
+        elif name:
+            parts.append(f"{name} = (m => m && m.default !== undefined ? m.default : m)({module})")
+    return f"const {', '.join(parts)};{lines}" if parts else lines
+
+
+def without_modules(text: str) -> str:
+    """Return the text with its ES module syntax as CommonJS; every line stays where it is."""
+    found = scan(text, "javascript")
+    changes: list[tuple[int, int, str]] = []
+    for match in _IMPORT.finditer(text):
+        start = match.start() + len(match.group()) - len(match.group().lstrip())
+        if found.blank[start : start + 6] == "import" and found.depths[start] == 0:
+            changes.append((match.start(), match.end(), _requires(match)))
+    exported: list[str] = []
+    changes += [_export(found, match, exported) for match in found.find(_EXPORT.pattern, depth=0)]
+    return edit(text, changes) + (f"\n;{' '.join(exported)}" if exported else "")
+
+
+def _export(found: Scanned, match: re.Match[str], exported: list[str]) -> tuple[int, int, str]:
+    """Return the change that removes one `export`, and add the assignments that stand for it."""
+    rest = found.blank[match.end() :]
+    named = _EXPORTED.match(rest)
+    if match["default"]:
+        if named and not rest.startswith(("const", "let", "var")):
+            exported.append(f"module.exports.default = {named[1]};")
+            return match.start(), match.end(), ""
+        return match.start(), match.end(), "module.exports.default = "
+    if rest.startswith("{"):
+        end = found.closing(match.end()) + 1
+        for part in found.text[match.end() + 1 : end - 1].split(","):
+            name, _, alias = (word.strip() for word in part.partition(" as "))
+            if name:
+                exported.append(f"module.exports[{json.dumps(alias or name)}] = {name};")
+        return match.start(), end, "\n" * found.text[match.start() : end].count("\n")
+    if named:
+        exported.append(f"module.exports[{json.dumps(named[1])}] = {named[1]};")
+    return match.start(), match.end(), ""
+
+
+class _Tests:
+    """A text of tests, read, and changed so that each top-level check runs by itself."""
+
+    def __init__(self, text: str) -> None:
+        self._scan = scan(text, "javascript")
+        self._changes: list[tuple[int, int, str]] = []
+        self.functions = self._functions()
+        self.bare = self._bare()
+        self.registered, self.skipped = self._registered()
+        self.has_checks = _CHECK.search(self._scan.blank) is not None
+        self.ids = (*self.bare, *self.functions, *self.registered)
+        self.text = edit(text, self._changes)
+        self.names = sorted(self._scan.identifiers() - set(KEYWORDS.split()))
+
+    def _functions(self) -> list[str]:
+        """Return the test functions; calls of them at the top are taken out, because each runs as a test."""
+        names = [match["name"] for match in self._scan.find(_DECLARED, depth=0) if self._is_function(match)]
+        names = [name for name in dict.fromkeys(names) if name not in {"test", "tests"}]
+        for name in names:
+            for match in self._scan.find(rf"^[ \t]*(?:await\s+)?{re.escape(name)}\s*\(\s*\)[ \t]*(?:;|$)", depth=0):
+                self._changes.append((match.start(), match.end(), ""))
+        return names
+
+    def _is_function(self, match: re.Match[str]) -> bool:
+        rest = self._scan.blank[match.end() : match.end() + 300]
+        return (
+            "function" in match.group()
+            or re.match(r"[^=;]*=\s*(?:async\b\s*)?(?:function|\(|\w+\s*=>)", rest) is not None
+        )
+
+    def _statement_end(self, position: int) -> int:
+        """Return the end of a call and what is chained to it."""
+        end = self._scan.closing(position) + 1
+        while chained := re.compile(r"\s*(?:\?\.|\.)\s*[\w$]+|(?=\()").match(self._scan.blank, end):
+            end = chained.end()
+            if self._scan.blank[end : end + 1] == "(":
+                end = self._scan.closing(end) + 1
+            elif chained.group() == "":
+                break
+        return end
+
+    def _block_end(self, position: int) -> int:
+        """Return the end of a loop or block, with the blocks that belong to it."""
+        blank = self._scan.blank
+        while True:
+            word = re.compile(r"\s*(?:for\s+await|for|if|while|try|do|else|catch|finally)?\s*").match(blank, position)
+            position = word.end() if word else position
+            if blank[position : position + 1] == "(":
+                position = self._scan.skip_space(self._scan.closing(position) + 1)
+            if blank[position : position + 1] == "{":
+                end = self._scan.closing(position) + 1
+            elif re.compile(r"(?:for|if|while)\b").match(blank, position):
+                continue
+            else:
+                statement = re.compile(r"[^;({\[\n]*").match(blank, position)
+                end = statement.end() if statement else position
+                while blank[end : end + 1] in tuple("([{"):
+                    end = self._statement_end(end)
+            if not (more := re.compile(r"\s*;?\s*(?:else|catch|finally)\b").match(blank, end)):
+                return end
+            position = more.start() + re.match(r"\s*;?", more.group()).end()  # type: ignore[union-attr] # always matches
+
+    def _bare(self) -> list[str]:
+        calls = self._scan.find(_CALL, depth=0)
+        spans = [(match.start(), self._statement_end(match.end())) for match in calls]
+        for match in self._scan.find(_BLOCK, depth=0):
+            start = self._scan.skip_space(match.start())
+            end = self._block_end(start)
+            inside = self._scan.blank[start:end]
+            if _CHECK.search(inside) and not re.search(_REGISTER, inside):
+                spans.append((start, end))
+        spans = [one for i, one in enumerate(sorted(spans)) if i == 0 or one[0] >= sorted(spans)[i - 1][1]]
+        names = numbered([f"line {self._scan.line(self._scan.skip_space(start))}" for start, _ in spans])
+        for (start, end), name in zip(spans, names, strict=True):
+            self._changes.append((start, start, f";await {BARE}({json.dumps(name)}, async () => {{ "))
+            self._changes.append((end, end, " });"))
+        return names
+
+    def _registered(self) -> tuple[list[str], list[str]]:
+        """Return the tests that are registered under literal names, and those of them that are to be skipped."""
+        groups: list[tuple[int, int, str]] = []
+        names, skipped = [], []
+        for match in self._scan.find(_REGISTER):
+            literal = _STRING.match(self._scan.text, match.end() + 1)
+            end = self._scan.closing(match.end())
+            name = next((part for part in literal.groups() if part is not None), "") if literal else None
+            if match["what"] in {"describe", "suite", "context"}:
+                groups.append((match.start(), end, name if name is not None else "\0"))
+                if match["mode"] == ".skip":
+                    groups[-1] = (match.start(), end, "\0")
+                continue
+            path = [
+                *(group for first, last, group in groups if first < match.start() < last),
+                name if name is not None else "\0",
+            ]
+            if any("\0" in part for part in path) or match["mode"] == ".each" or self._is_in_loop(match.start()):
+                continue
+            full = " > ".join(re.sub(r"\\(.)", r"\1", part) for part in path)
+            names.append(full)
+            if match["mode"] in {".skip", ".todo"}:
+                skipped.append(full)
+        return numbered(names), skipped
+
+    def _is_in_loop(self, position: int) -> bool:
+        """Tell whether a registration is made by a loop, so that its id is not known before the run."""
+        return any(
+            match.start() < position < self._block_end(match.start())
+            for match in self._scan.find(r"\b(?:for|while)\b|\bforEach\s*(?=\()")
+        )
+
+
+def plan(sources: Sources) -> SuitePlan:
+    """Plan the tests of a JavaScript program. Raises `SuiteError`."""
+    tests, own = _read(sources, "js")
+    return _plan(sources, tests, own, has_lines=True)
+
+
+def plan_typescript(sources: Sources) -> SuitePlan:
+    """Plan the tests of a TypeScript program: both texts are transpiled, and then as for JavaScript."""
+    tests, own = _read(sources, "ts")
+    made = _plan(sources, tests, own, has_lines=False)
+    return replace(
+        made,
+        recipe=_transpiled(made.recipe, "test_solution", "solution"),
+        apart=None if made.apart is None else _transpiled(made.apart, "solution"),
+        beside=None if made.beside is None else _transpiled(made.beside, "test_solution"),
+        test_files=("test_solution.ts",),
+    )
+
+
+def _transpiled(recipe: Recipe, *names: str) -> Recipe:
+    """Return the recipe with a step that makes JavaScript of these files of the suite."""
+    sources = (f"{FOLDER}/{name}.ts" for name in names)
+    argv = ("esbuild", "--log-level=error", "--target=es2022", f"--outdir={FOLDER}", *sources)
+    made = tuple(f"{FOLDER}/{name}.js" for name in names)
+    return replace(recipe, steps=(Step(argv),), artefacts=made, toolchain="node esbuild")
+
+
+def _read(sources: Sources, suffix: str) -> tuple["_Tests", dict[str, str]]:
+    """Return the tests, and both texts as the suite stores them."""
+    tests = _Tests(without_modules(sources.test_code))
+    if not tests.ids and not tests.has_checks and not re.search(_REGISTER, tests.text):
+        raise no_tests(CONVENTION)
+    return tests, {f"test_solution.{suffix}": tests.text, f"solution.{suffix}": without_modules(sources.code)}
+
+
+def _plan(sources: Sources, tests: "_Tests", own: dict[str, str], *, has_lines: bool) -> SuitePlan:
+    config = {
+        "source": "solution.js",
+        "tests": "test_solution.js",
+        "names": tests.names,
+        "functions": tests.functions,
+        "bare": BARE,
+        "apart": False,
+        "lines": has_lines,
+    }
+
+    def recipe(main: str, drivers: tuple[str, ...], texts: dict[str, str], settings: dict[str, object]) -> Recipe:
+        stored = {**{name: driver(name) for name in drivers}, **texts, "config.json": json.dumps(settings)}
+        stored["driver.js"] = "\n".join(driver(name) for name in _DRIVER)
+        return Recipe(
+            files={
+                sources.source_name: sources.code,
+                **sources.files,
+                **{f"{FOLDER}/{name}": text for name, text in stored.items()},
+            },
+            steps=(),
+            artefacts=(),
+            run=("node", "--no-warnings", f"{FOLDER}/{main}"),
+            toolchain="node",
+        )
+
+    of_program = {name: text for name, text in own.items() if not name.startswith("test_")}
+    of_tests = {name: text for name, text in own.items() if name.startswith("test_")}
+    beside = recipe("driver.js", ("codec.js", "expect.js"), of_tests, {**config, "apart": True})
+    return SuitePlan(
+        recipe("driver.js", ("codec.js", "expect.js", "program.js"), own, config),
+        tests.ids,
+        collects=True,
+        needs_sources=True,
+        may_skip=frozenset(tests.skipped),
+        test_files=("test_solution.js",),
+        apart=recipe("serve.js", ("serve.js", "program.js", "codec.js"), of_program, {"source": "solution.js"}),
+        beside=replace(
+            beside, files={name: text for name, text in beside.files.items() if name != sources.source_name}
+        ),
+    )

@@ -1,0 +1,160 @@
+"""Tests of Rust programs: functions marked `#[test]`, alone or in modules, with the assert macros.
+
+The program becomes a module of a crate whose root is the driver, and the tests a module inside that one, so that they
+see private names. Asserts are tied to the standard library's, whatever macros the program defines. All runs in one
+process. Not covered: a program that searches its own memory for the nonce that signs reports.
+"""
+
+import hashlib
+import json
+import re
+from itertools import pairwise
+
+from sandbox.recipes import Recipe, Step
+from sandbox.suites.plans import FOLDER, Sources, SuitePlan, driver, no_tests
+from sandbox.suites.scan import edit, scan
+
+CONVENTION = "functions marked #[test], alone or in mod tests { use super::*; ... }"
+FLAGS = ("--edition", "2021", "--color", "never", "-C", "opt-level=1", "-C", "overflow-checks=on")
+BINARY = "suite"
+_STANDARD = "assert|assert_eq|assert_ne|debug_assert|debug_assert_eq|debug_assert_ne|panic|unreachable|matches"
+_TEST = r"#\s*\[\s*test\s*\]"
+_FUNCTION = re.compile(
+    r"(?:\s|#\s*\[[^\]]*\])*(?:pub(?:\([^)]*\))?\s+)?(?P<keyword>fn)\s+(?P<name>\w+)\s*\(\s*\)(?P<returns>[^{;]*)\{"
+)
+_MODULE = r"(?P<vis>pub(?:\([^)]*\))?\s+)?\bmod\s+(?P<name>\w+)\s*(?=\{)"
+_INNER = re.compile(r"(?:\s*#!\[[^\]]*\])*")
+_EXPECTED = re.compile(r"expected\s*=\s*\"((?:\\.|[^\"\\])*)\"")
+
+
+class _Tests:
+    """A text of tests, read, and changed so that the driver reaches each and asserts are the real ones."""
+
+    def __init__(self, text: str, prefix: str) -> None:
+        self._scan = scan(text, "rust")
+        self._prefix = prefix
+        self._changes: list[tuple[int, int, str]] = []
+        self.entries: list[str] = []
+        self.ids: list[str] = []
+        self.ignored: list[str] = []
+        self._modules = [(m.start(), self._scan.closing(m.end()), m["name"]) for m in self._scan.find(_MODULE)]
+        for match in self._scan.find(_MODULE):
+            self._changes.append((match.start(), match.start() + len(match["vis"] or ""), "pub(crate) "))
+        for match in self._scan.find(_TEST):
+            self._add(match)
+        for match in self._scan.find(r"#\s*\[\s*cfg\s*\(\s*test\s*\)\s*\]"):
+            self._changes.append((match.start(), match.end(), ""))
+        self._asserts()
+        for match in self._scan.find(r"\bcrate\s*::"):
+            self._changes.append((match.start(), match.end(), "crate::solution::"))
+        self.text = edit(text, self._changes)
+
+    def _add(self, match: re.Match[str]) -> None:
+        function = _FUNCTION.match(self._scan.blank, match.end())
+        if function is None:
+            return
+        before = self._attributes_before(match.start())
+        attributes = self._scan.text[before : function.start("keyword")]
+        path = [name for start, end, name in self._modules if start < match.start() < end]
+        test_id = "::".join([*path, function["name"]])
+        self._changes.append((match.start(), match.end(), ""))
+        keyword = function.start("keyword")
+        self._changes.append(
+            (keyword, keyword + 2, "fn" if "pub" in function.group()[: keyword - function.start()] else "pub(crate) fn")
+        )
+        for other in re.finditer(
+            r"#\s*\[\s*(?:should_panic|ignore)\b[^\]]*\]", self._scan.blank[before : function.start("keyword")]
+        ):
+            self._changes.append((before + other.start(), before + other.end(), ""))
+        panics = "None"
+        if "should_panic" in attributes:
+            expected = _EXPECTED.search(attributes)
+            panics = f'Some("{expected[1] if expected else ""}")'
+        is_ignored = re.search(r"#\s*\[\s*ignore\b", attributes) is not None
+        self.ids.append(test_id)
+        if is_ignored:
+            self.ignored.append(test_id)
+        self.entries.append(
+            f"        {self._prefix}_checks::Test {{ id: {json.dumps(test_id)}, run: || "
+            f"{self._prefix}_checks::Outcome::failure(solution::{self._prefix}_tests::{test_id}()), "
+            f"should_panic: {panics}, ignored: {str(is_ignored).lower()} }},\n"
+        )
+
+    def _attributes_before(self, position: int) -> int:
+        """Return where the attributes before a position begin."""
+        while found := re.search(r"#\s*\[[^\]]*\]\s*$", self._scan.blank[:position]):
+            if re.match(r"#\s*\[\s*(?:should_panic|ignore)", found.group()) is None:
+                break
+            position = found.start()
+        return position
+
+    def _asserts(self) -> None:
+        for match in self._scan.find(rf"(?<![\w:])(?P<name>{_STANDARD})\s*!(?=\s*[(\[{{])"):
+            opening = self._scan.skip_space(match.end())
+            sides = self._sides(match["name"], opening)
+            if sides is not None:
+                text = json.dumps(" == ".join(" ".join(side.split()) for side in sides)[:200], ensure_ascii=False)
+                end = self._scan.closing(opening) + 1
+                lines = "\n" * self._scan.text[match.start() : end].count("\n")
+                self._changes.append((match.start(), end, self._guarded(sides, text) + lines))
+                continue
+            self._changes.append((match.start(), match.end(), f"::core::{match['name']}!"))
+
+    def _guarded(self, sides: list[str], text: str) -> str:
+        """Return an assertion of equality that also refuses sides of unlike origin."""
+        message = "".join(f", {part}" for part in sides[2:])
+        inner = [" ".join(self._inner(side).split("\n")) for side in sides[:2]]
+        comparable = f"{self._prefix}_checks::comparable(left, right, {text})"
+        return (
+            f"match (&({inner[0]}), &({inner[1]})) {{ (left, right) => {{ {comparable}; "
+            f"::core::assert_eq!(*left, *right{message}); }} }}"
+        )
+
+    @staticmethod
+    def _inner(side: str) -> str:
+        return re.sub(r"//[^\n]*", "", side) if "//" in side and '"' not in side else side
+
+    def _sides(self, name: str, opening: int) -> list[str] | None:
+        """Return both sides and the message of an assertion of equality."""
+        closing, depth = self._scan.closing(opening), self._scan.depths[opening] + 1
+        cuts = [
+            (position, position + 1)
+            for position in range(opening + 1, closing)
+            if self._scan.blank[position] == "," and self._scan.depths[position] == depth
+        ]
+        if name == "assert_eq" and cuts:
+            edges = [(opening, opening + 1), *cuts, (closing, closing)]
+            parts = [self._scan.text[first[1] : second[0]].strip() for first, second in pairwise(edges)]
+            return [part for part in parts if part]
+        return None
+
+
+def _qualified(text: str) -> str:
+    """Return the program's text with paths that begin at its crate beginning at its module."""
+    found = scan(text, "rust")
+    return edit(text, [(m.start(), m.end(), "crate::solution::") for m in found.find(r"(?<!\$)\bcrate\s*::")])
+
+
+def plan(sources: Sources) -> SuitePlan:
+    """Plan the tests of a Rust program. Raises `SuiteError`."""
+    digest = hashlib.sha256(f"{sources.test_code}\0{sources.code}".encode("utf-8", "surrogatepass")).hexdigest()
+    prefix = f"cq_{digest[:24]}"
+    tests = _Tests(sources.test_code, prefix)
+    if not tests.ids:
+        raise no_tests(CONVENTION)
+    code = _qualified(sources.code)
+    inner = _INNER.match(scan(code, "rust").blank)
+    start = inner.end() if inner else 0
+    declared = f'#[path = "{FOLDER}/tests.rs"] pub(crate) mod {prefix}_tests; '
+    code = f"{code[:start]} {declared}{code[start:]}"
+    root = driver("driver.rs").replace("CQ", prefix).replace("SOLUTION", f"../{sources.source_name}")
+    test_text = f"use super::*; use crate::{prefix}_checks; {tests.text}"
+    files = {
+        sources.source_name: code,
+        **sources.files,
+        f"{FOLDER}/driver.rs": root.replace("TESTS    ", "".join(tests.entries) + "    "),
+        f"{FOLDER}/tests.rs": test_text,
+    }
+    argv = ("rustc", *FLAGS, "--cap-lints", "allow", "-o", BINARY, f"{FOLDER}/driver.rs")
+    recipe = Recipe(files, (Step(argv),), (BINARY,), (f"./{BINARY}",), "rustc gcc")
+    return SuitePlan(recipe, tuple(tests.ids), may_skip=frozenset(tests.ignored), test_files=("tests.rs", "driver.rs"))
