@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.errors import InvalidRequestError, SandboxUnavailableError, UnknownLanguageError
+from sandbox.errors import SandboxUnavailableError, UnknownLanguageError
 from sandbox.runner import Sandbox
 from sandbox.types import ExecutionRequest
 from tests.sandbox.machine import Runner, settings_with, share_go_cache
@@ -224,11 +224,6 @@ def test_a_compiler_cannot_read_the_host(run: Runner, tmp_path: Path) -> None:
     secret.write_text("#error readable\n", encoding="utf-8")
     result = run(f'#include "{secret}"\nint main(void) {{ return 0; }}\n', language="c")
     assert "No such file or directory" in (result.error_message or "")
-
-
-def test_tests_of_another_language_are_refused_until_there_is_a_way_to_run_them(run: Runner) -> None:
-    with pytest.raises(InvalidRequestError, match="tests of bash programs are not supported"):
-        run("true", tests="true", language="bash")
 
 
 @pytest.mark.parametrize("name", ["cobol", "", "c#", "nodejs "])
