@@ -16,7 +16,7 @@ import anyio
 from mcp import Client, MCPError
 from mcp.client import Transport
 from mcp_types import CONNECTION_CLOSED, CallToolRequest, CallToolRequestParams, CallToolResult
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from mcp_server.contract import ErrorCode, ToolName
 from mcp_server.telemetry import REQUEST_ID_META, request_id
@@ -207,13 +207,25 @@ def _structured(tool: ToolName, result: CallToolResult) -> Any:
 
 def dump(request: object) -> dict[str, Any]:
     """Make arguments of a contract type: what differs from its defaults, which are the tool's too."""
-    arguments: dict[str, Any] = _adapter(cast("Hashable", type(request))).dump_python(request, exclude_defaults=True)
+    arguments: dict[str, Any] = _adapter(cast("Hashable", type(request))).dump_python(
+        request, exclude_defaults=True, warnings=False
+    )
     return arguments
 
 
 def rebuild(kind: type[T], data: Any) -> T:
-    """Make a contract type from what crossed the wire."""
-    rebuilt: T = _adapter(cast("Hashable", kind)).validate_python(data)
+    """Make a contract type from what crossed the wire.
+
+    Raises:
+        ApiError: `internal_error`, when it is none: the server may be of another version.
+    """
+    try:
+        rebuilt: T = _adapter(cast("Hashable", kind)).validate_python(data)
+    except ValidationError as error:  # its own text holds what was sent, which may be a prompt
+        wrong = ", ".join(".".join(map(str, part["loc"])) for part in error.errors(include_input=False)[:3])
+        name = getattr(kind, "__name__", kind)
+        msg = f"the MCP server answered with what is no {name} (wrong: {wrong}); is it of another version?"
+        raise ApiError(ErrorCode.INTERNAL_ERROR, msg) from None
     return rebuilt
 
 

@@ -135,16 +135,17 @@ def claims(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
         if claim is not None and row["ours_over_it"]:
             what, ratios, least = claim
             ratio, where = statistics.median(ratios), Scenario(row["model"], row["n_clients"], row["prefix"]).title
-            found.append(
-                {"claim": f"{what}, {where}", "ratios": ratios, "at_least": least, "holds": round(ratio, 2) >= least}
-            )
+            found.append({"claim": f"{what}, {where}", "ratios": ratios, "at_least": least, "holds": ratio >= least})
     return found
 
 
 def judge(found: Iterable[dict[str, Any]]) -> bool:
-    """Print each claim with its figures; tell whether all hold."""
+    """Print each claim with its figures; tell whether there are any and all hold."""
+    found = list(found)
     print()
-    holds_all = True
+    if not found:
+        print("NOT MEASURED: nothing that a claim is about was asked")
+    holds_all = bool(found)
     for claim in found:
         holds_all &= claim["holds"]
         verdict = "holds" if claim["holds"] else "FAILS"

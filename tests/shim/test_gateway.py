@@ -29,6 +29,7 @@ from mcp_server.contract import (
     RetrieveRequest,
     SamplingParams,
     TokenizeRequest,
+    TokenizeResult,
     ToolName,
     Verdict,
 )
@@ -37,6 +38,7 @@ from mcp_server.telemetry import JsonLines, request_id
 from sandbox.errors import SandboxBusyError
 from shim.errors import ApiError
 from shim.gateway import Gateway
+from shim.mcp_connection import rebuild
 from shim.progress import ProgressStep
 from tests.fakes import Reply, ScriptedEngine
 from tests.stack import PASSED, ScriptedSandbox, scripted_capabilities
@@ -283,3 +285,10 @@ async def test_a_cancelled_call_stops_the_generation(tmp_path: Path) -> None:
             group.cancel_scope.cancel()
         await engine.wait_until_running(0)
         assert gateway.statistics().n_in_flight == 0
+
+
+def test_an_answer_of_another_version_is_an_error_that_names_the_fields_and_no_values() -> None:
+    with pytest.raises(ApiError, match=r"no TokenizeResult \(wrong: tokens\)") as caught:
+        rebuild(TokenizeResult, {"model": "m", "tokens": "secret", "n_tokens": 1})
+    assert caught.value.code == "internal_error"
+    assert "secret" not in caught.value.message
