@@ -144,6 +144,8 @@ async def use_the_sandbox(user: User) -> None:
     wrong = await user.call(ToolName.EXECUTE, code=PROGRAM, test_code="assert double(2) == 5")
     assert (wrong["success"], wrong["verdict"]) == (False, "WRONG_ANSWER")
     assert (await user.call(ToolName.CHECK_SYNTAX, code="def"))["valid"] is False
+    why = await user.call(ToolName.ANALYZE_FAILURE, code="1 / 0", stderr=wrong["stderr"], verdict=wrong["verdict"])
+    assert why["analysis"]["failure_type"] != "none"
     assert "python" in [entry["name"] for entry in (await user.call(ToolName.LIST_LANGUAGES))["languages"]]
     assert (await user.fail(ToolName.EXECUTE, code="", language="klingon"))["code"] == "unknown_language"
     status = await user.call(ToolName.STATUS)

@@ -156,7 +156,9 @@ class Host:
                 break
             threading.Event().wait(0.01)
         self._before = after  # what one case left is not the fault of the next
-        return [f"{name}: {before[name]} before, {after[name]} after" for name in before if before[name] != after[name]]
+        return [
+            f"{name}: {before[name]} before, {after[name]} after" for name in before if _has_more(before, after, name)
+        ]
 
     def footprint(self) -> dict[str, Any]:
         """Count processes, descriptors, mounts, threads, members of memory groups, and temporary files."""
@@ -222,3 +224,12 @@ def _own_groups() -> list[Path]:
 def _groups() -> list[Path]:
     """Return the member lists of the memory groups that this process made."""
     return sorted(path for group in _own_groups() for path in group.glob("slot-*/cgroup.procs"))
+
+
+def _has_more(before: dict[str, Any], after: dict[str, Any], name: str) -> bool:
+    """Tell whether something was left; fewer descriptors or threads than before are what an earlier case still held."""
+    if name == "threads":
+        return bool(after[name] > before[name])
+    if name in {"descriptors", "mounts"} and len(before[name]) == len(after[name]):
+        return any(now > then for then, now in zip(before[name], after[name], strict=True))
+    return bool(before[name] != after[name])
