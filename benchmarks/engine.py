@@ -6,11 +6,11 @@ means that the 512 are the same for all clients (for one client there is no such
 repetition, so no cache is warm. A ratio is the median over repetitions of ours over the peer's, shown with its range;
 `stolen` is what the machine's host gave to others meanwhile. It ends with 1 when a claim does not hold.
 
-A cell (a model, a number of clients, a kind of prefix) is repeated while it takes less than `--cell-s`; peers that no
-claim is about are asked once, and left out where that would take longer than `--patience-s`. The whole takes some 25
-minutes on two cores. With `--json FILE` every finished cell is written at once, beside what the file holds already:
-so run cells one at a time, add repetitions to some, or go on with `--resume`. `--quick` takes small prompts and one
-repetition.
+A cell (a model, a number of clients, a kind of prefix) is repeated while ours and tuned llama-server take less than
+`--cell-s`; the other peers are asked once, again where that is quick, and left out where it would take longer than
+`--patience-s`. The whole takes some 40 minutes on two cores. With `--json FILE` every finished cell is written at once,
+beside what the file holds already: so run cells one at a time, add repetitions to some, or go on with `--resume`.
+`--quick` takes small prompts and one repetition.
 """
 
 import argparse
@@ -26,6 +26,7 @@ from typing import Any, Protocol
 from benchmarks.peers import servers
 from benchmarks.peers.alone import running_alone
 from benchmarks.peers.client import RefusedError, Sample
+from benchmarks.peers.machine import watching_host
 from benchmarks.peers.measurements import (
     SERIAL,
     STACK,
@@ -52,8 +53,8 @@ PEERS: dict[str, Callable[[Load], Peer]] = {  # the first is asked right before 
 CONTEXT_TOKENS = 1024  # of one slot; what the embedded model was trained for
 SLOTS = 8
 WARM_UP_TOKENS = 8
-CPU_TIMES = Path("/proc/stat")
-STOLEN_COLUMN = 7  # of the numbers in its first line
+QUICK_S = 10.0  # an answer of one of the other peers that is asked for again
+QUICK_REPETITIONS = 5
 
 
 class Engine(Protocol):
@@ -89,18 +90,24 @@ class Run:
         """Go through the repetitions of one scenario, as far as there is time."""
         started_at = int(time.time())
         spent_s = 0.0
+        others_s: dict[str, float] = {}  # of those that are not asked in every repetition, what the last answer took
         for i, prompts in enumerate(texts):
             for engine in self._engines[:: -1 if i % 2 else 1]:  # both ways, so that a drift favours nobody
-                is_other = engine.name not in (TUNED, STACK) and isinstance(engine, Peer)
-                if not is_other:
+                if engine.name in (TUNED, STACK) or not isinstance(engine, Peer):
                     spent_s += await self._ask(engine, scenario, f"{started_at}.{i}", prompts)
-                elif i == 0 and self._is_worth_it(scenario, engine):
+                elif self._is_due(scenario, engine, i, others_s.get(engine.name)):
                     try:
-                        await self._ask(engine, scenario, f"{started_at}.{i}", prompts)
+                        others_s[engine.name] = await self._ask(engine, scenario, f"{started_at}.{i}", prompts)
                     except RefusedError as error:
                         print(f"     {scenario.title}: {engine.name} left out: {error}")
             if spent_s * (i + 2) / (i + 1) > self._options.cell_s:
                 break
+
+    def _is_due(self, scenario: Scenario, engine: Engine, repetition: int, last_s: float | None) -> bool:
+        """Tell whether one of the other peers is asked in this repetition."""
+        if repetition == 0:
+            return self._is_worth_it(scenario, engine)
+        return last_s is not None and last_s <= QUICK_S and repetition < QUICK_REPETITIONS
 
     def _is_worth_it(self, scenario: Scenario, engine: Engine) -> bool:
         """Tell whether a peer without a claim takes bearable time, as far as it was asked by fewer clients before."""
@@ -117,16 +124,11 @@ class Run:
 
     async def _ask(self, engine: Engine, scenario: Scenario, repetition: str, prompts: list[str]) -> float:
         """Take one measurement; give the seconds it took."""
-        stolen, total = _cpu_ticks()
-        samples, total_s = await engine.measure(prompts, self._options.tokens)
-        stolen, total = (after - before for after, before in zip(_cpu_ticks(), (stolen, total), strict=True))
+        with watching_host() as stolen:
+            samples, total_s = await engine.measure(prompts, self._options.tokens)
         rate, first_s = sum(sample.n_tokens for sample in samples) / total_s, tuple(s.first_s for s in samples)
-        share = stolen / max(1, total)
-        self._measurements.done.append(
-            Measurement(
-                scenario.model, scenario.n_clients, scenario.prefix, engine.name, repetition, rate, first_s, share
-            )
-        )
+        where = (scenario.model, scenario.n_clients, scenario.prefix)
+        self._measurements.done.append(Measurement(*where, engine.name, repetition, rate, first_s, stolen.share))
         print(f"  {scenario.title}: {engine.name} {rate:.1f} tokens/s in {total_s:.1f} s", flush=True)
         return total_s
 
@@ -177,14 +179,6 @@ def _scenarios(options: argparse.Namespace, model: str) -> Iterator[Scenario]:
             yield Scenario(model, n_clients, prefix)
 
 
-def _cpu_ticks() -> tuple[int, int]:
-    """Count the time of all processors since the machine started: stolen by its host, and all; 0 where none tells."""
-    if not CPU_TIMES.is_file():
-        return 0, 0
-    numbers = [int(word) for word in CPU_TIMES.read_text(encoding="ascii").split("\n", 1)[0].split()[1:]]
-    return numbers[STOLEN_COLUMN], sum(numbers[: STOLEN_COLUMN + 1])
-
-
 def main() -> None:
     """Measure, print, and write the numbers where they are wanted."""
     options = _options()
@@ -211,9 +205,9 @@ def _options() -> Any:
     parser.add_argument("--clients", nargs="+", type=int, default=[1, 8, 32])
     parser.add_argument("--prefixes", nargs="+", choices=["shared", "own"], default=["shared", "own"])
     parser.add_argument("--serial-clients", type=int, default=8, help="llama_cpp.server is asked by as many at most")
-    parser.add_argument("--repetitions", type=int, default=5, help="of a cell at most")
+    parser.add_argument("--repetitions", type=int, default=15, help="of a cell at most")
     parser.add_argument(
-        "--cell-s", type=float, default=150.0, help="for ours and tuned llama-server, after which no more"
+        "--cell-s", type=float, default=200.0, help="for ours and tuned llama-server, after which no more"
     )
     parser.add_argument("--patience-s", type=float, default=90.0, help="for one answer of the other peers")
     parser.add_argument("--prefix", type=int, default=512, help="tokens")

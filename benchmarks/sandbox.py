@@ -21,9 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-sys.path[0] = str(Path(__file__).resolve().parent.parent)  # as a script we stand beside a `sandbox.py`: ourselves
-
-from benchmarks.machine import watching_host
+from benchmarks.peers.machine import watching_host
 from sandbox import commands, lint
 from sandbox.inside.linter import OPTIONS
 from sandbox.isolation import Isolation, open_isolation

@@ -22,9 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-sys.path[0] = str(Path(__file__).resolve().parent.parent)  # as a script we stand beside a `sandbox.py`
-
-from benchmarks.machine import watching_host
+from benchmarks.peers.machine import watching_host
 from sandbox.errors import ExecutionCancelledError
 from sandbox.runner import Sandbox
 from sandbox.settings import SandboxSettings

@@ -14,9 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-sys.path[0] = str(Path(__file__).resolve().parent.parent)  # as a script we stand beside a `sandbox.py`
-
-from benchmarks.machine import watching_host
+from benchmarks.peers.machine import watching_host
 from sandbox.errors import InvalidRequestError, ToolchainMissingError
 from sandbox.runner import Sandbox
 from sandbox.settings import SandboxSettings

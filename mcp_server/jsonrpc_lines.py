@@ -6,6 +6,7 @@ of processes, sockets or what a message means.
 """
 
 import logging
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from types import TracebackType
@@ -25,12 +26,12 @@ MAX_UNSENT_BYTES = 1 << 16  # beyond which no further message is taken until the
 GONE = (anyio.BrokenResourceError, anyio.ClosedResourceError, ConnectionError)  # the other side, amid a message
 
 
-class _Session:
+class _Session(ABC):
     """What the SDK asks of both of its streams."""
 
+    @abstractmethod
     async def aclose(self) -> None:
         """Close it."""
-        raise NotImplementedError
 
     async def __aenter__(self) -> Self:
         return self

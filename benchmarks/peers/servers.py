@@ -49,16 +49,12 @@ class Peer:
     health: str = "/health"
     environment: dict[str, str] = field(default_factory=dict)
     body: dict[str, Any] = field(default_factory=dict)  # beyond OpenAI's fields
-    is_chat: bool = False
 
     async def measure(self, prompts: list[str], n_tokens: int) -> tuple[list[Sample], float]:
         """Ask for all prompts at once."""
         url = f"http://127.0.0.1:{self.port}{self.path}"
         options = {"stream": True, "max_tokens": n_tokens, "temperature": 0, **self.body}
-        return await gather([stream(url, options | self._input(p), n_expected=n_tokens) for p in prompts])
-
-    def _input(self, prompt: str) -> dict[str, Any]:
-        return {"messages": [{"role": "user", "content": prompt}]} if self.is_chat else {"prompt": prompt}
+        return await gather([stream(url, options | {"prompt": p}, n_expected=n_tokens) for p in prompts])
 
 
 @asynccontextmanager
@@ -86,12 +82,12 @@ async def running(peer: Peer, folder: Path) -> AsyncIterator[Peer]:
 
 def cinque(load: Load) -> Peer:
     """Give ours through everything: door, MCP, engine."""
-    has_door = any(door.name == "atlas-llama" for door in DOORS)
-    name, port = ("atlas-llama" if has_door else "atlas-proxy"), free_port()
+    name, port = "atlas-llama", free_port()
     ports = {door.name: 0 for door in DOORS} | {name: port}
     environment = {
         "CINQUE_HOME": str(load.folder / "home"),
         "CINQUE_PORTS": json.dumps(ports),
+        "CINQUE_MCP_PORT": "0",
         "CINQUE_LOG_LEVEL": "ERROR",
         **engine_environment(load),
     }
@@ -100,10 +96,9 @@ def cinque(load: Load) -> Peer:
         "ours, whole stack",
         [sys.executable, "-m", "shim", "serve"],
         port,
-        path="/v1/completions" if has_door else "/v1/chat/completions",
+        path="/v1/completions",
         environment=environment,
         body={"logit_bias": bias, "stream_options": {"include_usage": True}},
-        is_chat=not has_door,
     )
 
 

@@ -178,7 +178,7 @@ def test_openai_streams_the_answer_that_it_gets_whole(client: openai.OpenAI) -> 
 
 def test_openai_gets_the_call_that_it_forces(client: openai.OpenAI) -> None:
     answer = client.chat.completions.create(
-        model="default", messages=QUESTION, tools=[ADD], tool_choice=FORCED, max_tokens=64
+        model="default", messages=QUESTION, tools=[ADD], tool_choice=FORCED, max_tokens=512
     )
     (call,) = answer.choices[0].message.tool_calls or []
     assert call.type == "function"

@@ -47,7 +47,7 @@ def embeddings() -> dict[str, Any]:
 
 def tool_call() -> dict[str, Any]:
     choice = {"type": "function", "function": {"name": "add"}}
-    answer = litellm.completion(messages=QUESTION, tools=[ADD], tool_choice=choice, max_tokens=64, **MODEL)
+    answer = litellm.completion(messages=QUESTION, tools=[ADD], tool_choice=choice, max_tokens=512, **MODEL)
     (call,) = answer.choices[0].message.tool_calls
     return {"name": call.function.name, "arguments": json.loads(call.function.arguments)}
 
