@@ -177,6 +177,28 @@ CASES = (
         ),
     ),
     Case(
+        "21",
+        "tables of pages that nobody wrote to",
+        (
+            c(
+                """
+                puts("BLOCKED soon"); fflush(stdout);
+                for (int i = 0; i < 2; i++)
+                    if (fork() == 0) break;
+                char *at = mmap(NULL, 60L << 30, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+                if (at == MAP_FAILED) { puts("OTHER map"); return 1; }
+                madvise(at, 60L << 30, MADV_NOHUGEPAGE);
+                static volatile char seen;
+                for (long i = 0; i < 60L << 30; i += 2L << 20)
+                    seen += at[i];
+                sleep(60);
+                """,
+                blocked("soon"),
+                **BLOAT,
+            ),
+        ),
+    ),
+    Case(
         "22",
         "memory through files",
         (
