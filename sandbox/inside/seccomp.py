@@ -24,13 +24,14 @@ _NEW_NAMESPACE_FLAGS = 0x7E020080  # every CLONE_NEW*, CLONE_NEWTIME among them
 # Any, ICMP, TCP, UDP, ICMPv6: a socket of another protocol makes the kernel load the module for it.
 _PROTOCOLS = (0, 1, 6, 17, 58)
 _AF_UNIX, _AF_INET, _AF_INET6 = 1, 2, 10
+_SOL_SOCKET, _SO_SNDBUF, _SO_RCVBUF = 1, 7, 8
 _TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
 _PR_SET_DUMPABLE = 4  # a job that hides from /proc hides from the memory watchdog
 
 _AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 _CALLS = {
-    "x86_64": {"clone": 56, "socket": 41, "socketpair": 53, "ioctl": 16, "prctl": 157},
-    "aarch64": {"clone": 220, "socket": 198, "socketpair": 199, "ioctl": 29, "prctl": 167},
+    "x86_64": {"clone": 56, "socket": 41, "socketpair": 53, "setsockopt": 54, "ioctl": 16, "prctl": 157},
+    "aarch64": {"clone": 220, "socket": 198, "socketpair": 199, "setsockopt": 208, "ioctl": 29, "prctl": 167},
 }
 _CLONE3 = 435
 
@@ -158,6 +159,20 @@ def _only_families(call: int) -> list[Instruction]:
     ]
 
 
+def _buffers_as_they_are(call: int) -> list[Instruction]:
+    """Success, and nothing done, when a socket's buffer is to become larger than limits of memory reckon with."""
+    return [
+        (_JUMP_EQ, 0, 7, call),
+        (_LOAD, 0, 0, ARG1_AT),
+        (_JUMP_EQ, 0, 4, _SOL_SOCKET),
+        (_LOAD, 0, 0, _ARG2_AT),
+        (_JUMP_EQ, 1, 0, _SO_SNDBUF),
+        (_JUMP_EQ, 0, 1, _SO_RCVBUF),
+        (_RETURN, 0, 0, _ERRNO),
+        (_RETURN, 0, 0, _ALLOW),
+    ]
+
+
 def _no_new_namespaces(call: int) -> list[Instruction]:
     return [
         (_JUMP_EQ, 0, 4, call),
@@ -197,6 +212,7 @@ def assemble(machine: str | None = None, first: Sequence[Instruction] = ()) -> b
     program += _no_new_namespaces(calls["clone"])
     program += deny_unless(calls["socket"], _ARG2_AT, _PROTOCOLS)
     program += _only_families(calls["socket"]) + _only_families(calls["socketpair"])
+    program += _buffers_as_they_are(calls["setsockopt"])
     program += deny_argument(calls["ioctl"], ARG1_AT, (_TIOCSTI, _TIOCLINUX))
     program += deny_argument(calls["prctl"], ARG0_AT, (_PR_SET_DUMPABLE,))
     for number in denied_numbers(name):

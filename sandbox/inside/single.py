@@ -69,7 +69,8 @@ def _confinement(request: dict[str, Any], fds: dict[str, int], bpf: bytes) -> gu
 
 def _memory(pids: Collection[int]) -> int:
     """Return the bytes of processes of this sandbox, and of its sockets, which no process needs to hold open."""
-    return sum(map(watchdog.process_memory, pids)) + watchdog.socket_memory(os.getpid())
+    own = os.getpid()
+    return sum(map(watchdog.process_memory, pids)) + watchdog.socket_memory(own) + watchdog.tcp_memory(own)
 
 
 def _files() -> tuple[int, int]:

@@ -9,8 +9,9 @@ where it has one, else among the descriptors of its processes.
 import os
 from collections.abc import Collection, Iterable
 
-SOCKET_BYTES = 425_984  # what one socket may hold in the kernel at the most that SO_SNDBUF grants (net.core.wmem_max)
+SOCKET_BYTES = 425_984  # what one socket may hold: twice what the kernel lets it send; the filter keeps it at that
 N_FREE_SOCKETS = 64  # not counted: a program that has a few does not fill them
+_COUNTED = (b"Pss:", b"VmRSS:", b"VmPTE:")
 
 
 def _parents() -> dict[int, int]:
@@ -46,18 +47,18 @@ def process_memory(pid: int) -> int:
         with open(f"/proc/{pid}/status", "rb") as file:
             told = _sizes(file.read())
         with open(f"/proc/{pid}/smaps_rollup", "rb") as file:
-            pages = _sizes(file.read())[b"Pss"]
+            pages = _sizes(file.read())[b"Pss:"]
     except (FileNotFoundError, ProcessLookupError, KeyError):
         return 0
     except PermissionError:  # not dumpable, or another user's
-        pages = told.get(b"VmRSS", 0)
-    return pages + told.get(b"VmPTE", 0)
+        pages = told.get(b"VmRSS:", 0)
+    return pages + told.get(b"VmPTE:", 0)
 
 
 def _sizes(text: bytes) -> dict[bytes, int]:
-    """Return every `name: n kB` of a file in /proc, in bytes."""
-    words = (line.split() for line in text.splitlines() if line.endswith(b" kB"))
-    return {name[:-1]: int(number) * 1024 for name, number, _ in words}
+    """Return the sizes of a file in /proc that are counted, in bytes; other lines may say what a program likes."""
+    words = (line.split() for line in text.splitlines() if line.startswith(_COUNTED))
+    return {name: int(number) * 1024 for name, number, _ in words}
 
 
 def tree_memory(roots: Iterable[int]) -> dict[int, int]:
@@ -73,6 +74,19 @@ def socket_memory(pid: int) -> int:
     except OSError:  # it ended while we looked, which the kernel says in several ways
         return 0
     return _held_by(n_sockets)
+
+
+def tcp_memory(pid: int) -> int:
+    """Return the bytes that wait in the connections of this process's network namespace, where they may grow."""
+    n_bytes = 0
+    for name in ("tcp", "tcp6"):
+        try:
+            with open(f"/proc/{pid}/net/{name}", "rb") as file:
+                queues = [line.split()[4].partition(b":") for line in file.readlines()[1:]]
+        except OSError:  # it ended while we looked, or there is no such protocol
+            continue
+        n_bytes += sum(int(sending, 16) + int(received, 16) for sending, _, received in queues)
+    return n_bytes
 
 
 def open_socket_memory(pids: Collection[int]) -> int:
