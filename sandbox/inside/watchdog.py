@@ -43,6 +43,7 @@ def trees(roots: Iterable[int]) -> dict[int, set[int]]:
 
 def process_memory(pid: int) -> int:
     """Return the bytes of one process: proportional where readable, else resident, 0 when it has ended."""
+    told: dict[bytes, int] = {}
     try:
         with open(f"/proc/{pid}/status", "rb") as file:
             told = _sizes(file.read())
