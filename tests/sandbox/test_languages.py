@@ -9,8 +9,7 @@ import pytest
 
 from sandbox.errors import SandboxUnavailableError, UnknownLanguageError
 from sandbox.runner import Sandbox
-from sandbox.types import ExecutionRequest
-from tests.sandbox.machine import Runner, settings_with, share_go_cache
+from tests.sandbox.machine import Runner, settings_with, share_go_cache, warm_up
 from tests.sandbox.programs import SAMPLES, Samples
 
 pytestmark = pytest.mark.timeout(240)  # the first Go program compiles Go's library, once a checkout
@@ -209,7 +208,7 @@ def strict(shared: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     sandbox = Sandbox(
         settings_with(home, compile_timeout_s=3.0, compile_memory_bytes=256 << 20, compile_workspace_bytes=32 << 20)
     )
-    sandbox.execute(ExecutionRequest("true", language="bash"))
+    warm_up(sandbox)
     yield sandbox
     sandbox.close()
 
