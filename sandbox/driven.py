@@ -124,7 +124,7 @@ class DrivenTests:
         """Run the tests in one job and the program in another; return what both did as one outcome."""
         served, testing = self._job(program, self.limits), replace(self._job(tests, self.limits), stdin=b"")
         ours, theirs = socket.socketpair()
-        partner = Partner(self.builder, replace(served, remote=theirs, is_partner=True))
+        partner = Partner(self.builder, replace(served, remote=theirs, is_partner=True), self.cancelled)
         with ours, theirs:
             ours.sendall(b"\n")  # where a nonce would stand: this job reports nothing
             partner.start()

@@ -79,7 +79,7 @@ class TestRun:
         program = replace(
             self.base, kind="serve", flavour=self.program_flavour, arguments=arguments, remote=theirs, is_partner=True
         )
-        partner = Partner(self.isolation, program)
+        partner = Partner(self.isolation, program, self.cancelled)
         with ours, theirs:
             partner.start()
             try:
@@ -99,10 +99,11 @@ class _Runs(Protocol):
 class Partner(threading.Thread):
     """Runs the program's job while the calling thread runs the tests'."""
 
-    def __init__(self, runner: _Runs, job: Job) -> None:
+    def __init__(self, runner: _Runs, job: Job, cancelled: threading.Event | None) -> None:
         super().__init__(name="sandbox-partner")
         self._runner = runner
         self._job = job
+        self._cancelled = cancelled
         self._over = threading.Event()
         self._outcome: Outcome | None = None
         self._error: SandboxError | None = None
@@ -115,8 +116,12 @@ class Partner(threading.Thread):
             self._error = error
 
     def finish(self) -> Outcome:
-        """Return the program's outcome, killing it if it does not end by itself. Raises `SandboxError`."""
-        self.join(PARTNER_GRACE_S)
+        """Return the program's outcome, killing it if it does not end by itself, and at once when both are cancelled.
+
+        Raises `SandboxError`.
+        """
+        if self._cancelled is None or not self._cancelled.is_set():
+            self.join(PARTNER_GRACE_S)
         self._over.set()
         self.join()
         if self._outcome is not None:

@@ -3,11 +3,12 @@
 # ruff: noqa: E501 - a program inside a string keeps its statements together
 
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
 from sandbox.errors import SandboxUnavailableError, UnknownLanguageError
+from sandbox.languages import find_language
 from sandbox.runner import Sandbox
 from sandbox.types import ExecutionRequest
 from tests.sandbox.machine import Runner, settings_with, share_go_cache
@@ -84,6 +85,14 @@ def test_an_empty_text_can_be_checked(samples: Samples, run: Runner) -> None:
     assert report.valid == (samples.language != "go")  # a Go file begins with its package
 
 
+@pytest.mark.parametrize("stem", ["-o", "-", "..", "a b", "a\0b", "a\nb", "x" * 300, "é", "a/b", "$(x)"])
+def test_a_name_that_no_file_should_have_is_only_shown(samples: Samples, stem: str, run: Runner) -> None:
+    name = stem + PurePosixPath(find_language(samples.language).source_name).suffix
+    assert run.sandbox.check_syntax(samples.valid, samples.language, name).valid
+    report = run.sandbox.check_syntax(samples.broken, samples.language, name)
+    assert (report.valid, name in report.errors[0]) == (False, True)
+
+
 def test_an_alias_is_the_language(samples: Samples, run: Runner) -> None:
     for alias in (*samples.aliases, samples.language.upper()):
         assert run.sandbox.check_syntax(samples.valid, alias).language == samples.language
@@ -141,7 +150,8 @@ def test_a_runtime_that_gets_no_memory_is_at_the_memory_limit(language: str, cod
 @pytest.mark.parametrize(
     ("code", "error_type", "message"),
     [
-        ("throw 'text';", "Error", "uncaught text"),
+        ("throw 'text';", "RuntimeError", "uncaught text"),
+        ("throw new Error('no');", "RuntimeError", "no (line 1)"),
         (
             "class MyError extends Error {}\nMyError.prototype.name = 'MyError';\nthrow new MyError('m');",
             "MyError",
@@ -150,7 +160,7 @@ def test_a_runtime_that_gets_no_memory_is_at_the_memory_limit(language: str, cod
         ("Promise.reject(new RangeError('later'));", "RangeError", "later (line 1)"),
         ("require('assert').strictEqual(1, 2);", "AssertionError", "Expected values to be strictly equal:"),
         ("JSON.parse('{');", "SyntaxError", ""),
-        ("console.error('TypeError: told\\n    at x'); process.exit(1);", "RuntimeError", "status 1"),
+        ("console.error('TypeError: told\\n    at x'); process.exit(1);", "TypeError", "status 1"),
     ],
 )
 def test_an_uncaught_exception_of_javascript_has_its_name(
