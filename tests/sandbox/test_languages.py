@@ -187,6 +187,10 @@ def test_several_sources_are_one_program(run: Runner) -> None:
     assert run(code, language="rust", files=module).stdout == "4\n"
 
 
+def test_a_file_that_has_the_name_of_what_is_compiled_does_not_stop_it(run: Runner) -> None:
+    assert run("int main(void) { return 0; }\n", language="c", files={"program": "text"}).verdict == "OK"
+
+
 @pytest.mark.parametrize(
     ("language", "code"),
     [
