@@ -101,9 +101,9 @@ class Partner(threading.Thread):
 
     def __init__(self, runner: _Runs, job: Job, cancelled: threading.Event | None) -> None:
         super().__init__(name="sandbox-partner")
+        self._cancelled = cancelled
         self._runner = runner
         self._job = job
-        self._cancelled = cancelled
         self._over = threading.Event()
         self._outcome: Outcome | None = None
         self._error: SandboxError | None = None
@@ -116,10 +116,7 @@ class Partner(threading.Thread):
             self._error = error
 
     def finish(self) -> Outcome:
-        """Return the program's outcome, killing it if it does not end by itself, and at once when both are cancelled.
-
-        Raises `SandboxError`.
-        """
+        """Return the program's outcome, killing it if it does not end by itself. Raises `SandboxError`."""
         if self._cancelled is None or not self._cancelled.is_set():
             self.join(PARTNER_GRACE_S)
         self._over.set()
