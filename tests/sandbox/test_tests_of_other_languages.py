@@ -88,8 +88,11 @@ def test_a_program_that_lacks_what_is_tested_does_not_pass(run: Runner, language
 
 ERRING = {
     "javascript": ("function add(a, b) { return a.b.c; }", "TypeError"),
-    "go": ("package main\n\nfunc Add(a, b int) int {\n\tvar m []int\n\treturn m[a]\n}\n\nfunc main() {}\n", "panic"),
-    "rust": ("fn add(a: i32, _b: i32) -> i32 { let v: Vec<i32> = vec![]; v[a as usize] }", "Panic"),
+    "go": (
+        "package main\n\nfunc Add(a, b int) int {\n\tvar m []int\n\treturn m[a]\n}\n\nfunc main() {}\n",
+        "RuntimeError",
+    ),
+    "rust": ("fn add(a: i32, _b: i32) -> i32 { let v: Vec<i32> = vec![]; v[a as usize] }", "RuntimeError"),
     "c": ("int add(int a, int b) { return *(volatile int *)(long)(a - a); }", "SIGSEGV"),
     "cpp": (
         '#include <stdexcept>\nint add(int a, int b) { throw std::out_of_range("too far"); }',
