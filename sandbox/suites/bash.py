@@ -185,8 +185,8 @@ def _twins(body: list[tuple[int, str]], function: str | None) -> list[list[tuple
             continue
         inner = statement[opening + 1 : statement.rfind("}")]
         for first, inside in _parts(inner):
-            if _LEAVES.search(inside):
-                break  # what follows may not be reached
+            if _LEAVES.search(inside) or inside.count("(") != inside.count(")"):
+                break  # what follows may not be reached, or not be heard of because it runs in a subshell
             changed = _expecting_another(inside)
             if changed is not None:
                 end = first + len(inside)
