@@ -29,7 +29,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
         sandbox.close()
 
 
-@pytest.mark.parametrize("tests", [None, *("tests",)], ids=["plain", "tested"])
+@pytest.mark.parametrize("tests", [None, "tests"], ids=["plain", "tested"])
 @pytest.mark.parametrize("language", NAMES)
 def test_a_missing_toolchain_is_told_with_what_to_install(bare: Sandbox, language: str, tests: str | None) -> None:
     test_code = None if tests is None else TESTS[language]

@@ -1,5 +1,7 @@
 """Tests of TypeScript programs: heard in every style of module and of test, types erased from both texts."""
 
+# ruff: noqa: E501 - a text of tests inside a string keeps its statements together
+
 import pytest
 
 from sandbox.errors import ToolchainMissingError
