@@ -6,17 +6,15 @@ Not covered: a program that searches its own memory for the token with which a t
 of the program's own in a check that is no comparison by ==.
 """
 
-import hashlib
 import json
 import re
 from dataclasses import dataclass, field
 
 from sandbox.recipes import Recipe, Step
-from sandbox.suites.plans import FOLDER, Sources, SuiteError, SuitePlan, driver, no_tests
+from sandbox.suites.plans import BINARY, FOLDER, Sources, SuiteError, SuitePlan, driver, no_tests
 from sandbox.suites.scan import Scanned, edit, numbered, scan
 from sandbox.suites.symbols import COMPARED, refuse_replaced
 
-BINARY = "suite"
 CONVENTION = "functions void test_*(void), a main with asserts, or bare asserts"
 # Undone whatever the program defines.
 WORDS = (
@@ -256,13 +254,12 @@ def _suite(dialect: Dialect, sources: Sources, tests: _Tests, prefix: str) -> st
 
 def plan(dialect: Dialect, sources: Sources) -> SuitePlan:
     """Plan the tests of a C or C++ program. Raises `SuiteError`."""
-    digest = hashlib.sha256(f"{sources.test_code}\0{sources.code}".encode("utf-8", "surrogatepass")).hexdigest()
-    prefix = f"cq_{digest[:24]}"
+    prefix = f"cq_{sources.digest}"
     tests = _Tests(dialect, sources.test_code, prefix)
     if not any(group.slots for group in tests.groups):
         raise no_tests(CONVENTION)
     tested = _refuse_replaced_functions(sources, tests.identifiers())
-    folder = f"{FOLDER}_{digest[:24]}"  # the program cannot name it, so it cannot include its tests
+    folder = sources.hidden_folder
     own = {name: driver(name).replace("CQ", prefix) for name in ("driver.c", "checks.h", "equality.h")}
     own |= {"table.h": _table(tests.groups), f"tests.{dialect.suffix}": tests.text}
     own |= {f"suite.{dialect.suffix}": _suite(dialect, sources, tests, prefix)}

@@ -4,17 +4,15 @@ Program and tests become one package of a module without dependencies; a `TestMa
 it. All runs in one process. Not covered: a program that searches its own memory for the nonce that signs reports.
 """
 
-import hashlib
 import re
 from pathlib import PurePosixPath
 
 from sandbox.recipes import Recipe, Step
 from sandbox.suites import testify
-from sandbox.suites.plans import Sources, SuiteError, SuitePlan, driver, no_tests
+from sandbox.suites.plans import BINARY, Sources, SuiteError, SuitePlan, driver, no_tests
 from sandbox.suites.scan import Scanned, edit, scan
 
 CONVENTION = "func TestX(t *testing.T)"
-BINARY = "suite"
 TEST_FILE = "solution_test.go"
 MODULE = "cinque.local/solution"
 _OWN = "cinqueOwn"  # before the names of tests, whose own names their watchers take
@@ -131,8 +129,7 @@ def plan(sources: Sources) -> SuitePlan:
         raise SuiteError("UnsupportedTests", "TestMain is not supported: the sandbox runs each test itself")
     code = scan(sources.code, "go")
     _refuse_tampering(code, found.identifiers())
-    digest = hashlib.sha256(f"{sources.test_code}\0{sources.code}".encode("utf-8", "surrogatepass")).hexdigest()
-    events = f"cinque{digest[:24]}"  # the program cannot name it, so it cannot link to what is inside
+    events = f"cinque{sources.digest}"  # the program cannot name it, so it cannot link to what is inside
     package = _package(code) or (_package(found) or "main").removesuffix("_test") or "main"
     module = f"module {MODULE}\n\ngo 1.18\n\nrequire {TESTIFY} v1.0.0\n\nreplace {TESTIFY} => ./cinque_testify\n"
     others = {name: text for name, text in sources.files.items() if name != "go.mod" and not name.endswith("_test.go")}

@@ -18,7 +18,6 @@ CONVENTION = "test('name', () => ...), functions test*(), or top-level asserts"
 # Joined into one file: what modules export to each other, a program in the same process could reach.
 _DRIVER = ("report.js", "apart.js", "here.js", "checks.js", "driver.js")
 _ESBUILD = ("esbuild", "--log-level=error", "--target=es2022")
-SOURCE = "solution.ts"  # the program as the caller gave it; what runs is made of its copy in the suite
 BARE = "__bare"  # the tests' name for the driver's function that runs one top-level statement
 KEYWORDS = (
     "await break case catch class const continue debugger default delete do else enum export extends false "
@@ -155,22 +154,26 @@ def plan_typescript(sources: Sources) -> SuitePlan:
     """Plan the tests of a TypeScript program: both texts are transpiled, and then as for JavaScript."""
     tests, own = _read(sources, "ts")
     made = _plan(sources, tests, own, has_lines=False)
+    name = sources.source_name
     return replace(
         made,
-        recipe=_transpiled(made.recipe, "test_solution", "solution"),
-        apart=None if made.apart is None else _transpiled(made.apart, "solution"),
-        beside=None if made.beside is None else _transpiled(made.beside, "test_solution"),
+        recipe=_transpiled(made.recipe, name, "test_solution", "solution"),
+        apart=None if made.apart is None else _transpiled(made.apart, name, "solution"),
+        beside=None if made.beside is None else _transpiled(made.beside, name, "test_solution"),
         test_files=("test_solution.ts",),
     )
 
 
-def _transpiled(recipe: Recipe, *names: str) -> Recipe:
-    """Return the recipe with steps that make JavaScript of these files of the suite, and of what they may import."""
+def _transpiled(recipe: Recipe, program: str, *names: str) -> Recipe:
+    """Return the recipe with steps that make JavaScript of these files of the suite, and of what they may import.
+
+    `program` is the file that the caller named; what runs is made of its copy in the suite.
+    """
     sources = tuple(f"{FOLDER}/{name}" for name in names)
     others = tuple(
         path.removesuffix(".ts")
         for path in recipe.files
-        if path.endswith(".ts") and not path.endswith(".d.ts") and "/" + FOLDER not in f"/{path}" and path != SOURCE
+        if path.endswith(".ts") and not path.endswith(".d.ts") and "/" + FOLDER not in f"/{path}" and path != program
     )
     steps = [Step((*_ESBUILD, f"--outdir={FOLDER}", *(f"{name}.ts" for name in sources)))]
     if others:

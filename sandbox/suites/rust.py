@@ -6,19 +6,17 @@ process. Not covered: a program that searches its own memory for the nonce that 
 a check that is no comparison of two values by == or !=.
 """
 
-import hashlib
 import json
 import re
 from itertools import pairwise
 
 from sandbox.recipes import Recipe, Step
-from sandbox.suites.plans import FOLDER, Sources, SuitePlan, driver, no_tests
+from sandbox.suites.plans import BINARY, Sources, SuitePlan, driver, no_tests
 from sandbox.suites.scan import edit, scan
 from sandbox.suites.symbols import refuse_replaced
 
 CONVENTION = "functions marked #[test], alone or in mod tests { use super::*; ... }"
 FLAGS = ("--edition", "2021", "--color", "never", "-C", "opt-level=1", "-C", "overflow-checks=on")
-BINARY = "suite"
 _STANDARD = "assert|assert_eq|assert_ne|debug_assert|debug_assert_eq|debug_assert_ne|panic|unreachable|matches"
 _TEST = r"#\s*\[\s*test\s*\]"
 _FUNCTION = re.compile(
@@ -159,9 +157,8 @@ def _qualified(text: str) -> str:
 
 def plan(sources: Sources) -> SuitePlan:
     """Plan the tests of a Rust program. Raises `SuiteError`."""
-    digest = hashlib.sha256(f"{sources.test_code}\0{sources.code}".encode("utf-8", "surrogatepass")).hexdigest()
-    prefix = f"cq_{digest[:24]}"
-    folder = f"{FOLDER}_{digest[:24]}"  # the program cannot name it, so it cannot include its tests
+    prefix = f"cq_{sources.digest}"
+    folder = sources.hidden_folder
     tests = _Tests(sources.test_code, prefix)
     if not tests.ids:
         raise no_tests(CONVENTION)
