@@ -66,7 +66,7 @@ GO_ENVIRONMENT: Mapping[str, str] = MappingProxyType(
     }
 )
 
-# The compiler of TypeScript is a Go program: its garbage is 50 MB, and collecting it takes 40 % of its tenth of a second.
+# The compiler of TypeScript is a Go program: its garbage is 50 MB, and collecting it takes 40 % of its short life.
 TSC_ENVIRONMENT: Mapping[str, str] = MappingProxyType({"GOGC": "off"})
 
 
