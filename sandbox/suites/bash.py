@@ -46,6 +46,8 @@ RESERVED = frozenset(
     ("test", "[", "exit", "return", "echo", "printf", "read", "set", "trap", "unset", "builtin", "command", "eval")
 )
 
+JUDGES = frozenset(("grep", "egrep", "fgrep", "diff", "cmp", "true", "false", "bash", *RESERVED))
+
 
 def functions(text: str) -> list[str]:
     """Return the names of the functions that a text defines, each once."""
@@ -93,7 +95,9 @@ def _prelude(sources: Sources, names: list[str], test_text: str) -> str:
         for one in names
         if one not in RESERVED
     )
-    return f"{stubs}__cq_guard\n"
+    # The guard takes away functions that stand before a command with which tests judge, such as `sort`.
+    is_tested = len(names) == 1 and names[0] not in JUDGES and "solution" not in test_text
+    return f"__cq_guard\n{stubs}" if is_tested else f"{stubs}__cq_guard\n"
 
 
 def _checks(text: str) -> bool:

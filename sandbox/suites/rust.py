@@ -133,7 +133,7 @@ class _Tests:
         if operator:
             return (name, operator, [part for part in parts if part]) if len(edges) > 2 else None  # noqa: PLR2004 - a comma
         end = edges[1]
-        found = [position for position in self._at_top(opening, r"[!=]=|[&|]") if position < end]
+        found = [position for position in self._at_top(opening, r"[!=]=|&&|\|\|") if position < end]
         if len(found) != 1 or _BLOCK.match(parts[0]):
             return None
         operator = self._scan.text[found[0] : found[0] + 2]

@@ -49,6 +49,13 @@ def test_what_a_test_leaves_behind_is_the_same_with_and_without_twins(run: Runne
     assert run(code, tests, language="bash").verdict == "OK"
 
 
+def test_a_function_named_like_a_command_can_be_tested(run: Runner) -> None:
+    tests = 'test_sort() {\n  [ "$(printf "b\\na\\n" | sort)" = ours ]\n}\n'
+    assert run("sort() { echo ours; }\n", tests, language="bash").verdict == "OK"
+    both = "other() { :; }\nsort() { echo ours; }\n"
+    assert not run(both, tests + "test_other() { other; }\n", language="bash").success
+
+
 @pytest.mark.parametrize(
     ("statement", "twin"),
     [
