@@ -27,6 +27,7 @@ from sandbox.pool import (
     TakesJobs,
     ZygotePool,
     ZygoteProcess,
+    bound_sending,
     request_of,
 )
 from sandbox.toolchains import Toolchains
@@ -76,6 +77,7 @@ class SingleUse:
         self._is_ready = False
         self._lock = threading.Lock()
         self._control, peer = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        bound_sending(self._control)
         files = [memory_file(path, text.encode()) for path, text in files_of_etc().items()]
         try:
             with peer:
@@ -131,11 +133,11 @@ class BwrapPool(ZygotePool):
 
     tier: IsolationTier = "bwrap"
 
-    def __init__(self, cache: Path, toolchains: Toolchains, n_ready: int) -> None:
+    def __init__(self, cache: Path, toolchains: Toolchains, n_ready: int, cpus: float = 0.0) -> None:
         bwrap = shutil.which("bwrap")
         if bwrap is None:
             raise SandboxUnavailableError(_advice("bubblewrap is not installed"))
-        super().__init__(cache, toolchains)
+        super().__init__(cache, toolchains, cpus)
         self._bwrap = bwrap
         self._n_ready = n_ready
         self._lock = threading.Lock()

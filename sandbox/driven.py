@@ -14,6 +14,7 @@ from types import MappingProxyType
 
 from sandbox.builds import Build, Builder
 from sandbox.compiled import build_failure, build_outcome, check, located
+from sandbox.errors import LostJobError
 from sandbox.events import EventChannel
 from sandbox.jobs import Job, Outcome
 from sandbox.languages import Program
@@ -69,7 +70,10 @@ class DrivenTests:
         except SuiteError as error:
             return Judgement(Verdict.WRONG_ANSWER, error.kind, error.message), NOT_RUN
         try:
-            outcome, trust = self._run(plan)
+            try:
+                outcome, trust = self._run(plan)
+            except LostJobError:  # its zygote died; a job that reports cannot be repeated without the other end
+                outcome, trust = self._run(plan)
         except _NotBuiltError as error:
             return self._build_failure(error.build, plan), build_outcome(error.build)
         unusable = outcome.find("tests_error")
@@ -135,7 +139,7 @@ class DrivenTests:
         """Run the tests in one job and the program in another; return what both did as one outcome."""
         served, testing = self._job(program, self.limits), replace(self._job(tests, self.limits), stdin=b"")
         ours, theirs = socket.socketpair()
-        partner = Partner(self.builder, replace(served, remote=theirs, is_partner=True))
+        partner = Partner(self.builder, replace(served, remote=theirs, is_partner=True), self.cancelled)
         with ours, theirs:
             ours.sendall(b"\n")  # where a nonce would stand: this job reports nothing
             partner.start()

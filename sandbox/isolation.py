@@ -3,15 +3,16 @@
 A tier is chosen by the setting, or with `auto` the first of `TIERS` whose self-test (`proof.py`) passes.
 
 Tier `namespaces`: theory of operation
-    A zygote process builds a template once: a small root of read-only binds (/usr, the interpreter at its own path,
-    the harness's packages), an unprivileged user, its own user, pid, mount, ipc, net, uts and cgroup namespaces.
-    For each job it clones itself into fresh pid, mount, ipc and net namespaces. The clone becomes the job's init: it
-    mounts its own /proc and one sized tmpfs (workspace, /tmp and /dev/shm), moves into a user namespace that owns
-    none of the others, sets resource limits, drops every capability, sets no_new_privs and a system-call filter,
-    closes every descriptor, and forks the program. The init stays behind, unreadable to the program; when the
-    program ends it ends, and the kernel kills whatever was started. Memory is limited for the whole tree by a cgroup
-    where one can be made, else by polling proportional set sizes. Output is drained to a bounded tail, results come
-    through shared memory, the wall clock is enforced by the zygote with SIGKILL and by the host with a second clock.
+    A zygote process builds a template once: a small root of read-only binds (/usr, the interpreter at its own path, the
+    harness's packages), an unprivileged user, its own user, pid, mount, ipc, net, uts and cgroup namespaces. For each
+    job it clones itself into fresh pid, mount, ipc and net namespaces. The clone is the job's init; it forks the
+    process of the program, which mounts its own /proc and one sized tmpfs (workspace, /tmp and /dev/shm), moves into a
+    user namespace that owns none of the others, sets resource limits, drops every capability, sets no_new_privs and a
+    system-call filter, and closes every descriptor before anything untrusted runs. The init, which gives up as much and
+    is unreadable to the program, ends when the program does, and the kernel kills whatever was started. Memory is
+    limited for the whole tree by a cgroup where one can be made, else by polling (`inside/watchdog.py`); processors
+    only by a cgroup, and on request. Output is drained to a bounded tail, results come through shared memory, the wall
+    clock is enforced by the zygote with SIGKILL and by the host with a second clock.
 
     Programs of other languages are two such jobs: one runs the compiler, whose files travel on as bytes, and one
     becomes the program. Their zygote also binds the toolchains that lie outside /usr, read-only.
@@ -23,9 +24,11 @@ Covered
 
 Not covered
     Bugs of the kernel and of allowed system calls; side channels between jobs on shared caches and CPUs; the share of
-    CPU that a job takes within its time limit; the memory layout and hash seed, which jobs of one zygote share; what
-    a public /proc tells about the machine (CPU model, load, kernel version); a test result when candidate and tests
-    share a process (`result_trust` says `in_process`). Installed requirement sets are trusted as their index is.
+    CPU that a job takes within its time limit where no cgroup can be made or none was asked for; what a watch of memory
+    cannot see (the kernel's own objects but sockets and page tables), or sees too late; the memory layout and hash
+    seed, which jobs of one zygote share; what a public /proc tells about the machine (CPU model, load, kernel version);
+    a test result when candidate and tests share a process (`result_trust` says `in_process`). Installed requirement
+    sets are trusted as their index is.
 
 Tier `bwrap`: the same view, built by bubblewrap
     For hosts where only bubblewrap may make a user namespace (Ubuntu 24.04 and its AppArmor profile). A launcher that
@@ -92,9 +95,13 @@ class Isolation(Protocol):
 _Opener = Callable[[SandboxSettings, Toolchains], Isolation]
 # Strongest first; the order in which `auto` tries them.
 TIERS: dict[IsolationTier, _Opener] = {
-    "namespaces": lambda settings, tools: ZygotePool(settings.requirements_folder, tools),
-    "bwrap": lambda settings, tools: BwrapPool(settings.requirements_folder, tools, settings.bwrap_ready),
-    "landlock": lambda settings, tools: LandlockPool(settings.requirements_folder, tools, settings.landlock_first_uid),
+    "namespaces": lambda settings, tools: ZygotePool(settings.requirements_folder, tools, settings.cpus),
+    "bwrap": lambda settings, tools: BwrapPool(
+        settings.requirements_folder, tools, settings.bwrap_ready, settings.cpus
+    ),
+    "landlock": lambda settings, tools: LandlockPool(
+        settings.requirements_folder, tools, settings.landlock_first_uid, settings.cpus
+    ),
 }
 
 

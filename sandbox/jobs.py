@@ -124,6 +124,14 @@ class Channels:
         self._job = job
         self._nonce = secrets.token_hex(NONCE_BYTES)
         self._open: set[int] = set()
+        self.host, self._peer = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            self._open_all(job)
+        except BaseException:  # too many open files: those that there are already must not stay
+            self.__exit__()
+            raise
+
+    def _open_all(self, job: Job) -> None:
         payload = self._own(memory_file("payload", json.dumps({**job.arguments, "nonce": self._nonce}).encode()))
         result = self._own(memory_file("result"))
         os.ftruncate(result, records.CAPACITY_BYTES)
@@ -135,7 +143,6 @@ class Channels:
                 os.fchown(fd, template.NOBODY, template.NOBODY)
         self._result = result
         self._streams = (_Stream(stdout), _Stream(stderr))
-        self.host, self._peer = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.fds = {
             "payload": payload,
             "result": result,

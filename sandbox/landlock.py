@@ -63,8 +63,10 @@ class LandlockPool(ZygotePool):
 
     tier: IsolationTier = "landlock"
 
-    def __init__(self, cache: Path, toolchains: Toolchains, first_uid: int, *, scopes: bool = True) -> None:
-        super().__init__(cache, toolchains)
+    def __init__(
+        self, cache: Path, toolchains: Toolchains, first_uid: int, cpus: float = 0.0, *, scopes: bool = True
+    ) -> None:
+        super().__init__(cache, toolchains, cpus)
         _remove_leftovers()
         self._folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
         if os.getuid() == 0:

@@ -10,6 +10,7 @@ import json
 import os
 import select
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -27,6 +28,7 @@ from sandbox.types import IsolationTier
 
 START_TIMEOUT_S = 60.0  # importing pylint on a busy machine takes several seconds
 STOP_TIMEOUT_S = 5.0
+SEND_TIMEOUT_S = 5  # handing over a job takes microseconds; whoever does not take it for so long counts as dead
 N_ATTEMPTS = 2
 MAX_MESSAGE_BYTES = 64 * 1024
 DIAGNOSTIC_BYTES = 2000
@@ -47,6 +49,11 @@ class TakesJobs(Protocol):
     def close(self) -> None:
         """End it and every job of it."""
         ...
+
+
+def bound_sending(control: socket.socket) -> None:
+    """Let sending fail with an `OSError` when nobody takes what was sent; else one thread would wait for ever."""
+    control.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", SEND_TIMEOUT_S, 0))
 
 
 def request_of(job: Job, fds: dict[str, int]) -> bytes:
@@ -74,6 +81,7 @@ class ZygoteProcess:
         self._closed = False
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process that writes it
         self._control, peer = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        bound_sending(self._control)
         root = tempfile.mkdtemp(prefix="cinque-root-")
         try:
             with peer:
@@ -204,7 +212,7 @@ class ZygotePool:
     tier: IsolationTier = "namespaces"
     refused: tuple[str, ...] = ()
 
-    def __init__(self, cache: Path, toolchains: Toolchains) -> None:
+    def __init__(self, cache: Path, toolchains: Toolchains, cpus: float = 0.0) -> None:
         if not sys.platform.startswith("linux"):
             raise SandboxUnavailableError(f"this is {sys.platform}, not Linux. {UNPROTECTED}")
         cache.mkdir(parents=True, exist_ok=True)
@@ -213,7 +221,7 @@ class ZygotePool:
         self._zygotes: dict[str, ZygoteProcess] = {}
         self._locks = {name: threading.Lock() for name in FLAVOURS}
         self._closed = False
-        self._slots = CgroupSlots.open()
+        self._slots = CgroupSlots.open(cpus)
 
     @property
     def memory_control(self) -> str:
@@ -236,7 +244,7 @@ class ZygotePool:
                     self._discard(job, zygote)
                 if attempt == N_ATTEMPTS or self._closed or job.remote is not None:
                     raise LostJobError(f"a job was lost {attempt} times: {error}; try again") from error
-            except JobSetupError as error:
+            except (JobSetupError, OSError) as error:  # too many open files, among others
                 raise SandboxError(f"a job could not be started: {error}") from error
             else:
                 if outcome.ended_by == "cancelled" and not job.is_partner:
@@ -248,13 +256,12 @@ class ZygotePool:
         raise AssertionError("unreachable")
 
     def _run_in(self, zygote: TakesJobs, job: Job, cancelled: threading.Event | None) -> Outcome:
-        slot = None if job.bare or self._slots is None else self._slots.take()
+        slot = None if job.bare or self._slots is None else self._slots.take(job.limits.memory_bytes)
         try:
             with Channels(job) as channels:
                 fds = dict(channels.fds)
                 if slot is not None:
-                    slot.arm(job.limits.memory_bytes)
-                    fds["cgroup"] = slot.procs_fd
+                    fds |= slot.fds
                 zygote.submit(job, fds)
                 channels.started()
                 outcome = channels.collect(cancelled, None if slot is None else slot.has_killed)

@@ -53,6 +53,13 @@ class SandboxSettings(BaseSettings):
     memory_bytes: int = Field(
         512 * MIB, ge=64 * MIB, description="Memory of one program and all its children together (bytes)."
     )
+    cpus: float = Field(
+        0.0,
+        ge=0,
+        le=1024,
+        description="Processors that one program and all its children together may keep busy, where control groups can "
+        "be made; 0 for all there are (count).",
+    )
     output_bytes: int = Field(
         16 * MIB, ge=64 * 1024, description="Standard output and error of one program together (bytes)."
     )

@@ -79,7 +79,7 @@ class TestRun:
         program = replace(
             self.base, kind="serve", flavour=self.program_flavour, arguments=arguments, remote=theirs, is_partner=True
         )
-        partner = Partner(self.isolation, program)
+        partner = Partner(self.isolation, program, self.cancelled)
         with ours, theirs:
             partner.start()
             try:
@@ -99,8 +99,9 @@ class _Runs(Protocol):
 class Partner(threading.Thread):
     """Runs the program's job while the calling thread runs the tests'."""
 
-    def __init__(self, runner: _Runs, job: Job) -> None:
+    def __init__(self, runner: _Runs, job: Job, cancelled: threading.Event | None) -> None:
         super().__init__(name="sandbox-partner")
+        self._cancelled = cancelled
         self._runner = runner
         self._job = job
         self._over = threading.Event()
@@ -116,7 +117,8 @@ class Partner(threading.Thread):
 
     def finish(self) -> Outcome:
         """Return the program's outcome, killing it if it does not end by itself. Raises `SandboxError`."""
-        self.join(PARTNER_GRACE_S)
+        if self._cancelled is None or not self._cancelled.is_set():
+            self.join(PARTNER_GRACE_S)
         self._over.set()
         self.join()
         if self._outcome is not None:

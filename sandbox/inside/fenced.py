@@ -18,10 +18,11 @@ import socket
 import sys
 import time
 import traceback
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from sandbox.inside import fence_filter, guarded, job, landlock, reach, seccomp, syscalls, workspace, zygote
+from sandbox.inside import fence_filter, guarded, job, landlock, reach, seccomp, syscalls, watchdog, workspace, zygote
 from sandbox.inside.guard import Duties
 
 MAX_MESSAGE_BYTES = 64 * 1024
@@ -225,6 +226,16 @@ def kill_descendants() -> None:
             return
 
 
+def _memory_seen_by(uid: int | None) -> Callable[[Collection[int]], int]:
+    """Return how a guard counts the memory of processes of this user, its own for None."""
+
+    def memory(pids: Collection[int]) -> int:
+        with syscalls.looking_as(uid):  # root in a container may not look at the memory of others otherwise
+            return sum(map(watchdog.process_memory, pids)) + watchdog.open_socket_memory(pids)
+
+    return memory
+
+
 def confinement(
     request: dict[str, Any], fds: dict[str, int], folder: str, uid: int | None, config: dict[str, Any]
 ) -> guarded.Confinement:
@@ -258,7 +269,6 @@ def confinement(
             os.setgroups([])
             os.setresgid(uid, uid, uid)
             os.setresuid(uid, uid, uid)
-            syscalls.prctl(syscalls.PR_SET_DUMPABLE, 1)
         landlock.restrict(rule_set)
         machine = platform.machine()
         return seccomp.assemble(machine, fence_filter.instructions(machine, fence, os.getpid()))
@@ -277,7 +287,9 @@ def confinement(
             kill_descendants()
 
     return guarded.Confinement(
-        duties=Duties(limits, "cgroup" not in fds, lambda: workspace.usage(folder), kill_all),
+        duties=Duties(
+            limits, None if "cgroup" in fds else _memory_seen_by(uid), lambda: workspace.usage(folder), kill_all
+        ),
         enter=enter,
         withdraw=withdraw,
         clean=lambda: workspace.remove(folder),

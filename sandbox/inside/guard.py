@@ -12,7 +12,7 @@ import select
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +31,7 @@ class Duties:
     """What a guard watches over besides the clock, and how it ends what the program left."""
 
     limits: dict[str, Any]
-    counts_memory: bool  # False: a control group does
+    memory: Callable[[Collection[int]], int] | None  # returns the bytes of processes; None: a control group counts
     files: Callable[[], tuple[int, int]] | None  # returns (bytes, files) of the workspace; None: the kernel limits both
     kill_all: Callable[[int], None]  # kills the program, given its id, and all that it started
 
@@ -78,7 +78,7 @@ class Guard:
         return why
 
     def _wake_at(self, deadline: float) -> float:
-        watches = self._duties.counts_memory or self._duties.files is not None
+        watches = self._duties.memory is not None or self._duties.files is not None
         return self._look_at if watches else deadline
 
     def _why_end(self, ready: set[int], deadline: float) -> str | None:
@@ -98,9 +98,9 @@ class Guard:
 
     def _over_limit(self) -> str | None:
         limits = self._duties.limits
-        if self._duties.counts_memory:
+        if self._duties.memory is not None:
             own = os.getpid()
-            used = watchdog.tree_memory([own])[own] - watchdog.process_memory(own)
+            used = self._duties.memory(watchdog.trees([own])[own] - {own})
             self._peak_bytes = max(self._peak_bytes, used)
             if used > limits["memory_bytes"]:
                 return "memory"
@@ -140,7 +140,7 @@ class Guard:
             reply = {"error": error[1:].decode("utf-8", "replace")}
         else:
             code = os.waitstatus_to_exitcode(self._status or 0)
-            peak = max(self._peak_bytes, self._own_peak_kib * 1024) if self._duties.counts_memory else 0
+            peak = max(self._peak_bytes, self._own_peak_kib * 1024) if self._duties.memory is not None else 0
             reply |= {
                 "exit_code": code if code >= 0 else None,
                 "signal": -code if code < 0 else None,

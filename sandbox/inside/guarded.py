@@ -34,6 +34,7 @@ def run(request: dict[str, Any], fds: dict[str, int], lifeline: int, confinement
     host = socket.socket(fileno=fds.pop("host"))
     errors, errors_write = os.pipe()
     started = time.monotonic()
+    syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)  # before there is a program that could look at this process
     guard = Guard(confinement.duties, host, lifeline)
     program = os.fork()
     if program == 0:
@@ -41,7 +42,6 @@ def run(request: dict[str, Any], fds: dict[str, int], lifeline: int, confinement
         _become_program(request, fds, errors_write, confinement)
     for fd in (*fds.values(), errors_write):
         os.close(fd)
-    syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
     if bpf := confinement.withdraw():
         syscalls.install_filter(bpf)
     ended_by = guard.watch(program, started)
@@ -53,8 +53,7 @@ def run(request: dict[str, Any], fds: dict[str, int], lifeline: int, confinement
 def _become_program(request: dict[str, Any], fds: dict[str, int], errors_fd: int, confinement: Confinement) -> NoReturn:
     try:
         os.setsid()
-        if "cgroup" in fds:
-            os.write(fds["cgroup"], b"0")
+        job.join_groups(fds)
         job.set_limits({**request["limits"], "n_processes": confinement.n_processes}, request["kind"])
         arguments, recorder = job.open_channels(fds)
         if confinement.requirements_path is not None:
@@ -62,6 +61,7 @@ def _become_program(request: dict[str, Any], fds: dict[str, int], errors_fd: int
         for number, name in enumerate(("stdin", "stdout", "stderr")):
             os.dup2(fds[name], number)
         bpf = confinement.enter()
+        syscalls.prctl(syscalls.PR_SET_DUMPABLE, 1)  # a fork leaves it off; who watches memory must be able to look
         syscalls.drop_capabilities()
         syscalls.install_filter(bpf)
         kept = job.close_all_but_kept(fds)

@@ -32,6 +32,7 @@ COMMAND_ADDRESS_SPACE = 64 << 30  # the same for other runtimes: V8 reserves 10 
 FIRST_PRIVATE_FD = 3
 SAFE_FD = 16  # above every number that a kept descriptor gets
 KEPT = ("events", "remote", "artefact")  # descriptors that a harness gets, numbered from 3 in this order
+GROUPS = ("cgroup", "cpu")  # descriptors of lists of tasks
 HARNESSES = {
     "program": "sandbox.inside.program",
     "tests": "sandbox.inside.harness",
@@ -153,11 +154,17 @@ def start(request: dict[str, Any], fds: dict[str, int], status_fd: int, bpf: byt
 def _split_off_init(fds: dict[str, int], status_fd: int, bpf: bytes) -> None:
     """Return in the program to be, and leave pid 1 behind as its init."""
     os.setsid()
-    if "cgroup" in fds:
-        os.write(fds["cgroup"], b"0")
+    join_groups(fds)
     program = syscalls.fork_again()
     if program:
         _be_init(program, status_fd, bpf)
+
+
+def join_groups(fds: dict[str, int]) -> None:
+    """Move this process into the control groups of its job."""
+    for name in GROUPS:
+        if name in fds:
+            os.write(fds[name], b"0")
 
 
 def _enter(request: dict[str, Any]) -> None:

@@ -1,8 +1,8 @@
 """The system-call filter of a job, assembled as raw BPF for x86_64 and aarch64.
 
 A deny list over everything that namespaces do not already make harmless: kernel surface that ordinary programs never
-use, ways to make namespaces, memory that no limit counts (memfd, SysV shared memory), terminal injection, and socket
-families other than unix and internet. Denied calls fail with EPERM; calls newer than this file fail with ENOSYS;
+use, ways to make namespaces, memory that no limit counts (memfd, SysV shared memory), terminal injection, and sockets
+other than unix, TCP, UDP and ping. Denied calls fail with EPERM; calls newer than this file fail with ENOSYS;
 foreign ABIs are killed. Not covered: races on memory arguments, which a filter cannot see, and bugs in allowed calls.
 """
 
@@ -16,18 +16,22 @@ _ALLOW = 0x7FFF0000
 _KILL = 0x80000000
 _ERRNO = 0x00050000
 
-_NUMBER_AT, _ARCH_AT, ARG0_AT, ARG1_AT = 0, 4, 16, 24  # offsets in struct seccomp_data, little-endian low words
+# Offsets in struct seccomp_data, little-endian low words.
+_NUMBER_AT, _ARCH_AT, ARG0_AT, ARG1_AT, _ARG2_AT = 0, 4, 16, 24, 32
 _X32_BIT = 0x40000000
 _LAST_KNOWN = 462  # mseal; newer calls have not been looked at, so they do not exist here
 _NEW_NAMESPACE_FLAGS = 0x7E020080  # every CLONE_NEW*, CLONE_NEWTIME among them
+# Any, ICMP, TCP, UDP, ICMPv6: a socket of another protocol makes the kernel load the module for it.
+_PROTOCOLS = (0, 1, 6, 17, 58)
 _AF_UNIX, _AF_INET, _AF_INET6 = 1, 2, 10
+_SOL_SOCKET, _SO_SNDBUF, _SO_RCVBUF = 1, 7, 8
 _TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
 _PR_SET_DUMPABLE = 4  # a job that hides from /proc hides from the memory watchdog
 
 _AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 _CALLS = {
-    "x86_64": {"clone": 56, "socket": 41, "socketpair": 53, "ioctl": 16, "prctl": 157},
-    "aarch64": {"clone": 220, "socket": 198, "socketpair": 199, "ioctl": 29, "prctl": 167},
+    "x86_64": {"clone": 56, "socket": 41, "socketpair": 53, "setsockopt": 54, "ioctl": 16, "prctl": 157},
+    "aarch64": {"clone": 220, "socket": 198, "socketpair": 199, "setsockopt": 208, "ioctl": 29, "prctl": 167},
 }
 _CLONE3 = 435
 
@@ -103,6 +107,7 @@ _DENIED: dict[str, tuple[int, int | None]] = {
     "kexec_file_load": (320, 294),
     "bpf": (321, 280),
     "userfaultfd": (323, 282),
+    "io_setup": (206, 0),  # the whole machine shares one number of them (fs.aio-max-nr)
     "shmget": (29, 194),
     "semget": (64, 190),
     "msgget": (68, 186),
@@ -154,6 +159,20 @@ def _only_families(call: int) -> list[Instruction]:
     ]
 
 
+def _buffers_as_they_are(call: int) -> list[Instruction]:
+    """Success, and nothing done, when a socket's buffer is to become larger than limits of memory reckon with."""
+    return [
+        (_JUMP_EQ, 0, 7, call),
+        (_LOAD, 0, 0, ARG1_AT),
+        (_JUMP_EQ, 0, 4, _SOL_SOCKET),
+        (_LOAD, 0, 0, _ARG2_AT),
+        (_JUMP_EQ, 1, 0, _SO_SNDBUF),
+        (_JUMP_EQ, 0, 1, _SO_RCVBUF),
+        (_RETURN, 0, 0, _ERRNO),
+        (_RETURN, 0, 0, _ALLOW),
+    ]
+
+
 def _no_new_namespaces(call: int) -> list[Instruction]:
     return [
         (_JUMP_EQ, 0, 4, call),
@@ -191,7 +210,9 @@ def assemble(machine: str | None = None, first: Sequence[Instruction] = ()) -> b
     program += [(_JUMP_GT, 0, 1, _LAST_KNOWN), (_RETURN, 0, 0, _ERRNO | errno.ENOSYS)]
     program += first
     program += _no_new_namespaces(calls["clone"])
+    program += deny_unless(calls["socket"], _ARG2_AT, _PROTOCOLS)
     program += _only_families(calls["socket"]) + _only_families(calls["socketpair"])
+    program += _buffers_as_they_are(calls["setsockopt"])
     program += deny_argument(calls["ioctl"], ARG1_AT, (_TIOCSTI, _TIOCLINUX))
     program += deny_argument(calls["prctl"], ARG0_AT, (_PR_SET_DUMPABLE,))
     for number in denied_numbers(name):

@@ -11,9 +11,10 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Collection
 from typing import Any, NoReturn
 
-from sandbox.inside import guarded, job, seccomp, syscalls, template, zygote
+from sandbox.inside import guarded, job, seccomp, syscalls, template, watchdog, zygote
 from sandbox.inside.guard import Duties
 
 CONTROL_FD = 3
@@ -54,7 +55,7 @@ def _confinement(request: dict[str, Any], fds: dict[str, int], bpf: bytes) -> gu
     bare = request["bare"]
     duties = Duties(
         limits=request["limits"],
-        counts_memory="cgroup" not in fds and not bare,
+        memory=None if bare or "cgroup" in fds else _memory,
         files=None if bare else _files,
         kill_all=_kill_one if bare else _kill_everything,
     )
@@ -64,6 +65,12 @@ def _confinement(request: dict[str, Any], fds: dict[str, int], bpf: bytes) -> gu
         return bpf
 
     return guarded.Confinement(duties, lambda: bpf, withdraw, lambda: None, request["limits"]["n_processes"])
+
+
+def _memory(pids: Collection[int]) -> int:
+    """Return the bytes of processes of this sandbox, and of its sockets, which no process needs to hold open."""
+    own = os.getpid()
+    return sum(map(watchdog.process_memory, pids)) + watchdog.socket_memory(own) + watchdog.tcp_memory(own)
 
 
 def _files() -> tuple[int, int]:

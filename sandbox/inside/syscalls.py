@@ -4,6 +4,7 @@ Knows nothing of jobs. Every function raises `OSError` with the name of the call
 x86_64 and aarch64; other machines are refused when the zygote starts.
 """
 
+import contextlib
 import ctypes
 import fcntl
 import functools
@@ -12,6 +13,7 @@ import platform
 import signal
 import socket
 import struct
+from collections.abc import Iterator
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWCGROUP = 0x02000000
@@ -238,6 +240,21 @@ def map_identity(inside_id: int, uid: int, gid: int) -> None:
             os.write(fd, text.encode())
         finally:
             os.close(fd)
+
+
+@contextlib.contextmanager
+def looking_as(uid: int | None) -> Iterator[None]:
+    """As root: be this user and group to files and /proc while the block runs; None changes nothing."""
+    if uid is None:
+        yield
+        return
+    _libc.setfsgid(uid)
+    _libc.setfsuid(uid)
+    try:
+        yield
+    finally:
+        _libc.setfsuid(os.geteuid())
+        _libc.setfsgid(os.getegid())
 
 
 def raise_loopback() -> None:

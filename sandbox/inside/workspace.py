@@ -6,6 +6,7 @@ is only removed when all that could still write to it are dead.
 
 import os
 import stat
+from collections.abc import Iterator
 
 WORK = "work"  # the current folder of the program, and its home
 TEMPORARY = "tmp"
@@ -28,21 +29,33 @@ def usage(folder: str) -> tuple[int, int]:
     and is still open is not seen.
     """
     n_bytes = n_files = 0
+    owner = os.stat(folder).st_uid
     pending = [folder]
     while pending:
+        path = pending.pop()
         try:
-            with os.scandir(pending.pop()) as entries:
-                for entry in entries:
-                    found = entry.stat(follow_symlinks=False)
-                    n_files += 1
-                    n_bytes += found.st_blocks * BLOCK_BYTES
-                    if stat.S_ISDIR(found.st_mode):
-                        pending.append(entry.path)
+            for entry in _look_into(path, owner):
+                found = entry.stat(follow_symlinks=False)
+                n_files += 1
+                n_bytes += found.st_blocks * BLOCK_BYTES
+                if stat.S_ISDIR(found.st_mode):
+                    pending.append(f"{path}/{entry.name}")
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError:
             return n_bytes, TOO_MANY
     return n_bytes, n_files
+
+
+def _look_into(path: str, owner: int) -> Iterator["os.DirEntry[str]"]:
+    """Yield what is in a folder of this owner's; nothing where a link now leads to somebody else's."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        if os.fstat(fd).st_uid == owner:
+            with os.scandir(fd) as entries:
+                yield from entries
+    finally:
+        os.close(fd)
 
 
 def remove(folder: str) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sandbox.hostile.as_someone import NOBODY_IN_PARTICULAR, SYSTEM_PYTHON, Asking, contained, parameters
+from tests.sandbox.hostile.as_someone import NOBODY_IN_PARTICULAR, SYSTEM_PYTHON, Asking, faults_of, parameters
 
 
 @pytest.fixture(scope="module")
@@ -19,4 +19,4 @@ def host() -> Iterator[Asking]:
 
 @pytest.mark.parametrize("name", parameters())
 def test_hostile(name: str, host: Asking) -> None:
-    contained(name, host)
+    assert faults_of(name, host) == []

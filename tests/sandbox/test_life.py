@@ -3,7 +3,9 @@
 # ruff: noqa: E501 - a program inside a string keeps its statements together
 
 import os
+import resource
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -12,10 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from sandbox import pool
 from sandbox.errors import ExecutionCancelledError, SandboxBusyError, SandboxError, SandboxUnavailableError
 from sandbox.isolation import TIERS
+from sandbox.jobs import Channels, Job
 from sandbox.runner import Sandbox
-from sandbox.types import ExecutionRequest
+from sandbox.types import ExecutionRequest, Limits
 from tests.sandbox.machine import Runner, processes_below, settings_with, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -97,7 +101,7 @@ def test_a_cancelled_test_run_is_killed_at_once(tests: str, run: Runner) -> None
         wait_until(lambda: run.sandbox.status().n_running == 1)
         cancelled.set()
         with pytest.raises(ExecutionCancelledError):
-            future.result(timeout=5)
+            future.result(timeout=0.8)  # the promise is 0.1 s; a program apart has a second to end when all goes well
 
 
 def test_what_was_cancelled_before_never_starts(run: Runner) -> None:
@@ -146,6 +150,50 @@ def test_a_split_run_is_repeated_when_one_of_its_zygotes_is_killed(flavour: str,
         os.kill(pool.zygote_pids()[flavour], signal.SIGKILL)
         result = future.result()
     assert (result.verdict, result.result_trust, result.tests_passed) == ("OK", "isolated", 1)
+
+
+def test_tests_of_other_languages_are_repeated_when_their_zygote_is_killed(run: Runner) -> None:
+    pool = run.sandbox._isolation
+    tests = 'test_f() { sleep 0.4; assert_eq "$(f)" 1; }\n'
+    assert run("f() { echo 1; }", tests, language="bash").success  # what is started on first use is there
+    before = pool.zygote_pids()["tools"]
+    idle = descendants_of(os.getpid())
+    with ThreadPoolExecutor(1) as threads:
+        future = threads.submit(run, "f() { echo 1; }", tests, language="bash")
+        wait_until(lambda: len(descendants_of(os.getpid()) - idle) >= 2)  # a job and its init
+        os.kill(before, signal.SIGKILL)
+        assert (future.result().verdict, future.result().tests_passed) == ("OK", 1)
+    assert pool.zygote_pids()["tools"] != before
+
+
+def test_a_job_that_cannot_have_its_channels_leaves_none_open() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    before = sorted(Path("/proc/self/fd").iterdir())
+    job = Job("program", "plain", {}, Limits())
+    for n_more in range(9):
+        first_free = os.dup(0)
+        os.close(first_free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (first_free + n_more, hard))
+        try:
+            with pytest.raises(OSError, match="Too many open files"):
+                Channels(job)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert sorted(Path("/proc/self/fd").iterdir()) == before
+
+
+def test_whoever_takes_no_jobs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "SEND_TIMEOUT_S", 1)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+    def fill() -> None:
+        while True:
+            socket.send_fds(ours, [b"job"], [0])
+
+    with ours, theirs:
+        pool.bound_sending(ours)
+        with pytest.raises(BlockingIOError):
+            fill()
 
 
 def test_an_idle_zygote_that_was_killed_is_not_noticed_by_the_caller(run: Runner) -> None:

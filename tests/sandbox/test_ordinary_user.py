@@ -80,6 +80,44 @@ HOGS = (
     "import os, time\nfor _ in range(4):\n    if os.fork() == 0:\n        x = bytearray(60 << 20); time.sleep(60)\n"
     "print('BLOCKED', flush=True)\ntime.sleep(60)"
 )
+# Each pair holds what is written to it; every process of its own has as many as it may have descriptors.
+SOCKETS = """
+import os, socket, time
+print("BLOCKED", flush=True)
+for _ in range(50):
+    if os.fork() == 0:
+        pairs = []
+        try:
+            while True:
+                pairs.append(socket.socketpair())
+                for end in pairs[-1]:
+                    end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 23)
+                    end.setblocking(False)
+                    try:
+                        while True:
+                            end.send(b"x" * 65536)
+                    except BlockingIOError:
+                        pass
+        except OSError:
+            time.sleep(60)
+time.sleep(60)
+"""
+# The kernel lets the buffers of a connection grow to megabytes, where nobody bounds them.
+CONNECTIONS = """
+import socket, time
+door, kept = socket.create_server(("127.0.0.1", 0)), []
+print("BLOCKED", flush=True)
+for _ in range(25):
+    kept += [socket.create_connection(door.getsockname()), door.accept()[0]]
+    for end in kept[-2:]:
+        end.setblocking(False)
+        try:
+            while True:
+                end.send(b"x" * 65536)
+        except BlockingIOError:
+            pass
+time.sleep(0.5)
+"""
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user; as a user the other tests show it")
@@ -94,6 +132,8 @@ def test_an_ordinary_user_gets_the_same_walls(tier: str, tmp_path: Path) -> None
         "attacks": [textwrap.dedent(TRY).replace("PARENT", str(os.getpid())), None],
         "bomb": [BOMB, None],
         "hogs": [HOGS, None],
+        "sockets": [SOCKETS, None],
+        "connections": [CONNECTIONS, None],
         "script": ["cat <<< BLOCKED", None, "bash"],
         "compiled": ['#include <stdio.h>\nint main(void) { puts("BLOCKED"); return 0; }', None, "c"],
         "tests": ["def f():\n    return 1\n", "assert f() == 1\n"],
@@ -117,6 +157,10 @@ def test_an_ordinary_user_gets_the_same_walls(tier: str, tmp_path: Path) -> None
     assert found["secret"] == ["mine", "0o644"]
     assert found["bomb"][:2] == ["BLOCKED\n", "OK"]
     assert found["hogs"][:2] == ["BLOCKED\n", "MEMORY_LIMIT"]
+    assert found["sockets"][:2] == ["BLOCKED\n", "MEMORY_LIMIT"]
+    if tier != "landlock":  # which has none
+        verdict = "OK" if tier == "namespaces" else "MEMORY_LIMIT"  # bounded in the one, counted in the other
+        assert found["connections"][:2] == ["BLOCKED\n", verdict]
     assert found["script"] == found["compiled"] == ["BLOCKED\n", "OK", "not_tested", tier]
     assert found["tests"][1:] == ["OK", "isolated", tier]
     assert found["fixtures"][1:] == ["OK", "in_process", tier]

@@ -121,15 +121,20 @@ os.execv(sys.executable, [sys.executable, "-c", *sys.argv[1:]])
 """
 SERVER = """
 import json, sys
+from sandbox.cgroups import CgroupSlots
 from sandbox.runner import Sandbox
 from sandbox.settings import SandboxSettings
 from sandbox.types import ExecutionRequest
+CgroupSlots.open = lambda cpus: None  # a container cannot write to them
 sandbox = Sandbox(SandboxSettings(home=sys.argv[1], memory_bytes=128 << 20))
 status = sandbox.status()
 code = "def f():\\n    return 1\\n"
 run = sandbox.execute(ExecutionRequest(code, test_code="assert f() == 1", lint=False))
+many = "import os, time\\nfor _ in range(30):\\n    if os.fork() == 0:\\n        time.sleep(60)\\ntime.sleep(0.4)\\nprint('small')"
+shares = sandbox.execute(ExecutionRequest(many, lint=False))
+hogs = sandbox.execute(ExecutionRequest(many.replace("        time", "        x = bytearray(8 << 20); time"), lint=False))
 sandbox.close()
-print(json.dumps([status.isolation, status.detail, run.verdict, run.isolation, run.result_trust]))
+print(json.dumps([status.isolation, status.detail, run.verdict, run.isolation, run.result_trust, shares.stdout, hogs.verdict]))
 """
 
 
@@ -151,6 +156,10 @@ def test_in_a_container_without_namespaces_the_landlock_tier_is_taken() -> None:
         )
     assert done.returncode == 0, done.stderr
     isolation, detail, *run = json.loads(done.stdout)
-    assert (isolation, run) == ("landlock", ["OK", "landlock", "isolated"]), detail
+    assert (isolation, run[:3]) == ("landlock", ["OK", "landlock", "isolated"]), detail
+    assert run[3:] == [
+        "small\n",
+        "MEMORY_LIMIT",
+    ]  # pages that children share count once, though root cannot trace there
     assert "namespaces: the namespaces tier does not work here" in detail
     assert "bwrap: " in detail

@@ -86,7 +86,7 @@ def assert_no_trace(tier: Runner) -> None:
     isolation = pool_of(tier)
     slots = getattr(isolation, "_slots", None)
     if slots is not None:
-        assert [path.read_text() for path in slots._folder.glob("slot-*/cgroup.procs")].count("") == slots._n_made
+        assert [path.read_text() for path in slots._place.memory.glob("slot-*/cgroup.procs")].count("") == slots._n_made
     if isinstance(isolation, LandlockPool):
         assert {path.name.partition("-")[0] for path in isolation._folder.iterdir()} == {"harness"}
 

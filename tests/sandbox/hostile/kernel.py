@@ -55,6 +55,7 @@ CALLS: dict[str, tuple[Call, ...]] = {
         Call("io_uring_setup", (425, 425), (8, None)),
         Call("io_uring_enter", (426, 426), (0, 0, 0, 0, None, 0)),
         Call("io_uring_register", (427, 427), (0, 0, None, 0)),
+        Call("io_setup", (206, 0), (1, None)),
     ),
     "54 tracing and faults": (
         Call("bpf", (321, 280), (0, None, 0)),
@@ -98,6 +99,7 @@ CALLS: dict[str, tuple[Call, ...]] = {
     ),
 }
 FAMILIES = {"AF_ALG": 38, "AF_NETLINK": 16, "AF_PACKET": 17, "AF_VSOCK": 40, "AF_BLUETOOTH": 31, "AF_XDP": 44}
+PROTOCOLS = {"DCCP": 33, "L2TP": 115, "SCTP": 132, "UDPLITE": 136, "SMC": 256, "MPTCP": 262}
 
 
 def in_python(calls: tuple[Call, ...]) -> Program:
@@ -223,11 +225,13 @@ SOCKETS = (
         f"""
         for name, family in {FAMILIES!r}.items():
             attempt(name, lambda: socket.socket(family, socket.SOCK_RAW), errno.EAFNOSUPPORT, errno.EPERM)
+        for name, protocol in {PROTOCOLS!r}.items():
+            attempt(name, lambda: socket.socket(socket.AF_INET, socket.SOCK_STREAM, protocol), errno.EPERM)
         attempt("raw", lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, 1), errno.EPERM, errno.EACCES)
         attempt("raw 6", lambda: socket.socket(socket.AF_INET6, socket.SOCK_RAW, 58), errno.EPERM, errno.EACCES)
         attempt("pair", lambda: raw({(53, 199)[COLUMN]}, 16, 3, 0, ctypes.create_string_buffer(8)), errno.EAFNOSUPPORT)
         """,
-        blocked(*FAMILIES, "raw", "raw 6", "pair"),
+        blocked(*FAMILIES, *PROTOCOLS, "raw", "raw 6", "pair"),
     ),
 )
 SOCKETS_IN_C = (

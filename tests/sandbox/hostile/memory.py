@@ -7,6 +7,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from sandbox.errors import InvalidRequestError
 from sandbox.types import ExecutionRequest, Verdict
 from tests.sandbox.hostile.host import MEMORY_BYTES, Host
 from tests.sandbox.hostile.programs import Case, Program, bash, blocked, c, python
@@ -68,6 +69,20 @@ def buffers_of_connections(host: Host) -> list[str]:
             threading.Event().wait(0.02)
     most_allowed = 2 * MEMORY_BYTES  # the count is the whole machine's, where the other user's case may run at once
     return running.result() + ([f"{most_bytes} bytes of TCP buffers"] if most_bytes > most_allowed else [])
+
+
+def endless_source(host: Host) -> list[str]:
+    """30. Refused before anything is started, for a program and for a check of its syntax."""
+    found, text = [], "//" + "x" * (100 << 20)
+    for name, ask in (
+        ("run", lambda: host.sandbox.execute(ExecutionRequest(text, language="c"))),
+        ("check", lambda: host.sandbox.check_syntax(text, "c")),
+    ):
+        try:
+            found.append(f"{name}: {ask()}"[:300])
+        except InvalidRequestError:
+            continue
+    return found
 
 
 def linter_bomb(host: Host) -> list[str]:
@@ -173,6 +188,28 @@ CASES = (
                 'attempt("map", (long)mmap(NULL, 64L << 30, PROT_READ | PROT_WRITE, '
                 "MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0), ENOMEM);",
                 blocked("map"),
+            ),
+        ),
+    ),
+    Case(
+        "21",
+        "tables of pages that nobody wrote to",
+        (
+            c(
+                """
+                puts("BLOCKED soon"); fflush(stdout);
+                for (int i = 0; i < 2; i++)
+                    if (fork() == 0) break;
+                char *at = mmap(NULL, 60L << 30, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+                if (at == MAP_FAILED) { puts("OTHER map"); return 1; }
+                madvise(at, 60L << 30, MADV_NOHUGEPAGE);
+                static volatile char seen;
+                for (long i = 0; i < 60L << 30; i += 2L << 20)
+                    seen += at[i];
+                sleep(60);
+                """,
+                blocked("soon"),
+                **BLOAT,
             ),
         ),
     ),
@@ -332,6 +369,7 @@ CASES = (
     Case("30", "bombs for the C compiler", C_BOMBS, limit_s=60.0),
     Case("30", "bombs for the C++ compiler", CPP_BOMBS, limit_s=60.0),
     Case("30", "bombs for the Rust compiler", RUST_BOMBS, limit_s=60.0),
+    Case("30", "a source of a hundred megabytes", act=endless_source),
     Case("31", "bombs for the parser", act=syntax_bombs),
     Case("32", "bomb for the linter", act=linter_bomb),
 )

@@ -147,7 +147,7 @@ CASES = (
                     s.sendto(b"\\x08\\0\\0\\0\\0\\0\\0\\1", ("8.8.8.8", 0))
                 attempt("ping", ping, errno.EPERM, errno.EACCES, errno.ENETUNREACH)
                 """,
-                blocked("four", "broadcast", "six", "ping"),
+                blocked("four", "broadcast", "multicast", "six", "ping"),
             ),
         ),
     ),

@@ -2,8 +2,13 @@
 
 # ruff: noqa: E501 - a program inside a string keeps its statements together
 
-from sandbox.types import Verdict
-from tests.sandbox.hostile.programs import Case, Program, bash, blocked, c, python
+import os
+from pathlib import Path
+
+from sandbox.runner import Sandbox
+from sandbox.types import ExecutionRequest, Verdict
+from tests.sandbox.hostile.host import Host
+from tests.sandbox.hostile.programs import Case, Program, bash, blocked, c, faults, python
 
 FORKS_UNTIL_REFUSED = """
 n = 0
@@ -15,6 +20,37 @@ try:
 except BlockingIOError:
     print("BLOCKED forks" if 10 < n < 64 else f"OTHER {n} forks", flush=True)
 """
+SPINNERS = python(
+    """
+    started = time.monotonic()
+    for _ in range(8):
+        if os.fork() == 0:
+            while time.monotonic() < started + 0.6:
+                pass
+            os._exit(0)
+    for _ in range(8):
+        os.wait()
+    used_s, took_s = sum(os.times()[2:4]), time.monotonic() - started
+    # A period of 0.1 s has begun at the start and at the end, and each processor may run ahead by a few milliseconds.
+    print("BLOCKED share" if used_s <= 0.5 * took_s + 0.15 else f"ESCAPED {used_s} s in {took_s} s")
+    """,
+    blocked("share"),
+)
+
+
+def share_of_processors(host: Host) -> list[str]:
+    """14. Where groups can be made, all processes of a program together get no more processors than is set."""
+    sandbox = Sandbox(host.settings.model_copy(update={"cpus": 0.5}))
+    try:
+        if "cgroup" not in sandbox.status().detail:
+            return []
+        found = faults(SPINNERS, sandbox.execute(ExecutionRequest(SPINNERS.code, lint=False)))
+    finally:
+        sandbox.close()
+    left = {path.parent for path in Path("/sys/fs/cgroup/cpu").glob(f"**/cinque-{os.getpid()}-*/tasks")}
+    return found + [f"a group of processors was left: {path}" for path in left]
+
+
 STUBBORN = {"verdict": Verdict.TIME_LIMIT, "timeout_s": 0.5}
 
 CASES = (
@@ -236,6 +272,7 @@ CASES = (
         ),
         together=True,
     ),
+    Case("14", "eight spinners that share half a processor", act=share_of_processors),
     Case(
         "15",
         "timers and jumps",
