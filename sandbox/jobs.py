@@ -29,7 +29,7 @@ CANCEL_POLL_S = 0.04  # how often a waiting thread looks at the caller's event; 
 MEMORY_POLL_S = 0.2  # how often a running job is asked about whether its memory group had to kill
 GRACE_S = 5.0  # how long past its deadline the zygote may be silent before it counts as dead
 NONCE_BYTES = 16
-_RESULT_CHUNK = 64 * 1024
+_RESULT_CHUNK = 8 * 1024
 _HANDED_OVER = ("payload", "stdin", "stdout", "stderr", "events")  # ends that only the job holds once it runs
 
 
