@@ -132,7 +132,7 @@ class EngineSettings(BaseSettings):
         default=100.0,
         ge=0,
         le=10_000,
-        description="Longest time for which tokens of a stream are gathered into one message; 30 ms, or 4 ms for every "
+        description="Longest time for which tokens of a stream are gathered into one message; 30 ms, or 8 ms for every "
         "stream that runs, up to this (ms)",
     )
     embedding_tokens: int = Field(
