@@ -9,12 +9,13 @@ a type of their own; see docs/testing.md.
 
 import ast
 import marshal
+import re
 import secrets
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
-MAX_NODES = 50_000  # of a text that is still read: some 5,000 lines, which take half a second
+MAX_NODES = 20_000  # of a text that is still read: some 2,000 lines, which take 0.2 s
 N_DIGITS = 15  # of a random number: no chance can meet it, and a float still holds it exactly
 N_LETTERS = 16
 MAX_DECIMALS = 5
@@ -27,6 +28,7 @@ EQUALITIES = {  # of unittest; the second of the two may be what is expected as 
 REFLECTIVE = {"eval", "exec", "globals", "inspect", "linecache", "locals", "vars", "__file__"}
 _DIFFERS = "@differs"  # not an identifier, so no program can name or replace it
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
+_WORD = re.compile(r"[^\W\d]\w*")
 _dumps, _loads = marshal.dumps, marshal.loads  # kept before any candidate runs
 
 
@@ -100,6 +102,8 @@ class _Reading:
         elif isinstance(node, ast.Call) and _is_equality_call(node):
             self._add_sides(node.args[0], node.args[1])
             messages = [*node.args[2:], *(keyword.value for keyword in node.keywords)]
+        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            messages = [node.value]  # a docstring
         elif isinstance(node, ast.Call) and _is_parametrize(node):
             messages = node.args[:1]  # names, which are no strings that the tests look something up with
         self._unused.update(id(part) for message in messages for part in ast.walk(message))
@@ -123,7 +127,7 @@ class _Reading:
         elif isinstance(node, ast.Attribute):
             self._uses[node.attr] += 1
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            self._uses[node.value] += 1
+            self._uses.update(_WORD.findall(node.value))  # a program may look up a name that it is told
 
     def literals(self) -> list[ast.Constant]:
         """Return the literals that a twin has random values for, each once."""
@@ -192,16 +196,22 @@ def _unpack(target: ast.expr, value: ast.expr) -> Iterator[tuple[str, ast.expr]]
 
 def _random_like(value: object) -> int | float | str | bytes:
     """Return a random value of the same type, that survives what tests do to values: case, and places of rounding."""
-    digits = str(10 ** (N_DIGITS - 1) + secrets.randbelow(9 * 10 ** (N_DIGITS - 1)))
-    letters = "".join(secrets.choice(_LETTERS) for _ in range(N_LETTERS))
-    if isinstance(value, bytes):
-        return letters.encode()
-    if isinstance(value, str):
+    if isinstance(value, (str, bytes)):
+        letters = "".join(_LETTERS[byte % len(_LETTERS)] for byte in secrets.token_bytes(N_LETTERS))
+        if isinstance(value, bytes):
+            return letters.encode()
         return letters.upper() if value.isupper() else letters
+    least: int = 10 ** (N_DIGITS - 1)
+    number = least + secrets.randbelow(9 * least)
     if isinstance(value, float):
         n_decimals = min(MAX_DECIMALS, max(1, len(repr(value).partition("e")[0].partition(".")[2])))
+        digits = str(number)
         return float(f"{digits[:-n_decimals]}.{digits[-n_decimals:-1]}7")  # its last place is not lost as a zero
-    return int(digits)
+    return number
+
+
+def _is_reflective(node: ast.AST) -> bool:
+    return any(getattr(node, field, None) in REFLECTIVE for field in ("id", "attr", "name", "module"))
 
 
 def draw(tree: ast.Module) -> tuple[str, list[str]] | None:
@@ -210,12 +220,7 @@ def draw(tree: ast.Module) -> tuple[str, list[str]] | None:
     Changes the tree.
     """
     nodes = list(ast.walk(tree))
-    if len(nodes) > MAX_NODES or any(
-        getattr(node, "id", getattr(node, "attr", None)) in REFLECTIVE
-        or (isinstance(node, ast.alias) and node.name in REFLECTIVE)
-        or (isinstance(node, ast.ImportFrom) and node.module in REFLECTIVE)
-        for node in nodes
-    ):
+    if len(nodes) > MAX_NODES or any(_is_reflective(node) for node in nodes):
         return None
     found = _Reading(nodes).literals()
     for node in found:

@@ -216,6 +216,21 @@ def test_a(tmp_path):
     x = 3
     assert named('x') == x
     assert named('one') == one
+    assert named('x') == 3
+""",
+    ),
+    "fills in the variables of its caller": (
+        """
+import sys
+def fill(text):
+    return text.format(**sys._getframe(1).f_locals)
+""",
+        """
+def test_a(tmp_path):
+    name = 'Ada'
+    got = fill('{name}')
+    assert got == name
+    assert fill('{name}!') == 'Ada!'
 """,
     ),
     "given what tests expect in a dictionary of their names": (
