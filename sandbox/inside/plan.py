@@ -41,7 +41,7 @@ def run(arguments: dict[str, Any], recorder: Recorder) -> int:
         may_skip=list(found.may_skip),
         remote=remote,
     )
-    twin = twins.draw(tests)
+    twin = twins.draw(tests, candidate)
     if twin is not None:  # one too large to be recorded is dropped, and the tests then have none
         recorder.add("twin", lines=twin[0].splitlines(keepends=True), nonces=twin[1])
     return 0

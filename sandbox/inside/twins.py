@@ -26,6 +26,7 @@ EQUALITIES = {  # of unittest; the second of the two may be what is expected as 
 }
 # With one of these, tests may hand the program what they say themselves; then there is no twin.
 REFLECTIVE = {"eval", "exec", "globals", "inspect", "linecache", "locals", "vars", "__file__"}
+MAKERS = {"frozenset", "list", "set", "tuple"}  # builtins that tests make what they expect with
 _DIFFERS = "@differs"  # not an identifier, so no program can name or replace it
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _WORD = re.compile(r"[^\W\d]\w*")
@@ -33,7 +34,7 @@ _dumps, _loads = marshal.dumps, marshal.loads  # kept before any candidate runs
 
 
 def _is_equality(node: ast.expr) -> bool:
-    return isinstance(node, ast.Compare) and len(node.ops) == 1 and isinstance(node.ops[0], ast.Eq)
+    return isinstance(node, ast.Compare) and len(node.ops) == 1 and isinstance(node.ops[0], (ast.Eq, ast.Is))
 
 
 def _is_equality_call(node: ast.AST) -> bool:
@@ -63,26 +64,37 @@ def _without_tolerance(side: ast.expr) -> ast.expr:
     return side
 
 
-def _literals(side: ast.expr) -> Iterator[ast.Constant]:
-    """Yield the literals that a random value can stand for, as deep as lists, tuples, sets and dicts go."""
-    if isinstance(side, ast.Constant) and type(side.value) in {int, float, str, bytes}:
+def _literals(side: ast.expr, makers: set[str]) -> Iterator[ast.Constant]:
+    """Yield the literals that a random value can stand for, as deep as displays and calls of `makers` go."""
+    parts: list[ast.expr | None] = []
+    if isinstance(side, ast.Constant) and isinstance(side.value, (int, float, str, bytes, type(None))):
         yield side
     elif isinstance(side, ast.UnaryOp) and isinstance(side.op, ast.USub):
-        yield from _literals(side.operand)
+        parts = [side.operand]
     elif isinstance(side, (ast.List, ast.Tuple, ast.Set)):
-        for part in side.elts:
-            yield from _literals(part)
+        parts = [*side.elts]
     elif isinstance(side, ast.Dict):
-        for item in (*side.keys, *side.values):
-            if item is not None:
-                yield from _literals(item)
+        parts = [*side.keys, *side.values]
+    elif isinstance(side, ast.Call) and isinstance(side.func, ast.Name) and side.func.id in makers:
+        parts = [*side.args]
+    for part in parts:
+        if part is not None:
+            yield from _literals(part, makers)
+
+
+def _made(nodes: list[ast.AST]) -> set[str]:
+    """Return every name that a text gives to something."""
+    stored = {node.id for node in nodes if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)}
+    named = (getattr(node, field, None) for node in nodes for field in ("name", "asname", "arg"))
+    return stored | {name for name in named if isinstance(name, str)}
 
 
 class _Reading:
     """Which literals of a text are expected values and nothing else."""
 
-    def __init__(self, nodes: list[ast.AST]) -> None:
+    def __init__(self, nodes: list[ast.AST], makers: set[str]) -> None:
         self._nodes = nodes
+        self._makers = makers
         self._sides: list[ast.expr] = []
         self._unused: set[int] = set()  # nodes that the twin never evaluates, by identity
         self._uses: Counter[str] = Counter()  # of a name, but as a side
@@ -97,7 +109,7 @@ class _Reading:
         if isinstance(node, ast.Assert):
             for part in _conditions(node):
                 if isinstance(part, ast.Compare) and _is_equality(part):
-                    self._add_sides(part.left, part.comparators[0])
+                    self._add_sides(part.left, part.comparators[0], by_name=isinstance(part.ops[0], ast.Eq))
             messages = [node.msg] if node.msg is not None else []
         elif isinstance(node, ast.Call) and _is_equality_call(node):
             self._add_sides(node.args[0], node.args[1])
@@ -108,13 +120,15 @@ class _Reading:
             messages = node.args[:1]  # names, which are no strings that the tests look something up with
         self._unused.update(id(part) for message in messages for part in ast.walk(message))
 
-    def _add_sides(self, left: ast.expr, right: ast.expr) -> None:
+    def _add_sides(self, left: ast.expr, right: ast.expr, *, by_name: bool = True) -> None:
         left, right = _without_tolerance(left), _without_tolerance(right)
         if isinstance(left, ast.Name) and isinstance(right, ast.Name) and left.id == right.id:
             return  # equal whatever it holds
         for side in (left, right):
-            self._sides.append(side)
-            if isinstance(side, ast.Name):
+            if not isinstance(side, ast.Name):
+                self._sides.append(side)
+            elif by_name:
+                self._sides.append(side)
                 self._unused.add(id(side))
 
     def _read_names(self, node: ast.AST) -> None:
@@ -134,7 +148,9 @@ class _Reading:
         names = {side.id for side in self._sides if isinstance(side, ast.Name)}
         only_expected = {name for name in names if not self._uses[name]}
         bound = [value for node in self._nodes for name, value in self._bindings(node) if name in only_expected]
-        return list({id(found): found for side in (*self._sides, *bound) for found in _literals(side)}.values())
+        return list(
+            {id(found): found for side in (*self._sides, *bound) for found in _literals(side, self._makers)}.values()
+        )
 
     def _bindings(self, node: ast.AST) -> Iterator[tuple[str, ast.expr]]:
         """Yield each name that a node binds, with the expression that it is bound to."""
@@ -195,7 +211,7 @@ def _unpack(target: ast.expr, value: ast.expr) -> Iterator[tuple[str, ast.expr]]
 
 
 def _random_like(value: object) -> int | float | str | bytes:
-    """Return a random value of the same type, that survives what tests do to values: case, and places of rounding."""
+    """Return a random value that survives a change of case or rounding. A number stands for True and None too."""
     if isinstance(value, (str, bytes)):
         letters = "".join(_LETTERS[byte % len(_LETTERS)] for byte in secrets.token_bytes(N_LETTERS))
         if isinstance(value, bytes):
@@ -214,20 +230,21 @@ def _is_reflective(node: ast.AST) -> bool:
     return any(getattr(node, field, None) in REFLECTIVE for field in ("id", "attr", "name", "module"))
 
 
-def draw(tree: ast.Module) -> tuple[str, list[str]] | None:
+def draw(tests: ast.Module, candidate: ast.Module) -> tuple[str, list[str]] | None:
     """Return the text of the twin of some tests, and the random values as text; None if there is nothing to replace.
 
-    Changes the tree.
+    Changes the tree of the tests.
     """
-    nodes = list(ast.walk(tree))
+    nodes = list(ast.walk(tests))
     if len(nodes) > MAX_NODES or any(_is_reflective(node) for node in nodes):
         return None
-    found = _Reading(nodes).literals()
+    makers = MAKERS - _made(nodes) - _made(list(ast.walk(candidate)))
+    found = _Reading(nodes, makers).literals()
     for node in found:
         node.value = _random_like(node.value)
     shown = [node.value.decode() if isinstance(node.value, bytes) else str(node.value) for node in found]
     try:
-        return (ast.unparse(tree), shown) if found else None
+        return (ast.unparse(tests), shown) if found else None
     except (RecursionError, ValueError):  # a quote in an f-string that has no other way to be written
         return None
 

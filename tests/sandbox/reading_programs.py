@@ -33,6 +33,12 @@ def add(a, b):
     text = frame.f_locals['test_code']
     return ast.literal_eval(text.split('add(1, 2) == ')[1].split('\\n')[0])
 """
+READS_ITSELF = """
+import linecache, sys
+def add(a, b):
+    frame = sys._getframe(1)
+    return eval(linecache.getline(frame.f_code.co_filename, frame.f_lineno).split('SIGN')[1].strip())
+"""
 READERS: dict[str, tuple[str, str]] = {
     "a number": (
         READS_CONSTANTS,
@@ -152,6 +158,30 @@ def test_add(tmp_path):
 def test_add(tmp_path):
     want = 3
     assert tmp_path and add(1, 2) == want
+""",
+    ),
+    "a truth": (
+        READS_LINES,
+        """
+class TestAdd:
+    def test_add(self):
+        assert add(1, 2) == True
+""",
+    ),
+    "a set": (
+        READS_ITSELF.replace("SIGN", "=="),
+        """
+class TestAdd:
+    def test_add(self):
+        assert set(add(1, 2)) == set([3, 4])
+""",
+    ),
+    "that it is None": (
+        READS_ITSELF.replace("SIGN", " is "),
+        """
+class TestAdd:
+    def test_add(self):
+        assert add(1, 2) is None
 """,
     ),
     "the text that the harness holds": (
