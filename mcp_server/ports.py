@@ -31,8 +31,10 @@ class Executor(Protocol):
         """Run one program; once *cancelled* is set, kill it and return soon, in whatever way."""
         ...
 
-    def check_syntax(self, code: str, language: str, filename: str | None = None) -> SyntaxReport:
-        """Parse, without running."""
+    def check_syntax(
+        self, code: str, language: str, filename: str | None = None, *, cancelled: threading.Event | None = None
+    ) -> SyntaxReport:
+        """Parse, without running; once *cancelled* is set, kill the parser and return soon, in whatever way."""
         ...
 
     def languages(self) -> tuple[Language, ...]:

@@ -13,7 +13,7 @@ import platform
 import tempfile
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sandbox.isolation import Isolation
@@ -50,12 +50,18 @@ class Builder:
         self._isolation = isolation
         self._toolchains = toolchains
         self._limits = settings.compile_limits()
+        self._check_limits = replace(self._limits, time_s=settings.syntax_timeout_s)
         self._cache = _Cache(settings.builds_folder, settings.build_cache_bytes)
 
     @property
     def limits(self) -> Limits:
         """The limits of a compilation, from the settings."""
         return self._limits
+
+    @property
+    def check_limits(self) -> Limits:
+        """The limits of a syntax check, from the settings."""
+        return self._check_limits
 
     def build(
         self,
@@ -81,7 +87,7 @@ class Builder:
         tools = self._toolchains.require(recipe.toolchain)
         if not recipe.steps:
             return Build(is_ok=True, outcome=NOT_BUILT, artefacts=b"", was_cached=False)
-        if any(tool.name == "go" for tool in tools):
+        if keep and any(tool.name == "go" for tool in tools):  # who makes nothing needs no compiled library
             self._toolchains.warm_go(cancelled)
         environment = self._environment(recipe)
         key = _key(recipe, environment, [tool.version for tool in tools])

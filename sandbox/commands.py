@@ -29,6 +29,7 @@ MIN_HEAP_MIB = 16
 _MODULE = re.compile(
     r"""^(import\s+["'\w{*]|export\s+(default|const|let|var|function|class|async|[{*]))""", re.MULTILINE
 )
+_PLAIN_NAME = re.compile(r"\w[\w.-]{0,99}", re.ASCII)  # neither an option nor a folder, and short enough for any file
 _COMMON_JS = re.compile(r"\brequire\s*\(|\bmodule\.exports\b")
 
 
@@ -126,6 +127,5 @@ def check_javascript(files: Mapping[str, str]) -> Recipe:
 
 def shown_name(filename: str | None, source_name: str) -> str:
     """Return the name under which a text is checked: the caller's where it fits the language, else our own."""
-    if filename and "/" not in filename and PurePosixPath(filename).suffix == PurePosixPath(source_name).suffix:
-        return filename
-    return source_name
+    has_suffix = filename is not None and PurePosixPath(filename).suffix == PurePosixPath(source_name).suffix
+    return filename if filename and has_suffix and _PLAIN_NAME.fullmatch(filename) else source_name

@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from sandbox import crashes, diagnostics
 from sandbox.builds import Build, Builder
 from sandbox.errors import SandboxError
+from sandbox.failures import named
 from sandbox.jobs import Outcome
 from sandbox.languages import Program
 from sandbox.types import Limits, Verdict
-from sandbox.verdict import Judgement, limit_reached, signal_name
-
-FAILED_RUN = "RuntimeError"
+from sandbox.verdict import Judgement, limit_reached, signal_name, written_class
 
 
 @dataclass(frozen=True)
@@ -56,10 +55,10 @@ def check(
     builder: Builder, program: Program, files: dict[str, str], cancelled: threading.Event | None = None
 ) -> tuple[diagnostics.Diagnostic, ...]:
     """Return what is wrong with the syntax; executes nothing of it."""
-    build = builder.build(program.check(files), None, cancelled, keep=False)
+    build = builder.build(program.check(files), builder.check_limits, cancelled, keep=False)
     if build.is_ok:
         return ()
-    stopped = limit_reached(build.outcome, builder.limits)
+    stopped = limit_reached(build.outcome, builder.check_limits)
     if stopped is not None:
         return (diagnostics.Diagnostic(diagnostics.SYNTAX_ERROR, f"the text could not be parsed: {_reason(build)}"),)
     _demand_steps(build)
@@ -114,9 +113,9 @@ def judge_command(outcome: Outcome, limits: Limits, explain: crashes.Explainer =
         return Judgement(Verdict.SIGNALED, name, text)
     if crash is not None:
         where = "" if crash.line is None else f" (line {crash.line})"
-        return Judgement(Verdict.RUNTIME_ERROR, crash.type, crash.message + where)
+        return Judgement(Verdict.RUNTIME_ERROR, named(crash.type, crash.message), crash.message + where)
     text = f"the program exited with status {outcome.exit_code}" + (f": {said}" if said else "")
-    return Judgement(Verdict.RUNTIME_ERROR, FAILED_RUN, text)
+    return Judgement(Verdict.RUNTIME_ERROR, written_class(outcome), text)
 
 
 def _reason(build: Build) -> str:

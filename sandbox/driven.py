@@ -81,6 +81,17 @@ class DrivenTests:
             text = f"the tests do not compile: {compile_failure(unusable).error_message}"
             return Judgement(Verdict.COMPILE_ERROR, "TestSyntaxError", text), outcome
         judgement = judge_tests(outcome, self.limits, TestPlan(plan.tests, plan.collects, plan.may_skip), trust)
+        twin = outcome.find("twin_passed")
+        if twin is not None and judgement.verdict is Verdict.OK:
+            text = f"{twin['id']}: it holds, too, when another result is expected, so it proves nothing"
+            n_passed = judgement.tests_passed - 1
+            judgement = replace(
+                judgement,
+                verdict=Verdict.WRONG_ANSWER,
+                error_type="TestsTampered",
+                error_message=text,
+                tests_passed=n_passed,
+            )
         if plan.is_parsed_late and judgement.verdict in {Verdict.WRONG_ANSWER, Verdict.RUNTIME_ERROR}:
             files = {**self.sources.files, self.sources.source_name: self.sources.code}
             errors = check(self.builder, self.program, files, self.cancelled)

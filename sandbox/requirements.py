@@ -38,13 +38,6 @@ ABANDONED_S = 3600.0  # a staging folder of this age belongs to a process that w
 IN_USE_S = 900.0  # a set used within this time may be bound into a job, whose limits are far below
 NAME_CHARS = 32  # of a sha256 in hexadecimal
 _SUSPICIOUS = re.compile(r"[\x00-\x1f\x7f\\@/]|^-|://")
-# How the operator tells pip and TLS where to go; nothing else of our environment is passed on.
-_PASSED_ON = (
-    *("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_NO_INDEX", "PIP_CERT", "PIP_PROXY"),
-    *("PIP_CONFIG_FILE", "PIP_TRUSTED_HOST", "PIP_DEFAULT_TIMEOUT"),
-    *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"),
-    *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"),
-)
 
 
 def parse_requirements(lines: tuple[str, ...]) -> tuple[Requirement, ...]:

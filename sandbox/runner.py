@@ -14,6 +14,7 @@ from typing import Any
 
 from sandbox import commands, compiled, driven, languages, lint, requirements, tested, typescript, workspace
 from sandbox.builds import Builder
+from sandbox.diagnostics import Diagnostic
 from sandbox.errors import InvalidRequestError, SandboxError, SandboxUnavailableError
 from sandbox.gate import Gate
 from sandbox.installer import DependencyError
@@ -69,7 +70,7 @@ class Sandbox:
             SandboxError: our own machinery failed, or the sandbox is closed.
         """
         entry = languages.find_language(request.language)
-        files = workspace.check_request(request, entry.source_name, self._settings.max_source_bytes)
+        files = workspace.check_request(request, entry.source_name, self._settings)
         requirements.parse_requirements(request.requirements)
         isolation = self._ready()
         with self._gate.enter(cancelled):
@@ -82,11 +83,14 @@ class Sandbox:
                 self._n_failed += 1
         return result
 
-    def check_syntax(self, code: str, language: str, filename: str | None = None) -> SyntaxReport:
+    def check_syntax(
+        self, code: str, language: str, filename: str | None = None, *, cancelled: threading.Event | None = None
+    ) -> SyntaxReport:
         """Tell whether the text parses. Executes nothing of it.
 
         The message names the file, "SyntaxError: invalid syntax (add.py, line 1)", unless the name is "main.py":
-        that is what clients call a text without a name, and the documented answer to it names no file.
+        that is what clients call a text without a name, and the documented answer to it names no file. When
+        `cancelled` is set from another thread, the parser is killed within 100 ms.
 
         Raises:
             UnknownLanguageError: the language is not known.
@@ -97,16 +101,16 @@ class Sandbox:
         workspace.check_size(self._settings.max_source_bytes, code)
         isolation = self._ready()
         shown = None if filename in UNNAMED else filename
-        with self._gate.enter(None):
+        with self._gate.enter(cancelled):
             started = time.monotonic()
             if entry.program is not None:
                 name = commands.shown_name(shown, entry.source_name)
-                found = compiled.check(self._build(isolation), entry.program, {name: code})
-                errors = compiled.describe(found, shown)
+                found = compiled.check(self._build(isolation), entry.program, {name: code}, cancelled)
             else:
-                job = _parse_job(self._settings, code, None, filename or entry.source_name)
-                error = tested.compile_error(isolation.run(job), job.limits)
-                errors = () if error is None else (_syntax_message(error, shown),)
+                job = _parse_job(self._settings, code, None, entry.source_name)
+                error = tested.compile_error(isolation.run(job, cancelled), job.limits)
+                found = () if error is None else (Diagnostic(error["type"], error["message"], error["line"]),)
+            errors = tuple(_sendable(text) for text in compiled.describe(found, shown))
         return SyntaxReport(not errors, errors, entry.name, _milliseconds(time.monotonic() - started))
 
     def languages(self) -> tuple[Language, ...]:
@@ -179,6 +183,7 @@ class _Execution:
         self._entry = languages.find_language(request.language)
         self._cancelled = cancelled
         self._limits = settings.limits(request.timeout_s)
+        self._stdin = request.stdin.encode("utf-8", "surrogatepass")
         self._requirements: str | None = None
         self._type_errors: tuple[str, ...] = ()
 
@@ -219,15 +224,16 @@ class _Execution:
             flavour,
             {**arguments, "source_name": self._entry.source_name, "requirements_path": path},
             self._limits,
-            stdin=self._request.stdin.encode("utf-8", "surrogatepass"),
+            stdin=self._stdin,
             requirements=self._requirements,
         )
 
     def _program(self, files: dict[str, str]) -> tuple[Judgement, Outcome]:
         if self._entry.program is not None:
-            stdin = self._request.stdin.encode("utf-8", "surrogatepass")
-            run = compiled.CompiledRun(self._builder, self._entry.program, files, self._limits, stdin, self._cancelled)
-            return run.judge()
+            program = self._entry.program
+            return compiled.CompiledRun(
+                self._builder, program, files, self._limits, self._stdin, self._cancelled
+            ).judge()
         job = self._job("program", self._entry.program_flavour, {"files": files})
         outcome = self._isolation.run(job, self._cancelled)
         return judge_program(outcome, self._limits), outcome
@@ -253,7 +259,7 @@ class _Execution:
             Sources(files[name], test_code, name, others),
             program,
             self._limits,
-            self._request.stdin.encode("utf-8", "surrogatepass"),
+            self._stdin,
             self._cancelled,
             may_split=self._isolation.tier != "none",
         )
@@ -287,12 +293,6 @@ class _Execution:
             return None
         limits = replace(self._settings.limits(None), time_s=self._settings.lint_timeout_s)
         return lint.rate(self._isolation, self._request.code, self._entry.source_name, limits, self._cancelled)
-
-
-def _syntax_message(error: dict[str, Any], filename: str | None) -> str:
-    line = None if error["line"] is None else f"line {error['line']}"
-    where = ", ".join(part for part in (filename, line) if part is not None)
-    return _sendable(f"{error['type']}: {error['message']}" + (f" ({where})" if where else ""))
 
 
 def _sendable(text: str) -> str:

@@ -9,10 +9,10 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Any
 
+from sandbox.failures import OTHER, classify, named
 from sandbox.jobs import Outcome
 from sandbox.types import Limits, ResultTrust, Verdict
 
-_SAME_KIND = {"ModuleNotFoundError": "ImportError"}  # documented classes of the API that cover a subclass
 _STATUSES = {
     1: "some test failed",
     2: "interrupted",
@@ -101,8 +101,13 @@ def _ended_badly(outcome: Outcome, limits: Limits) -> Judgement | None:
             return Judgement(Verdict.MEMORY_LIMIT, "MemoryLimit", text)
         where = f" (line {raised['line']})" if raised.get("line") else ""
         message = f"{raised['message']}{where}" if raised["message"] else f"{kind}{where}"
-        return Judgement(Verdict.RUNTIME_ERROR, _SAME_KIND.get(kind, kind), message)
+        return Judgement(Verdict.RUNTIME_ERROR, named(kind, str(raised["message"])), message)
     return None
+
+
+def written_class(outcome: Outcome) -> str:
+    """Return the class of a failure that only the exit status tells, by what the program wrote about it."""
+    return classify(outcome.stderr.decode("utf-8", "replace"), Verdict.RUNTIME_ERROR) or OTHER
 
 
 def judge_program(outcome: Outcome, limits: Limits) -> Judgement:
@@ -112,7 +117,7 @@ def judge_program(outcome: Outcome, limits: Limits) -> Judgement:
         return bad
     if outcome.exit_code != 0:
         text = f"the program exited with status {outcome.exit_code}"
-        return Judgement(Verdict.RUNTIME_ERROR, "SystemExit", text)
+        return Judgement(Verdict.RUNTIME_ERROR, written_class(outcome), text)
     return Judgement(Verdict.OK)
 
 
@@ -222,5 +227,5 @@ def _first_failure(reported: list[dict[str, Any]], plan: TestPlan) -> Judgement 
             return Judgement(Verdict.RUNTIME_ERROR, "TestsIncomplete", message)
         if record["outcome"] == "skipped":
             return Judgement(Verdict.WRONG_ANSWER, "TestSkipped", f"{message} (skipped, so it did not pass)")
-        return Judgement(Verdict.WRONG_ANSWER, _SAME_KIND.get(kind, kind), message)
+        return Judgement(Verdict.WRONG_ANSWER, named(kind, str(record["message"])), message)
     return None

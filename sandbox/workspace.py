@@ -7,10 +7,13 @@ import math
 from pathlib import PurePosixPath
 
 from sandbox.errors import InvalidRequestError
+from sandbox.settings import SandboxSettings
 from sandbox.types import ExecutionRequest
 
 MAX_NAME_BYTES = 255  # one component, as on every Linux file system
+MAX_PATH_BYTES = 1024  # a whole path; the kernel takes 4095, of which the workspace's own is a part
 MAX_DEPTH = 16
+FILES_SHARE = 2  # one file in so many of the limit may come with the request; the program makes the others
 
 
 def check_name(name: str) -> str:
@@ -23,6 +26,7 @@ def check_name(name: str) -> str:
         or ".." in parts
         or len(parts) > MAX_DEPTH
         or any(ord(char) < ord(" ") or char in "\\\x7f" for char in name)
+        or len(name.encode("utf-8", "surrogatepass")) > MAX_PATH_BYTES
         or any(len(part.encode("utf-8", "surrogatepass")) > MAX_NAME_BYTES for part in parts)
         or any("\ud800" <= char <= "\udfff" for char in name)
     )
@@ -33,15 +37,31 @@ def check_name(name: str) -> str:
     return str(path)
 
 
-def check_request(request: ExecutionRequest, source_name: str, max_bytes: int) -> dict[str, str]:
+def check_request(request: ExecutionRequest, source_name: str, settings: SandboxSettings) -> dict[str, str]:
     """Return the files of the workspace, the candidate among them; raises `InvalidRequestError`."""
     if request.timeout_s is not None and not (math.isfinite(request.timeout_s) and request.timeout_s > 0):
         raise InvalidRequestError(f"timeout {request.timeout_s!r} is not a time above zero", param="timeout_s")
-    files = {check_name(name): text for name, text in request.files.items()}
-    if source_name in files:
+    names = [check_name(name) for name in request.files]
+    if source_name in names:
         raise InvalidRequestError(f"the file {source_name!r} is the program itself; rename yours", param="files")
-    check_size(max_bytes, request.code, request.test_code or "", request.stdin, *files.values())
+    _check_places([*names, source_name], settings.n_files // FILES_SHARE)
+    files = dict(zip(names, request.files.values(), strict=True))
+    check_size(settings.max_source_bytes, request.code, request.test_code or "", request.stdin, *files.values())
     return {**files, source_name: request.code}
+
+
+def _check_places(names: list[str], most: int) -> None:
+    """Raise `InvalidRequestError` when these files cannot all be written."""
+    folders: set[str] = set()
+    if len(names) <= most:
+        folders = {str(parent) for name in names for parent in PurePosixPath(name).parents[:-1]}
+    if len(names) + len(folders) > most:
+        raise InvalidRequestError(f"{len(names) + len(folders)} files and folders; at most {most}", param="files")
+    if len(set(names)) < len(names):
+        raise InvalidRequestError("two names of files mean the same place; leave one of them out", param="files")
+    both = sorted(folders.intersection(names))
+    if both:
+        raise InvalidRequestError(f"{both[0][:100]!r} is a file and a folder; rename one", param="files")
 
 
 def check_size(max_bytes: int, *texts: str) -> None:

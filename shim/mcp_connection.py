@@ -31,7 +31,7 @@ LOST = (MCPError, anyio.ClosedResourceError, anyio.BrokenResourceError)  # an MC
 REPEATABLE = frozenset(
     {
         *(ToolName.STATUS, ToolName.LIST_MODELS, ToolName.LIST_LANGUAGES, ToolName.LIST_COLLECTIONS),
-        *(ToolName.INDEX_STATUS, ToolName.RETRIEVE, ToolName.SCORE, ToolName.CHECK_SYNTAX),
+        *(ToolName.INDEX_STATUS, ToolName.RETRIEVE, ToolName.SCORE, ToolName.CHECK_SYNTAX, ToolName.ANALYZE_FAILURE),
         *(ToolName.TOKENIZE, ToolName.DETOKENIZE, ToolName.EMBED, ToolName.RERANK),
         *(ToolName.RENDER_PROMPT, ToolName.DESCRIBE_MODEL),
     }

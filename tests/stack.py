@@ -84,7 +84,10 @@ class ScriptedSandbox:
             raise result
         return result
 
-    def check_syntax(self, code: str, language: str, filename: str | None = None) -> SyntaxReport:
+    def check_syntax(
+        self, code: str, language: str, filename: str | None = None, *, cancelled: threading.Event | None = None
+    ) -> SyntaxReport:
+        del cancelled
         self._check(language)
         try:
             compile(code, filename or "main.py", "exec")

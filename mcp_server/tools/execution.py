@@ -44,7 +44,7 @@ def register(server: MCPServer, capabilities: Capabilities) -> None:
         code: Annotated[str, Field(description="The program")],
         language: LanguageName = "python",
         test_code: Annotated[
-            str | None, Field(description="Tests that decide: pytest functions or bare asserts using the code's names")
+            str | None, Field(description="Tests in the same language that decide: test functions or bare asserts")
         ] = None,
         requirements: Annotated[list[str], Field(description="PyPI requirements, wheels only")] = [],  # noqa: B006 - the SDK copies defaults
         timeout_s: Annotated[float | None, Field(gt=0, description="Wall-clock limit (seconds), at most 60")] = None,
@@ -55,9 +55,10 @@ def register(server: MCPServer, capabilities: Capabilities) -> None:
         """Run a program in an isolated sandbox, and its tests when given.
 
         Use it before trusting any code. Without `test_code` nothing was verified: `result_trust` is `not_tested` and
-        `success` only means that the program ended without an error. A program that fails is a result with a verdict,
-        not an error of the tool. The program has no
-        network, 512 MB, and 30 s unless `timeout_s` gives it up to 60; only `requirements` are fetched, before it runs.
+        `success` only means that the program ended without an error. Tests use the code's names: pytest functions or
+        asserts in Python, what people write in the others. A program that fails is a result with a verdict, not an
+        error of the tool. The program has no network, 512 MB, and 30 s unless `timeout_s` gives it up to 60; only
+        `requirements` are fetched, before it runs.
         """
         request = ExecutionRequest(
             code=code,
@@ -83,7 +84,9 @@ def register(server: MCPServer, capabilities: Capabilities) -> None:
 
         Use it after an edit, before `execute`.
         """
-        return await threads.run(sandbox.check_syntax, code, language, filename)
+        cancelled = threading.Event()
+        check = functools.partial(sandbox.check_syntax, code, language, filename, cancelled=cancelled)
+        return await threads.run(check, cancelled=cancelled)
 
     @server.tool(name=ToolName.ANALYZE_FAILURE, title="Explain a failed run", annotations=CHECKS)
     async def analyze_failure(  # noqa: PLR0913, PLR0917 - the documented fields, and those of execute's result

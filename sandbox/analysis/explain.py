@@ -18,7 +18,7 @@ from sandbox.analysis.prompt import build_prompt
 from sandbox.analysis.python_traces import read_pytest, read_python
 from sandbox.analysis.situation import Situation
 from sandbox.analysis.text import clean, clean_lines
-from sandbox.failures import classify
+from sandbox.failures import OTHER, classify, named
 from sandbox.languages import find_language
 from sandbox.types import FailureAnalysis, FailureReport, FailureType, Severity, TracebackFrame, Verdict
 
@@ -152,9 +152,9 @@ def _unread(report: FailureReport) -> Cause:
     bare = _BARE.match(words)
     if bare is not None:
         return Cause(kind_of(bare[1]), bare[1], bare[2] or "")
-    named = classify(clean(report.stderr)) if report.verdict is None else None
-    if named is not None and named != "RuntimeError":
-        return Cause(kind_of(named), named, words)
+    found = classify(clean(report.stderr)) if report.verdict is None else None
+    if found is not None and found != OTHER:
+        return Cause(kind_of(found), found, words)
     return Cause("runtime" if words else "unknown", None, words)
 
 
@@ -204,12 +204,13 @@ def _judged(report: FailureReport, told: Cause | None, language: str, lines: lis
     if told is None:
         return fact
     is_generic = name in _GENERIC or (language != "python" and fact.kind == "runtime")
-    is_same = short_name(told.error_class) in {short_name(name), *_same_family(name)}
+    own_name = short_name(told.error_class)
+    is_same = named(own_name, told.message) == named(short_name(name), message)
     is_about_program = not told.frames or any(_is_own(frame, lines) for frame in told.frames)
     if is_generic and is_about_program:
         return replace(told, error_class=told.error_class or name, message=told.message or message)
     if is_same:
-        return replace(told, kind=fact.kind, error_class=name, message=told.message or message)
+        return replace(told, kind=fact.kind, error_class=own_name, message=told.message or message)
     return fact
 
 
@@ -220,15 +221,6 @@ def _compilers_first(message: str, language: str) -> Cause | None:
         return None
     text = form.format(line=stated[1], text=stated[2], code=stated[3] or "")
     return _COMPILERS[language](clean_lines(text))
-
-
-def _same_family(name: str) -> set[str]:
-    """Return the classes that the sandbox reports under *name*."""
-    return {
-        "ImportError": {"ModuleNotFoundError"},
-        "SyntaxError": {"IndentationError", "TabError"},
-        "NameError": {"UnboundLocalError"},
-    }.get(name, set())
 
 
 def _is_wrong_output(report: FailureReport) -> bool:

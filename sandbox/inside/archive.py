@@ -4,6 +4,7 @@ Knows nothing of jobs. Only regular files are carried, by relative names; whatev
 a stream made by a hostile compilation can do no more than the program that it accompanies.
 """
 
+import contextlib
 import functools
 import os
 import tarfile
@@ -30,7 +31,9 @@ def unpack(fd: int) -> None:
             folder = os.path.dirname(member.name)
             if folder:
                 os.makedirs(folder, exist_ok=True)
-            # The mode is given when the file is made: not every tier lets a job change one.
+            # The mode is given when the file is made: not every tier lets a job change one. So nothing may be there.
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(member.name)
             opener = functools.partial(os.open, mode=member.mode & MODE_BITS)
             with open(member.name, "wb", opener=opener) as target:
                 while chunk := content.read(1 << 20):

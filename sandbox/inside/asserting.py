@@ -6,10 +6,14 @@ expression. A value whose type the candidate defined and which equals everything
 
 import ast
 import operator
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from typing import Any
 
 MAX_REPR_CHARS = 200
+MAX_LEAVES = 1000  # of a compared value that are looked at
+_PLAIN = {int, float, complex, bool, str, bytes, type(None)}
+_CANDIDATE = {"solution", "__main__"}  # modules of the program's, and names of its file
 _COMPARE = "@compare"  # not an identifier, so no program can name or replace them
 _TRUTH = "@truth"
 _Failure = AssertionError  # kept before any candidate runs
@@ -28,10 +32,6 @@ _OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
 _UNSAFE_IN_LAMBDA = (ast.Await, ast.Yield, ast.YieldFrom, ast.NamedExpr)
 
 
-class _Stranger:
-    """Equal to nothing but itself; what equals it equals anything."""
-
-
 def show(value: object) -> str:
     """Return the value's repr, shortened, whatever its class makes of that."""
     try:
@@ -42,7 +42,44 @@ def show(value: object) -> str:
 
 
 def _is_candidates(value: object) -> bool:
-    return type(value).__module__ in {"solution", "__main__"}
+    """Tell whether the candidate defined the value's type, or what it compares with."""
+    kind = type(value)
+    if kind.__module__ in _CANDIDATE:
+        return True
+    compared = next((vars(base)["__eq__"] for base in kind.__mro__ if "__eq__" in vars(base)), None)
+    code = getattr(compared, "__code__", None)  # a module's name is easily changed
+    return code is not None and os.path.basename(code.co_filename).removesuffix(".py") in _CANDIDATE
+
+
+def _leaves(value: Any) -> Iterator[object]:
+    """Yield the objects that a value is made of, as far as it is made of plain containers; of the first thousand."""
+    waiting, left = [value], MAX_LEAVES
+    while waiting and left:
+        one = waiting.pop()
+        left -= 1
+        if type(one) in {list, tuple, set, frozenset}:
+            waiting += list(one)[:left]
+        elif type(one) is dict:
+            waiting += [part for pair in list(one.items())[:left] for part in pair]
+        elif type(one) not in _PLAIN:
+            yield one
+
+
+def _equals(value: object, other: object) -> bool:
+    try:
+        return bool(value == other)
+    except Exception:  # noqa: BLE001 - most classes compare with their own kind only, and say so in many ways
+        return False
+
+
+def _fits_anything(value: object) -> bool:
+    """Tell whether a part of the value is of the candidate's making and equals whatever it meets."""
+    found = [leaf for leaf in _leaves(value) if _is_candidates(leaf)]
+    if not found:
+        return False
+    number = int.from_bytes(os.urandom(7), "little") + 1
+    others = (number, number + 0.5, str(number), object())
+    return any(_equals(leaf, other) for leaf in found for other in others)
 
 
 def _fail(message: Callable[[], object] | None, detail: str) -> None:
@@ -52,7 +89,7 @@ def _fail(message: Callable[[], object] | None, detail: str) -> None:
 def compare(left: Any, right: Any, name: str, text: str, message: Callable[[], object] | None = None) -> None:
     """Raise AssertionError with both sides unless the comparison holds."""
     if _OPERATORS[name](left, right):
-        if name == "Eq" and any(_is_candidates(side) and side == _Stranger() for side in (left, right)):
+        if name == "Eq" and (_fits_anything(left) or _fits_anything(right)):
             _fail(message, f"assert {text}: the value compares equal to everything, so this proves nothing")
         return
     _fail(message, f"assert {text}: left is {show(left)}, right is {show(right)}")

@@ -1,9 +1,7 @@
 """From a fresh clone to a running program: an init, private mounts, limits, no privileges, then the harness.
 
-`start` runs as pid 1 of the job's own pid namespace. It forks the program and stays behind as its init: reaping
-orphans, unreadable to the program, and telling the zygote how the program ended. The fork comes first and the rest of
-the setup is the program's own, so that each page is copied once. A bare job (parsing only, nothing executed) skips
-the namespaces and the init.
+`start` runs in the clone, beside the init of the job's own pid namespace (`inits.py`), and becomes the program. A bare
+job (parsing only, nothing executed) skips the namespaces.
 """
 
 import contextlib
@@ -23,6 +21,7 @@ from sandbox.inside import syscalls, template
 from sandbox.inside.records import Recorder
 
 SETUP_FAILED = 125
+INIT = 1  # as the job sees it; leads the job's process group
 STACK_BYTES = 8 << 20
 CPU_SLACK_S = 2  # RLIMIT_CPU lies behind the wall clock, as a second fence per process
 ADDRESS_SPACE_SLACK = 4 << 30  # reserved address space is not memory; RLIMIT_DATA counts what is
@@ -132,11 +131,9 @@ def set_limits(limits: dict[str, Any], kind: str) -> None:
 def start(request: dict[str, Any], fds: dict[str, int], status_fd: int, bpf: bytes) -> NoReturn:
     """Run one job in this fresh clone of the zygote. Never returns."""
     try:
-        if not request["bare"]:
-            _split_off_init(fds, status_fd, bpf)
         syscalls.finish_fork()
         if not request["bare"]:
-            _enter(request)
+            _enter(request, fds)
         set_limits(request["limits"], request["kind"])
         arguments, recorder = open_channels(fds)
         for number, name in enumerate(("stdin", "stdout", "stderr")):
@@ -146,18 +143,9 @@ def start(request: dict[str, Any], fds: dict[str, int], status_fd: int, bpf: byt
         kept = close_all_but_kept(fds)
     except BaseException as error:  # noqa: BLE001 - whatever stopped us, the host must learn it; nothing ran yet
         with contextlib.suppress(OSError):
-            os.write(status_fd, f"!setting up a job: {error!r}".encode())
+            os.write(status_fd, f"setting up a job: {error!r}".encode())
         os._exit(SETUP_FAILED)
     run_harness(request["kind"], arguments, recorder, kept=kept)
-
-
-def _split_off_init(fds: dict[str, int], status_fd: int, bpf: bytes) -> None:
-    """Return in the program to be, and leave pid 1 behind as its init."""
-    os.setsid()
-    join_groups(fds)
-    program = syscalls.fork_again()
-    if program:
-        _be_init(program, status_fd, bpf)
 
 
 def join_groups(fds: dict[str, int]) -> None:
@@ -167,8 +155,10 @@ def join_groups(fds: dict[str, int]) -> None:
             os.write(fds[name], b"0")
 
 
-def _enter(request: dict[str, Any]) -> None:
+def _enter(request: dict[str, Any], fds: dict[str, int]) -> None:
     """Make the new namespaces private; ends in a user namespace that owns none of them."""
+    os.setpgid(0, INIT)
+    join_groups(fds)
     _mount_private(request["limits"], request.get("requirements"))
     syscalls.raise_loopback()
     _bound_tcp_buffers()
@@ -200,20 +190,6 @@ def close_all_but_kept(fds: dict[str, int]) -> dict[str, int]:
         os.dup2(fd, number, inheritable=False)
     syscalls.close_from(FIRST_PRIVATE_FD + len(names))
     return dict(zip(names, range(FIRST_PRIVATE_FD, FIRST_PRIVATE_FD + len(names)), strict=True))
-
-
-def _be_init(program: int, status_fd: int, bpf: bytes) -> NoReturn:
-    """Reap everything until the program ends, report, and exit, which ends whatever it left behind."""
-    os.dup2(status_fd, 0)
-    syscalls.close_from(1)
-    syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
-    syscalls.give_up_capabilities()
-    syscalls.install_filter(bpf)
-    while True:
-        pid, status, usage = os.wait3(0)
-        if pid == program:
-            os.write(0, status.to_bytes(4, "little", signed=True) + usage.ru_maxrss.to_bytes(8, "little"))
-            os._exit(0)
 
 
 def run_harness(

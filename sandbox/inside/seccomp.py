@@ -21,6 +21,7 @@ _NUMBER_AT, _ARCH_AT, ARG0_AT, ARG1_AT, _ARG2_AT = 0, 4, 16, 24, 32
 _X32_BIT = 0x40000000
 _LAST_KNOWN = 462  # mseal; newer calls have not been looked at, so they do not exist here
 _NEW_NAMESPACE_FLAGS = 0x7E020080  # every CLONE_NEW*, CLONE_NEWTIME among them
+_CLONE_PARENT = 0x8000  # a sibling: a child of the zygote, which knows nothing of it and would never wait for it
 # Any, ICMP, TCP, UDP, ICMPv6: a socket of another protocol makes the kernel load the module for it.
 _PROTOCOLS = (0, 1, 6, 17, 58)
 _AF_UNIX, _AF_INET, _AF_INET6 = 1, 2, 10
@@ -177,7 +178,7 @@ def _no_new_namespaces(call: int) -> list[Instruction]:
     return [
         (_JUMP_EQ, 0, 4, call),
         (_LOAD, 0, 0, ARG0_AT),
-        (_JUMP_SET, 0, 1, _NEW_NAMESPACE_FLAGS),
+        (_JUMP_SET, 0, 1, _NEW_NAMESPACE_FLAGS | _CLONE_PARENT),
         (_RETURN, 0, 0, _ERRNO | errno.EPERM),
         (_RETURN, 0, 0, _ALLOW),
     ]

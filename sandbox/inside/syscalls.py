@@ -8,6 +8,7 @@ import contextlib
 import ctypes
 import fcntl
 import functools
+import mmap
 import os
 import platform
 import signal
@@ -15,6 +16,9 @@ import socket
 import struct
 from collections.abc import Iterator
 
+CLONE_VM = 0x00000100
+CLONE_FS = 0x00000200
+CLONE_FILES = 0x00000400
 CLONE_NEWNS = 0x00020000
 CLONE_NEWCGROUP = 0x02000000
 CLONE_NEWUTS = 0x04000000
@@ -119,9 +123,7 @@ def _clone_number() -> int:
 def clone(flags: int) -> int:
     """Start a copy of this process, in new namespaces if flags say so; returns 0 in the copy and its pid here.
 
-    The caller must be single-threaded. The copy has to call `finish_fork` before it does more than system calls, or
-    to leave that to a process that it starts with `fork_again`: what Python does after a fork touches, and so
-    copies, hundreds of pages.
+    The caller must be single-threaded. The copy has to call `finish_fork` before it does more than system calls.
     """
     ctypes.pythonapi.PyOS_BeforeFork()
     if flags:
@@ -137,14 +139,24 @@ def clone(flags: int) -> int:
     return pid
 
 
-def fork_again() -> int:
-    """Fork a copy that `clone` made and that has not called `finish_fork`; the new process must call it."""
-    return _checked(int(_libc.fork()), "fork")
-
-
 def finish_fork() -> None:
     """Let Python do what it does in a child after a fork."""
     ctypes.pythonapi.PyOS_AfterFork_Child()
+
+
+def start_pausing(stack: mmap.mmap) -> int:
+    """Start a process that sleeps in libc's `pause` until it is killed, in our memory and with our files; its pid.
+
+    It runs no Python. Handlers of signals are copies of ours; the stack must stay as long as the process.
+    """
+    top = ctypes.addressof(ctypes.c_char.from_buffer(stack)) + len(stack)
+    flags = CLONE_VM | CLONE_FS | CLONE_FILES | signal.SIGCHLD
+    return _checked(int(_libc.clone(_libc.pause, ctypes.c_void_p(top), ctypes.c_int(flags), None)), "clone(CLONE_VM)")
+
+
+def enter_pid_namespace(fd: int) -> None:
+    """Have the processes started from now on begin in the pid namespace of this descriptor."""
+    _checked(_libc.setns(fd, CLONE_NEWPID), "setns")
 
 
 def mount(source: str | None, target: str, kind: str | None, flags: int, options: str | None = None) -> None:

@@ -153,8 +153,19 @@ def drop_root() -> None:
     syscalls.map_identity(NOBODY, NOBODY, NOBODY)
 
 
+def _nest(control_fd: int) -> None:
+    """Go on in a pid namespace that our user namespace owns; who comes back to root's from a job's must be root."""
+    step("making a pid namespace", lambda: syscalls.unshare(syscalls.CLONE_NEWPID))
+    pid = os.fork()
+    if pid:
+        syscalls.prctl(syscalls.PR_SET_PDEATHSIG, 9)
+        _wait_outside(pid, control_fd)
+    flags = syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC
+    step("mounting /proc", lambda: syscalls.mount("proc", "/proc", "proc", flags))
+
+
 def _wait_outside(pid: int, control_fd: int) -> NoReturn:
-    """Stay in the host's pid namespace only to keep the template's parent alive; end with it."""
+    """Stay in an outer pid namespace only to keep the template's parent alive; end with it."""
     os.close(control_fd)
     while True:
         try:
@@ -190,5 +201,6 @@ def enter(config: TemplateConfig, control_fd: int) -> None:
     leave_host(config.root)
     if uid == 0:
         drop_root()
+        _nest(control_fd)
     # After the change of ids, which clears it. The parent is single-threaded, so its thread ends with it.
     syscalls.prctl(syscalls.PR_SET_PDEATHSIG, 9)

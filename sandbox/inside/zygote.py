@@ -13,20 +13,20 @@ import os
 import select
 import signal
 import socket
-import struct
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from sandbox.inside import job, seccomp, syscalls, template, watchdog
+from sandbox.inside.inits import Init, Inits
 
 MAX_MESSAGE_BYTES = 64 * 1024
 MAX_FDS = 12
 WATCH_INTERVAL_S = 0.05  # how often memory is polled when no cgroup does it
 IDLE_POLL_S = 60.0  # never wait for ever: a lost event must not hang the service
-NEW_NAMESPACES = syscalls.CLONE_NEWPID | syscalls.CLONE_NEWNS | syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWNET
-STATUS = struct.Struct("<iq")  # wait status of the program, its peak resident size in KiB
+NEW_NAMESPACES = syscalls.CLONE_NEWNS | syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWNET  # beside that of pids
 
 
 @dataclass
@@ -35,6 +35,7 @@ class Running:
 
     pid: int
     pid_fd: int
+    init: Init | None  # of its pid namespace; None: it has no namespaces
     host: socket.socket
     status_fd: int
     started: float
@@ -42,15 +43,25 @@ class Running:
     memory_bytes: int  # 0: a cgroup counts
     peak_bytes: int = 0
     ended_by: str = "exit"
+    ending: dict[str, Any] = field(default_factory=dict)  # how the program ended, once it has
+
+    def kill(self) -> None:
+        """Kill it, and all that it started."""
+        if self.init is not None:
+            self.init.kill()
+        elif not self.ending:
+            signal.pidfd_send_signal(self.pid_fd, signal.SIGKILL)
 
 
 class Zygote:
     """The event loop. One instance per process, for its whole life."""
 
-    def __init__(self, control: socket.socket) -> None:
+    def __init__(self, control: socket.socket, inits: Inits) -> None:
         self._control = control
+        self._inits = inits
         self._poll = select.poll()
         self._poll.register(control, select.POLLIN)
+        self._poll.register(inits.maker_fd, select.POLLIN)
         self._by_pid_fd: dict[int, Running] = {}
         self._by_host_fd: dict[int, Running] = {}
         self._filter = seccomp.assemble()
@@ -62,8 +73,10 @@ class Zygote:
             for fd, _ in self._poll.poll(self._wait_ms()):
                 if fd == self._control.fileno():
                     self._accept()
+                elif fd == self._inits.maker_fd:
+                    os._exit(1)
                 elif fd in self._by_pid_fd:
-                    self._finish(self._by_pid_fd[fd])
+                    self._note_end(self._by_pid_fd[fd], fd)
                 elif fd in self._by_host_fd:
                     self._kill(self._by_host_fd[fd], "cancelled")
             self._enforce()
@@ -87,7 +100,8 @@ class Zygote:
         status_read, status_write = os.pipe()
         started = time.monotonic()
         try:
-            pid = syscalls.clone(0 if request["bare"] else NEW_NAMESPACES)
+            init = None if request["bare"] else self._inits.take()
+            pid = syscalls.clone(0) if init is None else self._inits.clone(init, NEW_NAMESPACES)
         except OSError as error:
             answer(host, {"error": f"starting a job: {error}"})
             for fd in (*named.values(), status_read, status_write):
@@ -102,6 +116,7 @@ class Zygote:
         running = Running(
             pid=pid,
             pid_fd=os.pidfd_open(pid),
+            init=init,
             host=host,
             status_fd=status_read,
             started=started,
@@ -115,10 +130,10 @@ class Zygote:
 
     def _kill(self, running: Running, why: str) -> None:
         """Kill a job now; its end is reported when the kernel has taken all of it apart."""
-        if running.ended_by == "exit":
+        if running.ended_by == "exit" and not running.ending:
             running.ended_by = why
         running.deadline = time.monotonic() + IDLE_POLL_S
-        signal.pidfd_send_signal(running.pid_fd, signal.SIGKILL)
+        running.kill()
         if self._by_host_fd.pop(running.host.fileno(), None) is not None:
             self._poll.unregister(running.host)
 
@@ -128,33 +143,57 @@ class Zygote:
         for running in list(self._by_pid_fd.values()):
             if running.deadline <= now:
                 self._kill(running, "time")
-            elif running.memory_bytes:
+            elif running.memory_bytes and not running.ending:
                 watched[running.pid] = running
         if not watched:
             return
-        for pid, used_bytes in watchdog.tree_memory(watched.keys()).items():
+        for pid, used_bytes in _memory(watched.values()).items():
             running = watched[pid]
-            used_bytes += watchdog.socket_memory(pid)  # noqa: PLW2901 - the sum of both is what counts
             running.peak_bytes = max(running.peak_bytes, used_bytes)
             if used_bytes > running.memory_bytes:
                 self._kill(running, "memory")
 
-    def _finish(self, running: Running) -> None:
-        self._poll.unregister(running.pid_fd)
-        del self._by_pid_fd[running.pid_fd]
+    def _note_end(self, running: Running, fd: int) -> None:
+        """Note that the program has ended, and take down its namespace; or that this is done, and report."""
+        self._poll.unregister(fd)
+        del self._by_pid_fd[fd]
+        os.close(fd)
+        if running.ending:
+            self._report(running)
+            return
+        _, status, usage = os.wait4(running.pid, 0)
+        running.ending = _ending(os.read(running.status_fd, MAX_MESSAGE_BYTES), status)
+        os.close(running.status_fd)
+        if running.memory_bytes:
+            running.peak_bytes = max(running.peak_bytes, usage.ru_maxrss * 1024)
+        if running.init is None:
+            self._report(running)
+        else:
+            self._by_pid_fd[running.init.pid_fd] = running
+            self._poll.register(running.init.pid_fd, select.POLLIN)
+            running.kill()
+
+    def _report(self, running: Running) -> None:
         if self._by_host_fd.pop(running.host.fileno(), None) is not None:
             self._poll.unregister(running.host)
-        _, raw, usage = os.wait4(running.pid, 0)
-        os.close(running.pid_fd)
-        status = os.read(running.status_fd, MAX_MESSAGE_BYTES)
-        os.close(running.status_fd)
         reply = {
             "ended_by": running.ended_by,
             "wall_s": time.monotonic() - running.started,
-            "peak_bytes": max(running.peak_bytes, usage.ru_maxrss * 1024 if running.memory_bytes else 0),
-            **_read_status(status, raw),
+            "peak_bytes": running.peak_bytes,
+            **running.ending,
         }
         answer(running.host, reply)
+
+
+def _memory(watched: Iterable[Running]) -> dict[int, int]:
+    """Return the bytes of each program and all that it started, by its pid: orphans are children of its init."""
+    inits = {running.pid: running.init.pid for running in watched if running.init is not None}
+    trees = watchdog.trees([*inits, *inits.values()])
+    totals = {}
+    for pid, init in inits.items():
+        its = (trees[pid] | trees[init]) - {init}
+        totals[pid] = sum(map(watchdog.process_memory, its)) + watchdog.socket_memory(pid)
+    return totals
 
 
 def answer(host: socket.socket, reply: dict[str, Any]) -> None:
@@ -163,13 +202,11 @@ def answer(host: socket.socket, reply: dict[str, Any]) -> None:
         host.send(json.dumps(reply).encode())
 
 
-def _read_status(status: bytes, raw: int) -> dict[str, Any]:
-    """Turn what the job's init wrote, or the way it died, into the fields of a reply."""
-    if status.startswith(b"!"):
-        return {"error": status[1:].partition(b"\0")[0].decode("utf-8", "replace")}  # an init adds its own
-    if len(status) == STATUS.size:
-        raw = STATUS.unpack(status)[0]
-    code = os.waitstatus_to_exitcode(raw)
+def _ending(message: bytes, status: int) -> dict[str, Any]:
+    """Turn what the job wrote while it was set up, or the way it ended, into the fields of a reply."""
+    if message:
+        return {"error": message.decode("utf-8", "replace")}
+    code = os.waitstatus_to_exitcode(status)
     return {"exit_code": code if code >= 0 else None, "signal": -code if code < 0 else None}
 
 
@@ -190,6 +227,7 @@ def main(config: dict[str, Any]) -> NoReturn:
     try:
         syscalls.machine()
         template.enter(template.TemplateConfig(**config["template"]), control.fileno())
+        inits = Inits()
     except (template.SetupError, OSError) as error:
         control.send(json.dumps({"error": str(error)}).encode())
         os._exit(1)
@@ -199,7 +237,7 @@ def main(config: dict[str, Any]) -> NoReturn:
     sys.dont_write_bytecode = True
     warm(config["warm"], config["hooks"])
     job.look_fresh()
-    zygote = Zygote(control)
+    zygote = Zygote(control, inits)
     gc.collect()
     gc.freeze()  # fewer pages are copied when a job touches the collector
     control.send(b'{"ready": true}')

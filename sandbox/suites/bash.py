@@ -29,10 +29,24 @@ _CHECK = re.compile(
 )
 _PREPARES = re.compile(r"\s*(?:\w+\+?=|declare|local|export|readonly|shopt|echo|printf|mkdir|cd|touch|cat|source|\.)")
 _BLOCKS = re.compile(r"\b(?:if|for|while|until|case|select)\b(?=\s)|\bfi\b|\bdone\b|\besac\b|[{}]")
+_VALUE = r"""(?P<value>-?\d+|"[^"$`\\]*"|'[^']*'|[\w.:,/-]+)"""
+_RESULT = r"""(?:"[^"]*\$[^"]*(?:"[^"]*"[^"]*)*"|\$\(.*\)|`[^`]*`|\$\{?\w+\}?)"""
+# Checks that hold for one result only, so that they must fail when they expect another.
+_EXPECTS = (
+    re.compile(rf"\s*(?:\[\[?|test)\s+{_RESULT}\s+(?:==?|-eq)\s+{_VALUE}\s*\]?\]?\s*;?\s*"),
+    re.compile(rf"\s*(?:\[\[?|test)\s+{_VALUE}\s+(?:==?|-eq)\s+{_RESULT}\s*\]?\]?\s*;?\s*"),
+    re.compile(rf"\s*assert(?:_eq|_equals?|Equals)\s+{_RESULT}\s+{_VALUE}\s*;?\s*"),
+    re.compile(rf"\s*assert(?:_eq|_equals?|Equals)\s+{_VALUE}\s+{_RESULT}\s*;?\s*"),
+)
+MAX_TWINS = 32  # of one suite; each is a process of some 4 ms
+_OTHER = 104729  # what a twin adds to a number
+_LEAVES = re.compile(r"\b(?:return|exit|break|continue|exec)\b")
 _HEREDOC = re.compile(r"<<-?\s*(['\"]?)(\w+)\1")
 RESERVED = frozenset(
     ("test", "[", "exit", "return", "echo", "printf", "read", "set", "trap", "unset", "builtin", "command", "eval")
 )
+
+JUDGES = frozenset(("grep", "egrep", "fgrep", "diff", "cmp", "true", "false", "bash", *RESERVED))
 
 
 def functions(text: str) -> list[str]:
@@ -81,7 +95,9 @@ def _prelude(sources: Sources, names: list[str], test_text: str) -> str:
         for one in names
         if one not in RESERVED
     )
-    return f"{stubs}__cq_guard\n"
+    # The guard takes away functions that stand before a command with which tests judge, such as `sort`.
+    is_tested = len(names) == 1 and names[0] not in JUDGES and "solution" not in test_text
+    return f"__cq_guard\n{stubs}" if is_tested else f"{stubs}__cq_guard\n"
 
 
 def _checks(text: str) -> bool:
@@ -123,16 +139,76 @@ def _placed(body: list[tuple[int, str]]) -> str:
 def _scripts(
     number: int, prelude: str, test: tuple[str, list[tuple[int, str]]], *, is_function: bool
 ) -> dict[str, str]:
-    """Return the scripts of one test: what it is, and what it builds on."""
+    """Return the scripts of one test: what it is, and what it builds on.
+
+    All of a test is one compound command: an error that makes bash give up a command, as a division by zero in an
+    expansion does, gives up the word with which it says that it passed, too.
+    """
     test_id, body = test
     if is_function:
-        steps, call = body, f'{test_id} || __cq_fail "{test_id} returned $?"'
+        steps, call, shown = body, test_id, ""
     else:
         steps, (line, last) = body[:-1], body[-1]
-        shown = shlex.quote(f"{last.strip()[:200]} (line {line})")
-        call = f"{{ {last.strip().rstrip(';')}\n}} || __cq_fail {shown}"
-    script = f"{prelude}builtin source /dev/fd/8\nexec 8<&- 9<&-\n{call}\n__cq_done\n"
+        call, shown = last.strip().rstrip(";"), f"{last.strip()[:200]} (line {line})"
+    watch = (
+        f"__cq_in={test_id if is_function else ''} __cq_shown={shlex.quote(shown)}\n"
+        'builtin trap \'[[ ${FUNCNAME[0]} == "$__cq_in" && $BASH_SUBSHELL == 0 ]] && '
+        '__cq_err "$BASH_COMMAND" "$LINENO"\' ERR\nbuiltin set -E\n'
+    )
+    script = (
+        f"{prelude}{{\nbuiltin source /dev/fd/8\nexec 8<&- 9<&-\n{watch}{{ {call}\n}}\n__cq_ended $?\n__cq_done\n}}\n"
+    )
     return {f"{FOLDER}/test_{number}.sh": script, f"{FOLDER}/steps_{number}.sh": _placed(steps)}
+
+
+def _expecting_another(statement: str) -> str | None:
+    """Return a check that expects another result, None if that is not simple."""
+    for pattern in _EXPECTS:
+        match = pattern.fullmatch(statement)
+        if match is not None:
+            value = match["value"]
+            is_quoted = value[0] in "\"'"
+            plain = value.strip("\"'")
+            other = str(int(plain) + _OTHER) if re.fullmatch(r"-?[0-9]{1,15}", plain) else f"{plain}~"
+            other = f"{value[0]}{other}{value[0]}" if is_quoted else other
+            return statement[: match.start("value")] + other + statement[match.end("value") :]
+    return None
+
+
+def _twins(body: list[tuple[int, str]], function: str | None) -> list[list[tuple[int, str]]]:
+    """Return the test once for each of its checks that can expect another result; each of them has to fail."""
+    if function is None:
+        line, last = body[-1]
+        changed = _expecting_another(last)
+        return [] if changed is None else [[*body[:-1], (line, changed)]]
+    made = []
+    for index, (line, statement) in enumerate(body):
+        defines = _FUNCTION.match(statement)
+        opening = statement.find("{")
+        if not defines or function not in {defines["one"], defines["two"]} or opening < 0:
+            continue
+        inner = statement[opening + 1 : statement.rfind("}")]
+        for first, inside in _parts(inner):
+            if _LEAVES.search(inside) or inside.count("(") != inside.count(")"):
+                break  # what follows may not be reached, or not be heard of because it runs in a subshell
+            changed = _expecting_another(inside)
+            if changed is not None:
+                end = first + len(inside)
+                text = (
+                    statement[: opening + 1] + inner[:first] + changed + inner[end:] + statement[statement.rfind("}") :]
+                )
+                made.append([*body[:index], (line, text), *body[index + 1 :]])
+    return made
+
+
+def _parts(inner: str) -> list[tuple[int, str]]:
+    """Return the statements of a function's body, each with where it begins."""
+    found, position = [], 0
+    for _, statement in statements(inner):
+        position = inner.index(statement, position)
+        found.append((position, statement))
+        position += len(statement)
+    return found
 
 
 def plan(sources: Sources) -> SuitePlan:
@@ -150,6 +226,11 @@ def plan(sources: Sources) -> SuitePlan:
     for number, test in enumerate(tests.bodies):
         scripts |= _scripts(number, prelude, test, is_function=test[0] in tests.functions)
     ids = [name for name, _ in tests.bodies]
+    twins: list[int] = []
+    for index, (name, body) in enumerate(tests.bodies):
+        for twin in _twins(body, name if name in tests.functions else None)[: MAX_TWINS - len(twins)]:
+            scripts |= _scripts(len(ids) + len(twins), prelude, (name, twin), is_function=name in tests.functions)
+            twins.append(index)
     files = {
         sources.source_name: sources.code,
         **sources.files,
@@ -157,6 +238,7 @@ def plan(sources: Sources) -> SuitePlan:
         f"{FOLDER}/driver.sh": driver("driver.sh"),
         f"{FOLDER}/one.sh": driver("one.sh"),
         f"{FOLDER}/ids": "".join(f"{name}\n" for name in ids),
+        f"{FOLDER}/twins": "".join(f"{index}\n" for index in twins),
     }
     recipe = Recipe(files, (), (), ("bash", "--noprofile", "--norc", f"{FOLDER}/driver.sh"), "bash")
     return SuitePlan(recipe, tuple(ids), needs_sources=True, is_parsed_late=True, test_files=tuple(scripts))

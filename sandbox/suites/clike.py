@@ -2,17 +2,18 @@
 
 One translation unit holds the program, then a fence that undoes its macros, then the tests; the driver is another.
 Each test function, and `main`, runs in a process of its own. Every assert that stands directly in `main` is a test.
-Not covered: a program that searches its own memory for the token with which a test says that it passed.
+Not covered: a program that searches its own memory for the token with which a test says that it passed; in C++ a type
+of the program's own in a check that is no comparison by ==.
 """
 
-import hashlib
 import json
 import re
 from dataclasses import dataclass, field
 
 from sandbox.recipes import Recipe, Step
-from sandbox.suites.plans import FOLDER, Sources, SuiteError, SuitePlan, driver, no_tests
+from sandbox.suites.plans import BINARY, FOLDER, Sources, SuiteError, SuitePlan, driver, no_tests
 from sandbox.suites.scan import Scanned, edit, numbered, scan
+from sandbox.suites.symbols import COMPARED, refuse_replaced
 
 CONVENTION = "functions void test_*(void), a main with asserts, or bare asserts"
 # Undone whatever the program defines.
@@ -22,7 +23,7 @@ WORDS = (
     "public private protected virtual new delete this template typename namespace using try catch throw operator "
     "nullptr constexpr decltype noexcept assert main _exit std string vector map set pair "
 )
-COMPARERS = {"strcmp", "strncmp", "memcmp", "strcasecmp", "wcscmp", "fabs", "fabsf", "isnan", "strlen", "abs"}
+COMPARERS = {*COMPARED, "isnan", "strlen", "abs"}
 _DEFINE = re.compile(r"^[ \t]*(?:#|%:|\?\?=)[ \t]*define[ \t]+([A-Za-z_]\w*)(\(?)(.*)$", re.MULTILINE)
 _CONSTANT = re.compile(r"\s*\(*\s*[-+]?(?:[\d.][\w.+-]*|\"[^\"]*\"|'[^']*')\s*\)*\s*")
 _FUNCTION = r"\b(?P<type>void|int|bool|_Bool)\s+(?P<name>test\w*|main)\s*\([^()]*\)\s*(?:noexcept\s*)?(?=\{)"
@@ -39,7 +40,9 @@ class Dialect:
     flags: tuple[str, ...]
 
 
-C = Dialect("c", "c", "gcc", ("-std=gnu17", "-O1", "-w"))
+# Functions that are inlined everywhere stay in the file, where the step that looks for replaced ones finds them.
+_KEPT = ("-fkeep-inline-functions", "-fkeep-static-functions")
+C = Dialect("c", "c", "gcc", ("-std=gnu17", "-O1", "-w", *_KEPT))
 # A function that ends without its value would otherwise return whatever lay in a register, which may be right.
 _TRAPS = ("-fsanitize=return", "-fsanitize-undefined-trap-on-error", "-fno-delete-null-pointer-checks")
 CPP = Dialect("cpp", "cpp", "g++", ("-std=gnu++17", "-O1", "-w", *_TRAPS))
@@ -78,14 +81,19 @@ def _fence(sources: Sources, used: frozenset[str]) -> str:
     return "".join(f"#undef {name}\n" for name in sorted(undone | set(WORDS.split())))
 
 
-def _refuse_replaced_functions(sources: Sources, used: frozenset[str]) -> None:
-    """Refuse a program that defines a function of the C library which the tests compare with."""
+def _refuse_replaced_functions(sources: Sources, used: frozenset[str]) -> frozenset[str]:
+    """Refuse a program that defines a function of the C library which the tests compare with.
+
+    Returns:
+        Those that it may define, because they are what is tested.
+    """
     code = scan(sources.code, "c")
     defined = {match[1] for match in code.find(r"\b([A-Za-z_]\w*)\s*\([^;{}]*\)\s*(?:noexcept\s*)?\{", depth=0)}
     replaced = sorted(defined & used & COMPARERS)
     if replaced and (defined & used) - COMPARERS:
         text = f"the program defines {', '.join(replaced)}, which the tests use as the C library's"
         raise SuiteError("TestsTampered", text)
+    return frozenset(replaced)
 
 
 class _Tests:
@@ -246,26 +254,27 @@ def _suite(dialect: Dialect, sources: Sources, tests: _Tests, prefix: str) -> st
 
 def plan(dialect: Dialect, sources: Sources) -> SuitePlan:
     """Plan the tests of a C or C++ program. Raises `SuiteError`."""
-    digest = hashlib.sha256(f"{sources.test_code}\0{sources.code}".encode("utf-8", "surrogatepass")).hexdigest()
-    prefix = f"cq_{digest[:24]}"
+    prefix = f"cq_{sources.digest}"
     tests = _Tests(dialect, sources.test_code, prefix)
     if not any(group.slots for group in tests.groups):
         raise no_tests(CONVENTION)
-    _refuse_replaced_functions(sources, tests.identifiers())
+    tested = _refuse_replaced_functions(sources, tests.identifiers())
+    folder = sources.hidden_folder
     own = {name: driver(name).replace("CQ", prefix) for name in ("driver.c", "checks.h", "equality.h")}
     own |= {"table.h": _table(tests.groups), f"tests.{dialect.suffix}": tests.text}
-    own |= {"include/assert.h": driver("assert.h"), f"suite.{dialect.suffix}": _suite(dialect, sources, tests, prefix)}
-    files = {f"{FOLDER}/{name}": text for name, text in own.items()}
+    own |= {f"suite.{dialect.suffix}": _suite(dialect, sources, tests, prefix)}
+    files = {f"{folder}/{name}": text for name, text in own.items()}
+    files[f"{FOLDER}/assert.h"] = driver("assert.h")
     argv = (
-        dialect.compiler, *dialect.flags, f"-I{FOLDER}/include", "-iquote", ".", "-o", "suite",
-        "-x", "c", f"{FOLDER}/driver.c",
-        "-x", "c" if dialect.name == "c" else "c++", f"{FOLDER}/suite.{dialect.suffix}", "-lm",
+        dialect.compiler, *dialect.flags, f"-I{FOLDER}", "-iquote", ".", "-o", BINARY,
+        "-x", "c", f"{folder}/driver.c",
+        "-x", "c" if dialect.name == "c" else "c++", f"{folder}/suite.{dialect.suffix}", "-lm",
     )  # fmt: skip
     recipe = Recipe(
         files={sources.source_name: sources.code, **sources.files, **files},
-        steps=(Step(argv),),
-        artefacts=("suite",),
-        run=("./suite",),
+        steps=(Step(argv), refuse_replaced(BINARY, f"tests.{dialect.suffix}", tested)),
+        artefacts=(BINARY,),
+        run=(f"./{BINARY}",),
         toolchain=dialect.compiler,
     )
     ids = tuple(slot for group in tests.groups for slot in group.slots)

@@ -9,17 +9,26 @@ from pathlib import PurePosixPath
 
 from sandbox.recipes import Recipe, Step
 from sandbox.suites import testify
-from sandbox.suites.plans import Sources, SuiteError, SuitePlan, driver, no_tests
+from sandbox.suites.plans import BINARY, Sources, SuiteError, SuitePlan, driver, no_tests
 from sandbox.suites.scan import Scanned, edit, scan
 
 CONVENTION = "func TestX(t *testing.T)"
-BINARY = "suite"
 TEST_FILE = "solution_test.go"
 MODULE = "cinque.local/solution"
 _OWN = "cinqueOwn"  # before the names of tests, whose own names their watchers take
 TESTIFY = "github.com/stretchr/testify"
 _TEST = r"^func\s+(?P<name>Test(?:[^a-z\s(]\w*)?)\s*\(\s*(?P<t>\w+)\s+\*\s*testing\.T\s*\)"
 _PACKAGE = r"^\s*package\s+(?P<name>\w+)"
+_NAMES = r"(?P<names>\w+(?:[ \t]*,[ \t]*\w+)*)"
+_DECLARED = rf"^[ \t]*(?:func|const|var|type)\s+{_NAMES}"
+_GROUPED = rf"(?:^|(?<=[(;]))[ \t]*{_NAMES}"
+_PREDECLARED = frozenset(
+    (
+        *("true", "false", "nil", "iota", "append", "cap", "copy", "len", "make", "new", "panic", "recover", "bool"),
+        *("byte", "error", "float32", "float64", "int", "int8", "int16", "int32", "int64", "rune", "string"),
+        *("uint", "uint8", "uint16", "uint32", "uint64"),
+    )
+)
 _IMPORTED = re.compile(r"(?P<alias>[\w.]+[ \t]+)?\"(?P<path>[^\"\n]+)\"")
 _KNOWN = {
     "testing": "testing", "assert": f"{TESTIFY}/assert", "require": f"{TESTIFY}/require", "fmt": "fmt", "math": "math",
@@ -77,11 +86,29 @@ def _with_fitting_imports(text: str) -> str:
     return edit(text, changes)
 
 
-def _main(tests: list[str], package: str) -> str:
-    watched = "".join(f'\nfunc {name}(t *testing.T) {{ events.Watch(t, "{name}", {_OWN}{name}) }}\n' for name in tests)
+def _refuse_tampering(code: Scanned, used: frozenset[str]) -> None:
+    """Refuse a program that reaches for the tests' text or the runner's, or that redefines what tests judge with."""
+    directive = re.search(r"//go:(?:linkname|embed)\b", code.text)
+    if directive is not None:
+        raise SuiteError("TestsTampered", f"the program uses {directive.group()}, which could reach into its tests")
+    lists = [match["names"] for match in code.find(_DECLARED, depth=0)]
+    for block in code.find(r"^[ \t]*(?:const|var|type)\s*(?=\()", depth=0):
+        end = code.closing(block.end())
+        lists += [match["names"] for match in code.find(_GROUPED, depth=1) if block.end() < match.start() < end]
+    declared = {name.strip() for names in lists for name in names.split(",")}
+    replaced = sorted(declared & used & _PREDECLARED)
+    if replaced:
+        text = f"the program declares {', '.join(replaced)}, which the tests use as Go's own"
+        raise SuiteError("TestsTampered", text)
+
+
+def _main(tests: list[str], package: str, events: str) -> str:
+    watched = "".join(
+        f'\nfunc {name}(t *testing.T) {{ {events}.Watch(t, "{name}", {_OWN}{name}) }}\n' for name in tests
+    )
     return (
-        f'package {package}\n\nimport (\n\t"testing"\n\n\t"{MODULE}/cinque_events"\n)\n\n'
-        f"// TestMain stands for the standard one.\nfunc TestMain(m *testing.M) {{ events.Run(m) }}\n{watched}"
+        f'package {package}\n\nimport (\n\t"testing"\n\n\t{events} "{MODULE}/{events}"\n)\n\n'
+        f"// TestMain stands for the standard one.\nfunc TestMain(m *testing.M) {{ {events}.Run(m) }}\n{watched}"
     )
 
 
@@ -101,6 +128,8 @@ def plan(sources: Sources) -> SuitePlan:
     if any(found.find(r"^func\s+TestMain\b", depth=0)):
         raise SuiteError("UnsupportedTests", "TestMain is not supported: the sandbox runs each test itself")
     code = scan(sources.code, "go")
+    _refuse_tampering(code, found.identifiers())
+    events = f"cinque{sources.digest}"  # the program cannot name it, so it cannot link to what is inside
     package = _package(code) or (_package(found) or "main").removesuffix("_test") or "main"
     module = f"module {MODULE}\n\ngo 1.18\n\nrequire {TESTIFY} v1.0.0\n\nreplace {TESTIFY} => ./cinque_testify\n"
     others = {name: text for name, text in sources.files.items() if name != "go.mod" and not name.endswith("_test.go")}
@@ -113,8 +142,8 @@ def plan(sources: Sources) -> SuitePlan:
             for name, text in others.items()
         },
         TEST_FILE: _renamed(_with_fitting_imports(with_package(sources.test_code, package)), tests),
-        "cinque_main_test.go": _main(tests, package),
-        "cinque_events/events.go": driver("events.go"),
+        "cinque_main_test.go": _main(tests, package, events),
+        f"{events}/events.go": driver("events.go"),
         "cinque_testify/go.mod": f"module {TESTIFY}\n\ngo 1.18\n",
         "cinque_testify/assert/assert.go": testify.source("assert"),
         "cinque_testify/require/require.go": testify.source("require"),

@@ -2,7 +2,7 @@
 
 The tests run in a node of their own and the program in another job, plain data between them. Tests that need more
 than plain data (callbacks, classes, closures) are run again beside the program, behind intrinsics that were locked
-before it was loaded. ES module syntax of either text is turned into `require` and `exports`, line by line.
+before it was loaded.
 """
 
 import json
@@ -10,12 +10,14 @@ import re
 from dataclasses import replace
 
 from sandbox.recipes import Recipe, Step
+from sandbox.suites.modules import without_modules
 from sandbox.suites.plans import FOLDER, Sources, SuitePlan, driver, no_tests
-from sandbox.suites.scan import Scanned, edit, numbered, scan
+from sandbox.suites.scan import edit, numbered, scan
 
 CONVENTION = "test('name', () => ...), functions test*(), or top-level asserts"
 # Joined into one file: what modules export to each other, a program in the same process could reach.
 _DRIVER = ("report.js", "apart.js", "here.js", "checks.js", "driver.js")
+_ESBUILD = ("esbuild", "--log-level=error", "--target=es2022")
 BARE = "__bare"  # the tests' name for the driver's function that runs one top-level statement
 KEYWORDS = (
     "await break case catch class const continue debugger default delete do else enum export extends false "
@@ -29,72 +31,6 @@ _BLOCK = r"^[ \t]*(?:for|if|while|try|do)\b|^[ \t]*(?=\{)"
 _DECLARED = r"^[ \t]*(?:export\s+)?(?:async\s+)?(?:function\s*\*?\s*|(?:const|let|var)\s+)(?P<name>test\w*)\b"
 _REGISTER = r"(?<![\w.$])(?P<what>describe|suite|context|test|it)(?P<mode>\.\w+)?\s*(?=\()"
 _STRING = re.compile(r"\s*(?:'((?:\\.|[^'\\])*)'|\"((?:\\.|[^\"\\])*)\"|`((?:\\.|[^`\\$])*)`)\s*,")
-_IMPORT = re.compile(
-    r"^[ \t]*import\s+(?P<type>type\s+)?(?:(?P<what>[\w$*{][^;'\"]*?)\s+from\s+)?(?P<from>['\"][^'\"\n]+['\"])[ \t]*;?",
-    re.MULTILINE,
-)
-_EXPORT = re.compile(r"^[ \t]*export\s+(?P<default>default\s+)?(?=\S)", re.MULTILINE)
-_EXPORTED = re.compile(
-    r"(?:async\s+)?(?:function\s*\*?|(?:abstract\s+)?class|const\s+enum|enum|const|let|var)\s*([A-Za-z_$][\w$]*)"
-)
-_BRACES = re.compile(r"\{([^{}]*)\}")
-
-
-def _requires(match: re.Match[str]) -> str:
-    """Return the `require` that does what an import does, on as many lines."""
-    lines = "\n" * match.group().count("\n")
-    what = match["what"]
-    if match["type"]:
-        return lines
-    if what is None:
-        return f"require({match['from']});{lines}"
-    module = f"require({match['from']})"
-    parts = []
-    braces = _BRACES.search(what)
-    if braces:
-        names = [name.strip() for name in braces[1].split(",") if name.strip() and not name.strip().startswith("type ")]
-        listed = ", ".join(name.replace(" as ", ": ") for name in names)
-        parts.append(f"{{{listed}}} = {module}")
-    for name in (part.strip() for part in _BRACES.sub("", what).split(",")):
-        if name.startswith("*"):
-            parts.append(f"{name.split()[-1]} = {module}")
-        elif name:
-            parts.append(f"{name} = (m => m && m.default !== undefined ? m.default : m)({module})")
-    return f"const {', '.join(parts)};{lines}" if parts else lines
-
-
-def without_modules(text: str) -> str:
-    """Return the text with its ES module syntax as CommonJS; every line stays where it is."""
-    found = scan(text, "javascript")
-    changes: list[tuple[int, int, str]] = []
-    for match in _IMPORT.finditer(text):
-        start = match.start() + len(match.group()) - len(match.group().lstrip())
-        if found.blank[start : start + 6] == "import" and found.depths[start] == 0:
-            changes.append((match.start(), match.end(), _requires(match)))
-    exported: list[str] = []
-    changes += [_export(found, match, exported) for match in found.find(_EXPORT.pattern, depth=0)]
-    return edit(text, changes) + (f"\n;{' '.join(exported)}" if exported else "")
-
-
-def _export(found: Scanned, match: re.Match[str], exported: list[str]) -> tuple[int, int, str]:
-    """Return the change that removes one `export`, and add the assignments that stand for it."""
-    rest = found.blank[match.end() :]
-    named = _EXPORTED.match(rest)
-    if match["default"]:
-        if named and not rest.startswith(("const", "let", "var")):
-            exported.append(f"module.exports.default = {named[1]};")
-            return match.start(), match.end(), ""
-        return match.start(), match.end(), "module.exports.default = "
-    if rest.startswith("{"):
-        end = found.closing(match.end()) + 1
-        for part in found.text[match.end() + 1 : end - 1].split(","):
-            name, _, alias = (word.strip() for word in part.partition(" as "))
-            if name:
-                exported.append(f"module.exports[{json.dumps(alias or name)}] = {name};")
-        return match.start(), end, "\n" * found.text[match.start() : end].count("\n")
-    if named:
-        exported.append(f"module.exports[{json.dumps(named[1])}] = {named[1]};")
-    return match.start(), match.end(), ""
 
 
 class _Tests:
@@ -124,7 +60,7 @@ class _Tests:
         rest = self._scan.blank[match.end() : match.end() + 300]
         return (
             "function" in match.group()
-            or re.match(r"[^=;]*=\s*(?:async\b\s*)?(?:function|\(|\w+\s*=>)", rest) is not None
+            or re.match(r"(?:[^=;]|=>)*=\s*(?:async\b\s*)?(?:function|\(|<|\w+\s*=>)", rest) is not None
         )
 
     def _statement_end(self, position: int) -> int:
@@ -218,21 +154,34 @@ def plan_typescript(sources: Sources) -> SuitePlan:
     """Plan the tests of a TypeScript program: both texts are transpiled, and then as for JavaScript."""
     tests, own = _read(sources, "ts")
     made = _plan(sources, tests, own, has_lines=False)
+    name = sources.source_name
     return replace(
         made,
-        recipe=_transpiled(made.recipe, "test_solution", "solution"),
-        apart=None if made.apart is None else _transpiled(made.apart, "solution"),
-        beside=None if made.beside is None else _transpiled(made.beside, "test_solution"),
+        recipe=_transpiled(made.recipe, name, "test_solution", "solution"),
+        apart=None if made.apart is None else _transpiled(made.apart, name, "solution"),
+        beside=None if made.beside is None else _transpiled(made.beside, name, "test_solution"),
         test_files=("test_solution.ts",),
     )
 
 
-def _transpiled(recipe: Recipe, *names: str) -> Recipe:
-    """Return the recipe with a step that makes JavaScript of these files of the suite."""
-    sources = (f"{FOLDER}/{name}.ts" for name in names)
-    argv = ("esbuild", "--log-level=error", "--target=es2022", f"--outdir={FOLDER}", *sources)
-    made = tuple(f"{FOLDER}/{name}.js" for name in names)
-    return replace(recipe, steps=(Step(argv),), artefacts=made, toolchain="node esbuild")
+def _transpiled(recipe: Recipe, program: str, *names: str) -> Recipe:
+    """Return the recipe with steps that make JavaScript of these files of the suite, and of what they may import.
+
+    `program` is the file that the caller named; what runs is made of its copy in the suite.
+    """
+    sources = tuple(f"{FOLDER}/{name}" for name in names)
+    others = tuple(
+        path.removesuffix(".ts")
+        for path in recipe.files
+        if path.endswith(".ts") and not path.endswith(".d.ts") and "/" + FOLDER not in f"/{path}" and path != program
+    )
+    steps = [Step((*_ESBUILD, f"--outdir={FOLDER}", *(f"{name}.ts" for name in sources)))]
+    if others:
+        steps.append(
+            Step((*_ESBUILD, "--format=cjs", "--outdir=.", "--outbase=.", *(f"./{name}.ts" for name in others)))
+        )
+    made = tuple(f"{name}.js" for name in (*sources, *others))
+    return replace(recipe, steps=tuple(steps), artefacts=made, toolchain="node esbuild")
 
 
 def _read(sources: Sources, suffix: str) -> tuple["_Tests", dict[str, str]]:

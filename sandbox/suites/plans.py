@@ -4,13 +4,16 @@ A plan is made from text alone, before anything runs. Driver sources lie in `dri
 recipe, below `FOLDER`, so that no name of theirs meets a name of the program's. Knows no language.
 """
 
+import hashlib
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from importlib import resources
 
 from sandbox.recipes import Recipe
 
 FOLDER = "cinque_suite"  # of driver sources and transformed tests, in the workspace
+BINARY = "suite"  # what a compiled suite is linked to
+DIGEST_CHARS = 24  # of a sha256 in hexadecimal
 
 
 class SuiteError(Exception):
@@ -57,6 +60,17 @@ class Sources:
     test_code: str
     source_name: str
     files: dict[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def digest(self) -> str:
+        """A name that no program can contain, because it is made of the program's text too."""
+        texts = f"{self.test_code}\0{self.code}".encode("utf-8", "surrogatepass")
+        return hashlib.sha256(texts).hexdigest()[:DIGEST_CHARS]
+
+    @property
+    def hidden_folder(self) -> str:
+        """A folder for the tests of compiled programs, which therefore cannot include them."""
+        return f"{FOLDER}_{self.digest}"
 
 
 @cache

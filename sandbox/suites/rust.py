@@ -2,21 +2,21 @@
 
 The program becomes a module of a crate whose root is the driver, and the tests a module inside that one, so that they
 see private names. Asserts are tied to the standard library's, whatever macros the program defines. All runs in one
-process. Not covered: a program that searches its own memory for the nonce that signs reports.
+process. Not covered: a program that searches its own memory for the nonce that signs reports, and a type of its own in
+a check that is no comparison of two values by == or !=.
 """
 
-import hashlib
 import json
 import re
 from itertools import pairwise
 
 from sandbox.recipes import Recipe, Step
-from sandbox.suites.plans import FOLDER, Sources, SuitePlan, driver, no_tests
+from sandbox.suites.plans import BINARY, Sources, SuitePlan, driver, no_tests
 from sandbox.suites.scan import edit, scan
+from sandbox.suites.symbols import refuse_replaced
 
 CONVENTION = "functions marked #[test], alone or in mod tests { use super::*; ... }"
 FLAGS = ("--edition", "2021", "--color", "never", "-C", "opt-level=1", "-C", "overflow-checks=on")
-BINARY = "suite"
 _STANDARD = "assert|assert_eq|assert_ne|debug_assert|debug_assert_eq|debug_assert_ne|panic|unreachable|matches"
 _TEST = r"#\s*\[\s*test\s*\]"
 _FUNCTION = re.compile(
@@ -24,6 +24,13 @@ _FUNCTION = re.compile(
 )
 _MODULE = r"(?P<vis>pub(?:\([^)]*\))?\s+)?\bmod\s+(?P<name>\w+)\s*(?=\{)"
 _INNER = re.compile(r"(?:\s*#!\[[^\]]*\])*")
+_BLOCK = re.compile(r"(?:if|match|let|unsafe|loop)\b")
+# Names that every test builds its expectations with: a program's own of that name would be what it expects.
+_NAMES = (
+    "pub(super) use super::super::*; pub(super) use ::core::option::Option::{Some, None}; "
+    "pub(super) use ::core::result::Result::{Ok, Err}; "
+    "pub(super) use ::std::{string::String, vec::Vec, boxed::Box, vec, format};"
+)
 _EXPECTED = re.compile(r"expected\s*=\s*\"((?:\\.|[^\"\\])*)\"")
 
 
@@ -91,42 +98,55 @@ class _Tests:
     def _asserts(self) -> None:
         for match in self._scan.find(rf"(?<![\w:])(?P<name>{_STANDARD})\s*!(?=\s*[(\[{{])"):
             opening = self._scan.skip_space(match.end())
-            sides = self._sides(match["name"], opening)
-            if sides is not None:
-                text = json.dumps(" == ".join(" ".join(side.split()) for side in sides)[:200], ensure_ascii=False)
-                end = self._scan.closing(opening) + 1
-                lines = "\n" * self._scan.text[match.start() : end].count("\n")
-                self._changes.append((match.start(), end, self._guarded(sides, text) + lines))
+            compared = self._compared(match["name"], opening)
+            if compared is None:
+                self._changes.append((match.start(), match.end(), f"::core::{match['name']}!"))
                 continue
-            self._changes.append((match.start(), match.end(), f"::core::{match['name']}!"))
+            end = self._scan.closing(opening) + 1
+            lines = "\n" * self._scan.text[match.start() : end].count("\n")
+            self._changes.append((match.start(), end, self._guarded(*compared) + lines))
 
-    def _guarded(self, sides: list[str], text: str) -> str:
-        """Return an assertion of equality that also refuses sides of unlike origin."""
-        message = "".join(f", {part}" for part in sides[2:])
+    def _guarded(self, macro: str, operator: str, sides: list[str]) -> str:
+        """Return an assertion of (in)equality that also refuses sides of unlike origin."""
+        shown = f" {operator} ".join(" ".join(side.split()) for side in sides[:2])[:200]
+        text = json.dumps(shown, ensure_ascii=False)
         inner = [" ".join(self._inner(side).split("\n")) for side in sides[:2]]
         comparable = f"{self._prefix}_checks::comparable(left, right, {text})"
-        return (
-            f"match (&({inner[0]}), &({inner[1]})) {{ (left, right) => {{ {comparable}; "
-            f"::core::assert_eq!(*left, *right{message}); }} }}"
-        )
+        if macro == "assert":
+            message = sides[2:] or ['"{}"', json.dumps(f"assertion failed: {shown}", ensure_ascii=False)]
+            check = f"::core::assert!(*left {operator} *right, {', '.join(message)})"
+        else:
+            check = f"::core::{macro}!({', '.join(['*left', '*right', *sides[2:]])})"
+        return f"match (&({inner[0]}), &({inner[1]})) {{ (left, right) => {{ {comparable}; {check}; }} }}"
 
     @staticmethod
     def _inner(side: str) -> str:
         return re.sub(r"//[^\n]*", "", side) if "//" in side and '"' not in side else side
 
-    def _sides(self, name: str, opening: int) -> list[str] | None:
-        """Return both sides and the message of an assertion of equality."""
-        closing, depth = self._scan.closing(opening), self._scan.depths[opening] + 1
-        cuts = [
-            (position, position + 1)
-            for position in range(opening + 1, closing)
-            if self._scan.blank[position] == "," and self._scan.depths[position] == depth
-        ]
-        if name == "assert_eq" and cuts:
-            edges = [(opening, opening + 1), *cuts, (closing, closing)]
-            parts = [self._scan.text[first[1] : second[0]].strip() for first, second in pairwise(edges)]
-            return [part for part in parts if part]
-        return None
+    def _compared(self, name: str, opening: int) -> tuple[str, str, list[str]] | None:
+        """Return the macro of a comparison of two values, its operator, and both sides with what else is said."""
+        operator = {"assert_eq": "==", "assert_ne": "!=", "assert": ""}.get(name)
+        if operator is None:
+            return None
+        edges = [opening, *self._at_top(opening, r","), self._scan.closing(opening)]
+        parts = [self._scan.text[first + 1 : second].strip() for first, second in pairwise(edges)]
+        if operator:
+            return (name, operator, [part for part in parts if part]) if len(edges) > 2 else None  # noqa: PLR2004 - a comma
+        end = edges[1]
+        found = [position for position in self._at_top(opening, r"[!=]=|&&|\|\|") if position < end]
+        if len(found) != 1 or _BLOCK.match(parts[0]):
+            return None
+        operator = self._scan.text[found[0] : found[0] + 2]
+        if operator not in {"==", "!="}:
+            return None
+        sides = [self._scan.text[opening + 1 : found[0]].strip(), self._scan.text[found[0] + 2 : end].strip()]
+        return name, operator, [*sides, *(part for part in parts[1:] if part)]
+
+    def _at_top(self, opening: int, pattern: str) -> list[int]:
+        """Return where a pattern begins directly inside a bracket."""
+        depth = self._scan.depths[opening] + 1
+        inside = re.compile(pattern).finditer(self._scan.blank, opening + 1, self._scan.closing(opening))
+        return [match.start() for match in inside if self._scan.depths[match.start()] == depth]
 
 
 def _qualified(text: str) -> str:
@@ -137,24 +157,26 @@ def _qualified(text: str) -> str:
 
 def plan(sources: Sources) -> SuitePlan:
     """Plan the tests of a Rust program. Raises `SuiteError`."""
-    digest = hashlib.sha256(f"{sources.test_code}\0{sources.code}".encode("utf-8", "surrogatepass")).hexdigest()
-    prefix = f"cq_{digest[:24]}"
+    prefix = f"cq_{sources.digest}"
+    folder = sources.hidden_folder
     tests = _Tests(sources.test_code, prefix)
     if not tests.ids:
         raise no_tests(CONVENTION)
     code = _qualified(sources.code)
     inner = _INNER.match(scan(code, "rust").blank)
     start = inner.end() if inner else 0
-    declared = f'#[path = "{FOLDER}/tests.rs"] pub(crate) mod {prefix}_tests; '
+    declared = f'#[path = "{folder}/tests.rs"] pub(crate) mod {prefix}_tests; '
     code = f"{code[:start]} {declared}{code[start:]}"
     root = driver("driver.rs").replace("CQ", prefix).replace("SOLUTION", f"../{sources.source_name}")
-    test_text = f"use super::*; use crate::{prefix}_checks; {tests.text}"
+    names = f"mod {prefix}_names {{ {_NAMES} }} use self::{prefix}_names::*;"
+    test_text = f"{names} use crate::{prefix}_checks; {tests.text}"
     files = {
         sources.source_name: code,
         **sources.files,
-        f"{FOLDER}/driver.rs": root.replace("TESTS    ", "".join(tests.entries) + "    "),
-        f"{FOLDER}/tests.rs": test_text,
+        f"{folder}/driver.rs": root.replace("TESTS    ", "".join(tests.entries) + "    "),
+        f"{folder}/tests.rs": test_text,
     }
-    argv = ("rustc", *FLAGS, "--cap-lints", "allow", "-o", BINARY, f"{FOLDER}/driver.rs")
-    recipe = Recipe(files, (Step(argv),), (BINARY,), (f"./{BINARY}",), "rustc gcc")
+    argv = ("rustc", *FLAGS, "--cap-lints", "allow", "-o", BINARY, f"{folder}/driver.rs")
+    steps = (Step(argv), refuse_replaced(BINARY, "tests.rs"))
+    recipe = Recipe(files, steps, (BINARY,), (f"./{BINARY}",), "rustc gcc")
     return SuitePlan(recipe, tuple(tests.ids), may_skip=frozenset(tests.ignored), test_files=("tests.rs", "driver.rs"))

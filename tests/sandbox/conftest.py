@@ -9,7 +9,7 @@ import pytest
 from sandbox.errors import SandboxUnavailableError
 from sandbox.runner import Sandbox
 from sandbox.types import ExecutionRequest
-from tests.sandbox.machine import Runner, footprint, settings_with, share_go_cache
+from tests.sandbox.machine import Runner, footprint, settings_with, share_go_cache, warm_up
 
 
 @pytest.fixture(scope="session")
@@ -23,7 +23,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
         pytest.skip(error.message)
     for tests in (None, "assert True"):
         sandbox.execute(ExecutionRequest("x = 1", test_code=tests))  # every zygote is warm before anything is counted
-    sandbox.execute(ExecutionRequest("true", language="bash"))
+    warm_up(sandbox)
     yield sandbox
     sandbox.close()
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sandbox.failures import CLASSES, SCANNED_CHARS, classify
+from sandbox.failures import CLASSES, SCANNED_CHARS, classify, named
 from sandbox.types import Verdict
 
 IN_DOCUMENTED_ORDER = [
@@ -28,6 +28,8 @@ def test_the_order_is_the_documented_one() -> None:
         ("json.decoder.JSONDecodeError: x", "RuntimeError"),
         ("ModuleNotFoundError: No module named 'x'", "ImportError"),
         ("Error: Cannot find module 'lodash'", "ImportError"),
+        ("Error [ERR_MODULE_NOT_FOUND]: Cannot find package 'lodash' imported from x", "ImportError"),
+        ("2026/01/01 12:00:00 open no.txt: no such file or directory", "NotFoundError"),
         ("KeyError: 'k'", "KeyError"),
         ("ZeroDivisionError: division by zero", "ZeroDivisionError"),
         ("/sandbox/work/solution.js:1\nReferenceError: x is not defined\n    at f", "ReferenceError"),
@@ -67,6 +69,42 @@ def test_a_class_that_is_only_mentioned_does_not_count(text: str) -> None:
 def test_a_limit_decides_whatever_the_program_wrote(verdict: Verdict, expected: str) -> None:
     assert classify("NameError: forged", verdict) == expected
     assert classify("", verdict) == expected
+
+
+@pytest.mark.parametrize(
+    ("stderr", "expected"),
+    [
+        ("prog: error: the following arguments are required", "RuntimeError"),
+        ("x.o: undefined reference to `f'", "RuntimeError"),
+        ("the connection timed out", "RuntimeError"),
+        ("x.c:1:1: error: told\nTypeError: meant", "TypeError"),
+        ("", None),
+    ],
+)
+def test_what_ran_has_no_class_of_compiling_and_is_no_timeout(stderr: str, expected: str | None) -> None:
+    assert classify(stderr, Verdict.RUNTIME_ERROR) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "message", "expected"),
+    [
+        ("KeyError", "", "KeyError"),
+        ("ModuleNotFoundError", "", "ImportError"),
+        ("UnboundLocalError", "", "NameError"),
+        ("TabError", "", "SyntaxError"),
+        ("RecursionError", "KeyError: told", "RecursionError"),
+        ("Own", "", "Own"),
+        ("SIGSEGV", "", "SIGSEGV"),
+        ("Exception", "", "RuntimeError"),
+        ("Error", "Cannot find module 'x'", "ImportError"),
+        ("Error", "ENOENT: no such file or directory, open 'x'", "NotFoundError"),
+        ("Error", "TypeError: told", "RuntimeError"),
+        ("Panic", "index out of range [3] with length 3", "RuntimeError"),
+        ("panic", "", "RuntimeError"),
+    ],
+)
+def test_an_error_that_its_runtime_names_has_its_documented_class(name: str, message: str, expected: str) -> None:
+    assert named(name, message) == expected
 
 
 @pytest.mark.parametrize(

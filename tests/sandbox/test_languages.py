@@ -3,14 +3,14 @@
 # ruff: noqa: E501 - a program inside a string keeps its statements together
 
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
 from sandbox.errors import SandboxUnavailableError, UnknownLanguageError
+from sandbox.languages import find_language
 from sandbox.runner import Sandbox
-from sandbox.types import ExecutionRequest
-from tests.sandbox.machine import Runner, settings_with, share_go_cache
+from tests.sandbox.machine import Runner, settings_with, share_go_cache, warm_up
 from tests.sandbox.programs import SAMPLES, Samples
 
 pytestmark = pytest.mark.timeout(240)  # the first Go program compiles Go's library, once a checkout
@@ -84,6 +84,14 @@ def test_an_empty_text_can_be_checked(samples: Samples, run: Runner) -> None:
     assert report.valid == (samples.language != "go")  # a Go file begins with its package
 
 
+@pytest.mark.parametrize("stem", ["-o", "-", "..", "a b", "a\0b", "a\nb", "x" * 300, "é", "a/b", "$(x)"])
+def test_a_name_that_no_file_should_have_is_only_shown(samples: Samples, stem: str, run: Runner) -> None:
+    name = stem + PurePosixPath(find_language(samples.language).source_name).suffix
+    assert run.sandbox.check_syntax(samples.valid, samples.language, name).valid
+    report = run.sandbox.check_syntax(samples.broken, samples.language, name)
+    assert (report.valid, name in report.errors[0]) == (False, True)
+
+
 def test_an_alias_is_the_language(samples: Samples, run: Runner) -> None:
     for alias in (*samples.aliases, samples.language.upper()):
         assert run.sandbox.check_syntax(samples.valid, alias).language == samples.language
@@ -141,7 +149,8 @@ def test_a_runtime_that_gets_no_memory_is_at_the_memory_limit(language: str, cod
 @pytest.mark.parametrize(
     ("code", "error_type", "message"),
     [
-        ("throw 'text';", "Error", "uncaught text"),
+        ("throw 'text';", "RuntimeError", "uncaught text"),
+        ("throw new Error('no');", "RuntimeError", "no (line 1)"),
         (
             "class MyError extends Error {}\nMyError.prototype.name = 'MyError';\nthrow new MyError('m');",
             "MyError",
@@ -150,7 +159,7 @@ def test_a_runtime_that_gets_no_memory_is_at_the_memory_limit(language: str, cod
         ("Promise.reject(new RangeError('later'));", "RangeError", "later (line 1)"),
         ("require('assert').strictEqual(1, 2);", "AssertionError", "Expected values to be strictly equal:"),
         ("JSON.parse('{');", "SyntaxError", ""),
-        ("console.error('TypeError: told\\n    at x'); process.exit(1);", "RuntimeError", "status 1"),
+        ("console.error('TypeError: told\\n    at x'); process.exit(1);", "TypeError", "status 1"),
     ],
 )
 def test_an_uncaught_exception_of_javascript_has_its_name(
@@ -175,6 +184,10 @@ def test_several_sources_are_one_program(run: Runner) -> None:
     module = {"twice.rs": "pub fn twice(n: i32) -> i32 {\n    2 * n\n}\n"}
     code = 'mod twice;\nfn main() {\n    println!("{}", twice::twice(2));\n}\n'
     assert run(code, language="rust", files=module).stdout == "4\n"
+
+
+def test_a_file_that_has_the_name_of_what_is_compiled_does_not_stop_it(run: Runner) -> None:
+    assert run("int main(void) { return 0; }\n", language="c", files={"program": "text"}).verdict == "OK"
 
 
 @pytest.mark.parametrize(
@@ -209,7 +222,7 @@ def strict(shared: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     sandbox = Sandbox(
         settings_with(home, compile_timeout_s=3.0, compile_memory_bytes=256 << 20, compile_workspace_bytes=32 << 20)
     )
-    sandbox.execute(ExecutionRequest("true", language="bash"))
+    warm_up(sandbox)
     yield sandbox
     sandbox.close()
 

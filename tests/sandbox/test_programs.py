@@ -24,14 +24,25 @@ def test_a_plain_run_counts_as_not_tested(run: Runner) -> None:
         ("1/0", "ZeroDivisionError", "division by zero (line 1)"),
         ("x = 1\nprint(y)", "NameError", "name 'y' is not defined (line 2)"),
         ("import no_such", "ImportError", "No module named 'no_such' (line 1)"),
+        (
+            "def f():\n    x += 1\nx = 1\nf()",
+            "NameError",
+            "cannot access local variable 'x' where it is not associated with a value (line 2)",
+        ),
+        (
+            "exec('if 1:\\nx')",
+            "SyntaxError",
+            "expected an indented block after 'if' statement on line 1 (<string>, line 2) (line 1)",
+        ),
+        ("raise Exception('m')", "RuntimeError", "m (line 1)"),
         ("open('no')", "FileNotFoundError", "[Errno 2] No such file or directory: 'no' (line 1)"),
         ("raise KeyError('k')", "KeyError", "'k' (line 1)"),
         ("def f():\n    f()\nf()", "RecursionError", "maximum recursion depth exceeded (line 2)"),
         ("class E(Exception):\n    pass\nraise E", "E", "E (line 3)"),
-        ("import sys\nsys.exit(3)", "SystemExit", "the program exited with status 3"),
-        ("raise SystemExit('bye')", "SystemExit", "the program exited with status 1"),
-        ("import os\nos._exit(137)", "SystemExit", "the program exited with status 137"),
-        ("raise SystemExit(256 + 7)", "SystemExit", "the program exited with status 7"),
+        ("import sys\nsys.exit(3)", "RuntimeError", "the program exited with status 3"),
+        ("raise SystemExit('bye')", "RuntimeError", "the program exited with status 1"),
+        ("import os\nos._exit(137)", "RuntimeError", "the program exited with status 137"),
+        ("raise SystemExit(256 + 7)", "RuntimeError", "the program exited with status 7"),
     ],
 )
 def test_an_error_is_named_from_the_exception(code: str, error_type: str, message: str, run: Runner) -> None:
@@ -120,6 +131,24 @@ def test_a_file_name_that_leaves_the_workspace_is_refused(name: str, run: Runner
         run("pass", files={name: "x"})
 
 
+@pytest.mark.parametrize(
+    ("names", "reason"),
+    [
+        (("a", "a/b"), "a file and a folder"),
+        (("b/c", "b"), "a file and a folder"),
+        (("a.txt", "./a.txt"), "the same place"),
+        (("./solution.py",), "the program itself"),
+        (tuple(f"{number}.txt" for number in range(5000)), "at most 2048"),
+        (tuple(f"{number}/" * 10 + "x" for number in range(300)), "3301 files and folders; at most 2048"),
+        (("/".join("a" * 200 for _ in range(6)),), "cannot be used"),
+    ],
+    ids=["folder", "below the program", "twice", "program", "many", "deep", "long"],
+)
+def test_files_that_cannot_all_be_written_are_refused(names: tuple[str, ...], reason: str, run: Runner) -> None:
+    with pytest.raises(InvalidRequestError, match=reason):
+        run("pass", files=dict.fromkeys(names, "x"))
+
+
 @pytest.mark.parametrize("timeout_s", [0, -1, float("nan"), float("inf")])
 def test_a_time_limit_that_is_no_time_is_refused(timeout_s: float, run: Runner) -> None:
     with pytest.raises(InvalidRequestError):
@@ -188,6 +217,16 @@ def test_syntax_check_reports_without_running(run: Runner) -> None:
 )
 def test_a_syntax_error_names_the_file_that_was_given(filename: str | None, message: str, run: Runner) -> None:
     assert run.sandbox.check_syntax("def foo(:\n pass", "python", filename).errors == (message,)
+
+
+@pytest.mark.parametrize(
+    "name", ["a\0b.py", "x" * 5000, "../../a.py", "\udcff.py"], ids=["nul", "long", "path", "surrogate"]
+)
+def test_a_name_that_no_file_can_have_makes_no_text_invalid(name: str, run: Runner) -> None:
+    assert run.sandbox.check_syntax("x = 1\n", "python", name).valid
+    (error,) = run.sandbox.check_syntax("x = = 1\n", "python", name).errors
+    assert error.startswith("SyntaxError: invalid syntax (")
+    assert json.loads(json.dumps(error).encode()) == error
 
 
 def test_a_syntax_error_without_a_line_still_names_the_file(run: Runner) -> None:

@@ -19,7 +19,7 @@ struct report {
 };
 
 #if defined(__x86_64__)
-enum { READ = 0, WRITE = 1, CLOSE = 3, FORK = 57, EXIT = 231, WAIT = 61, PIPE = 293, RANDOM = 318 };
+enum { READ = 0, WRITE = 1, CLOSE = 3, FORK = 57, EXIT = 231, WAIT = 61, KILL = 62, PIPE = 293, RANDOM = 318 };
 static long call(long number, long a, long b, long c, long d) {
     long result;
     register long r10 __asm__("r10") = d;
@@ -28,7 +28,7 @@ static long call(long number, long a, long b, long c, long d) {
 }
 static long fork_here(void) { return call(FORK, 0, 0, 0, 0); }
 #elif defined(__aarch64__)
-enum { READ = 63, WRITE = 64, CLOSE = 57, EXIT = 94, WAIT = 260, PIPE = 59, RANDOM = 278, CLONE = 220 };
+enum { READ = 63, WRITE = 64, CLOSE = 57, EXIT = 94, WAIT = 260, KILL = 129, PIPE = 59, RANDOM = 278, CLONE = 220 };
 static long call(long number, long a, long b, long c, long d) {
     register long x8 __asm__("x8") = number;
     register long x0 __asm__("x0") = a;
@@ -161,7 +161,7 @@ static int same(const word *a, const word *b) {
     return 1;
 }
 
-/* Reads a child's reports to the end; returns whether it said that it was done. */
+/* Reads a child's reports to the end; returns whether it said that it was done, -1 if an assert failed. */
 static int listen(int fd, const word *token) {
     static struct report got;
     int done = 0;
@@ -185,7 +185,7 @@ static int listen(int fd, const word *token) {
             for (int i = 0; i < 64; i++) seen[slot].type[i] = got.type[i];
             for (int i = 0; i < TEXT_BYTES; i++) seen[slot].text[i] = got.text[i];
         }
-        if (got.kind == FAILED) return 0;
+        if (got.kind == FAILED) return got.line > 0 ? -1 : 0;
     }
 }
 
@@ -244,6 +244,10 @@ static int supervise_group(void) {
     }
     call(CLOSE, fds[1], 0, 0, 0);
     done = listen(fds[0], token);
+    if (done < 0) { /* it ends itself now, unless the program has an _exit of its own */
+        call(KILL, child, 9, 0, 0);
+        done = 0;
+    }
     for (;;) {
         long pid = call(WAIT, child, (long)&status, 0, 0);
         if (pid == child || pid == -10) break;

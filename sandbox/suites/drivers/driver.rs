@@ -9,10 +9,35 @@ pub mod CQ_checks {
     use std::panic::{catch_unwind, set_hook, AssertUnwindSafe, Location};
     use std::sync::Mutex;
 
-    extern "C" {
-        fn read(fd: i32, to: *mut u8, size: usize) -> isize;
-        fn write(fd: i32, from: *const u8, size: usize) -> isize;
-        fn _exit(status: i32) -> !;
+    // Made here: functions of the C library could be the program's.
+    #[cfg(target_arch = "x86_64")]
+    unsafe fn call(number: usize, a: usize, b: usize, c: usize) -> isize {
+        let result: isize;
+        std::arch::asm!("syscall", inlateout("rax") number as isize => result, in("rdi") a, in("rsi") b, in("rdx") c,
+            lateout("rcx") _, lateout("r11") _, options(nostack));
+        result
+    }
+    #[cfg(target_arch = "aarch64")]
+    unsafe fn call(number: usize, a: usize, b: usize, c: usize) -> isize {
+        let result: isize;
+        std::arch::asm!("svc 0", in("x8") number, inlateout("x0") a as isize => result, in("x1") b, in("x2") c, options(nostack));
+        result
+    }
+    #[cfg(target_arch = "x86_64")]
+    const NUMBERS: [usize; 3] = [0, 1, 231];
+    #[cfg(target_arch = "aarch64")]
+    const NUMBERS: [usize; 3] = [63, 64, 94];
+
+    unsafe fn read(to: *mut u8, size: usize) -> isize {
+        call(NUMBERS[0], 3, to as usize, size)
+    }
+    unsafe fn write(from: *const u8, size: usize) -> isize {
+        call(NUMBERS[1], 3, from as usize, size)
+    }
+    unsafe fn leave(status: usize) -> ! {
+        loop {
+            call(NUMBERS[2], status, 0, 0);
+        }
     }
 
     const NONCE_CHARS: usize = 32;
@@ -26,9 +51,9 @@ pub mod CQ_checks {
     extern "C" fn take_nonce() {
         let mut size = 0;
         while size < NONCE_CHARS + 1 {
-            let n = unsafe { read(3, std::ptr::addr_of_mut!(NONCE).cast::<u8>().add(size), NONCE_CHARS + 1 - size) };
+            let n = unsafe { read(std::ptr::addr_of_mut!(NONCE).cast::<u8>().add(size), NONCE_CHARS + 1 - size) };
             if n <= 0 {
-                unsafe { _exit(125) }
+                unsafe { leave(125) }
             }
             size += n as usize;
         }
@@ -60,9 +85,9 @@ pub mod CQ_checks {
         let line = std::format!("{{\"nonce\":\"{}\",\"event\":\"{}\"{}}}\n", String::from_utf8_lossy(&nonce), event, fields);
         let mut rest = line.as_bytes();
         while !rest.is_empty() {
-            let n = unsafe { write(3, rest.as_ptr(), rest.len()) };
+            let n = unsafe { write(rest.as_ptr(), rest.len()) };
             if n <= 0 {
-                unsafe { _exit(125) }
+                unsafe { leave(125) }
             }
             rest = &rest[n as usize..];
         }
@@ -151,7 +176,7 @@ pub mod CQ_checks {
             }
         }
         send("end", "");
-        unsafe { _exit(bad) }
+        unsafe { leave(bad) }
     }
 
     fn of_program<T: ?Sized>() -> bool {

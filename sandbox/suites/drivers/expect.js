@@ -18,6 +18,8 @@ module.exports = (assert, note) => {
     }
     return false;
   }
+  const fit = (what, kinds, ...values) => values.every((value) => kinds.includes(typeof value)) || fail(`${what} are compared here, not ${values.map((value) => show(value)).join(', ')}`);
+  const isNumber = (...values) => fit('numbers', ['number', 'bigint'], ...values);
   const near = (value, wanted, digits = 2) => typeof value === 'number' && (value === wanted || Math.abs(value - wanted) < 10 ** -digits / 2);
   const checks = {
     toBe: Object.is,
@@ -34,17 +36,17 @@ module.exports = (assert, note) => {
     toContainEqual: (value, item) => [...value].some((one) => holds(() => assert.deepStrictEqual(one, item))),
     toHaveLength: (value, n) => size(value) === n,
     toHaveProperty: (value, name, ...wanted) => name in value && (!wanted.length || holds(() => assert.deepStrictEqual(value[name], wanted[0]))),
-    toMatch: (value, pattern) => (typeof pattern === 'string' ? value.includes(pattern) : pattern.test(value)),
+    toMatch: (value, pattern) => fit('strings', ['string'], value) && (typeof pattern === 'string' ? value.includes(pattern) : pattern.test(value)),
     toBeInstanceOf: (value, type) => value instanceof type,
-    toBeGreaterThan: (value, other) => value > other,
-    toBeGreaterThanOrEqual: (value, other) => value >= other,
-    toBeLessThan: (value, other) => value < other,
-    toBeLessThanOrEqual: (value, other) => value <= other,
+    toBeGreaterThan: (value, other) => isNumber(value, other) && value > other,
+    toBeGreaterThanOrEqual: (value, other) => isNumber(value, other) && value >= other,
+    toBeLessThan: (value, other) => isNumber(value, other) && value < other,
+    toBeLessThanOrEqual: (value, other) => isNumber(value, other) && value <= other,
     toThrow: thrown,
     toThrowError: thrown,
   };
   function matchers(value, negated) {
-    const made = {};
+    const made = Object.create(null);
     for (const name of Object.keys(checks)) {
       made[name] = (...wanted) => {
         note();
@@ -56,7 +58,7 @@ module.exports = (assert, note) => {
     return made;
   }
   function later(promise, rejects, negated) {
-    const made = {};
+    const made = Object.create(null);
     for (const name of Object.keys(checks)) {
       made[name] = async (...wanted) => {
         let value;

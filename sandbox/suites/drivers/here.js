@@ -1,10 +1,14 @@
 // The program in this process, loaded once what tests rely on was locked.
 
+const { getPrototypeOf, preventExtensions } = Object;
+const iterators = [[][Symbol.iterator](), ''[Symbol.iterator](), new Map().keys(), new Set().keys(), ''.matchAll(/x/g), (function* () {})()];
 const lockable = [
   Array.prototype, String.prototype, Number.prototype, Boolean.prototype, Map.prototype, Set.prototype,
   RegExp.prototype, Date.prototype, Promise.prototype, BigInt.prototype, Symbol.prototype,
+  WeakMap.prototype, WeakSet.prototype, ArrayBuffer.prototype, getPrototypeOf(Int8Array.prototype),
+  ...iterators.map(getPrototypeOf), getPrototypeOf(getPrototypeOf(iterators[0])), getPrototypeOf(getPrototypeOf(iterators[5])),
 ];
-const frozen = [Math, JSON, Reflect, Object, Number, String, Array, Symbol, Promise, Boolean, BigInt, Date];
+const frozen = [Math, JSON, Reflect, Object, Number, String, Array, Symbol, Promise, Boolean, BigInt, Date, Map, Set, util];
 const restored = [Object.prototype, Error.prototype, TypeError.prototype, RangeError.prototype, Function.prototype];
 
 function remember(object) {
@@ -38,8 +42,12 @@ function lock() {
     }
   }
   for (const object of frozen) freeze(object);
-  for (const name of ['assert', 'console', 'Math', 'JSON', 'Object', 'Array', 'Number', 'String', 'Promise', 'Reflect']) {
+  preventExtensions(Object.prototype); // a setter there would take what any object is given
+  for (const name of intrinsics) {
     if (hasOwn(globalThis, name)) defineProperty(globalThis, name, { value: globalThis[name], writable: false, configurable: false });
+  }
+  for (const name of ['binding', '_linkedBinding', 'dlopen']) { // they give what fs itself writes with
+    defineProperty(process, name, { value: undefined, writable: false, configurable: false });
   }
 }
 

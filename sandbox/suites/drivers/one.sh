@@ -30,10 +30,18 @@ assert_status() {
     ((status == wanted)) || __cq_fail "assert_status: $* ended with $status, not $wanted (line ${BASH_LINENO[0]})"
 }
 fail() { __cq_fail "${*:-fail} (line ${BASH_LINENO[0]})"; }
+# A test is what its commands are that check something: each of them has to hold, not only the last one.
+__cq_err() { # command line
+    local check='^(\[|test )' sum='^\(\(.*(==|!=|<|>)' changes='\+\+|--|[^=!<>]=[^=]'
+    if [[ $1 =~ $check ]] || [[ $1 =~ $sum && ! $1 =~ $changes ]]; then __cq_fail "${__cq_shown:-$1 (line $2)}"; fi
+}
+__cq_ended() { # status
+    (($1 == 0)) || __cq_fail "${__cq_shown:-$__cq_in returned $1}"
+}
 
 # What the tests judge with may not be replaced by the program.
 __cq_kept="assert assert_eq assert_equal assert_equals assertEquals assert_ne assert_contains assert_true assert_success
-assert_false assert_fail assert_failure assert_status fail __cq_fail __cq_guard __cq_done"
+assert_false assert_fail assert_failure assert_status fail __cq_fail __cq_err __cq_ended __cq_guard __cq_done"
 __cq_path=$PATH
 
 __cq_guard() {
@@ -41,7 +49,8 @@ __cq_guard() {
     [[ ${POSIXLY_CORRECT@a} != *r* ]] || : "${__cq_never?the program made its tests unsafe}"
     POSIXLY_CORRECT=y # now unset and its like are found before functions of these names
     unset -f builtin unset command enable test [ [[ exit return echo printf read set trap source . eval exec export true false : kill \
-        declare local let shopt type hash cat grep diff wc sort head tail tr cut sed awk bash
+        declare local let shopt type hash cat grep diff wc sort head tail tr cut sed awk bash \
+        cmp comm egrep fgrep expr uniq tee jq bc env printenv ls stat
     unset POSIXLY_CORRECT
     builtin enable test [ exit return echo printf read set trap source . eval exec export true false kill declare local let shopt builtin
     builtin shopt -u expand_aliases

@@ -15,7 +15,7 @@ class ExecuteRequest(BaseModel):
 
     code: str = Field(description="Code to execute")
     language: str = Field(default="python", description="Language or alias")
-    test_code: str | None = Field(default=None, description="Tests: pytest functions or bare asserts")
+    test_code: str | None = Field(default=None, description="Tests in the same language: functions or bare asserts")
     requirements: list[str] | None = Field(default=None, description="Python packages to install first, wheels only")
     timeout: float = Field(default=30, gt=0, description="Wall-clock limit, capped at 60 (seconds)")
     stdin: str = Field(default="", description="Text on standard input")

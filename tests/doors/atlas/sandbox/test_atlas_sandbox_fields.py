@@ -1,5 +1,6 @@
 """Each documented field of the sandbox's door, answered by the real sandbox."""
 
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -73,24 +74,86 @@ async def test_a_text_that_is_no_program_does_not_compile(client: httpx.AsyncCli
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
+        ({"code": None}, "code"),
+        ({"code": 1}, "code"),
+        ({"code": ["print(1)"]}, "code"),
+        ({"language": None}, "language"),
         ({"files": {"../x": ""}}, "files"),
         ({"files": {"/etc/x": ""}}, "files"),
-        ({"requirements": ["--index-url=http://x"]}, None),
+        ({"files": {"a\0b": ""}}, "files"),
+        ({"files": {"a": "", "a/b": ""}}, "files"),
+        ({"files": {"solution.py": ""}}, "files"),
+        ({"files": {"a": None}}, "files.a"),
+        ({"files": [["a", ""]]}, "files"),
+        ({"files": {str(number): "" for number in range(3000)}}, "files"),
+        ({"requirements": ["--index-url=http://x"]}, "requirements"),
+        ({"requirements": ["numpy"] * 33}, "requirements"),
+        ({"requirements": "numpy"}, "requirements"),
+        ({"requirements": [None]}, "requirements.0"),
         ({"timeout": "soon"}, "timeout"),
+        ({"timeout": -1}, "timeout"),
+        ({"timeout": float("nan")}, "timeout"),
+        ({"timeout": None}, "timeout"),
         ({"test_code": 1}, "test_code"),
+        ({"test_code": ["assert True"]}, "test_code"),
         ({"stdin": None}, "stdin"),
     ],
-    ids=str,
+    ids=lambda value: str(value)[:40],
 )
 async def test_what_cannot_be_used_is_a_400_that_names_the_field(
-    client: httpx.AsyncClient, fields: dict[str, Any], param: str | None
+    client: httpx.AsyncClient, fields: dict[str, Any], param: str
 ) -> None:
-    response = await client.post("/execute", json={"code": "print(1)", **fields})
+    response = await client.post("/execute", content=json.dumps({"code": "print(1)", **fields}))
     assert response.status_code == 400, response.text
     body = response.json()
-    assert set(body) == {"detail", "code", "param"}
-    assert body["code"] == "invalid_request"
-    assert param is None or body["param"] == param
+    assert (set(body), body["code"], body["param"]) == ({"detail", "code", "param"}, "invalid_request", param)
+    assert body["detail"]
+
+
+@pytest.mark.parametrize(
+    "raw", [b"", b"{", b'{"code": "\\ud800"}', b'{"code": "\xff"}', b"code=1", b'{"code": "x"} {}'], ids=repr
+)
+async def test_what_is_no_json_is_said_to_be_none(client: httpx.AsyncClient, raw: bytes) -> None:
+    for path in ("/execute", "/syntax-check"):
+        response = await client.post(path, content=raw)
+        assert (response.status_code, response.json()["code"]) == (400, "invalid_json")
+
+
+async def test_more_than_the_door_takes_is_a_413(client: httpx.AsyncClient) -> None:
+    response = await client.post("/execute", json={"code": "#" * (17 << 20)})
+    assert (response.status_code, response.json()["code"]) == (413, "body_too_large")
+
+
+@pytest.mark.parametrize(
+    ("code", "error_type"),
+    [
+        ("", None),
+        ("\0", "SyntaxError"),
+        ("print('\\ud800')", "UnicodeEncodeError"),
+        ("raise ValueError('\\udcff')", "ValueError"),
+        ("#" * (4 << 20), None),
+        ("\ufeffprint('é\U0001f40d')", None),
+    ],
+    ids=["empty", "nul", "surrogate", "surrogate raised", "large", "mark"],
+)
+async def test_an_odd_program_is_an_ordinary_answer(
+    client: httpx.AsyncClient, code: str, error_type: str | None
+) -> None:
+    body = await execute(client, code=code)
+    assert (body["success"], body["error_type"]) == (error_type is None, error_type)
+
+
+async def test_a_field_that_is_not_documented_changes_nothing(client: httpx.AsyncClient) -> None:
+    body = await execute(client, code="print(1)", memory="1TB", entry_point=None)
+    assert (body["success"], body["stdout"]) == (True, "1\n")
+
+
+@pytest.mark.parametrize("name", ["-o.c", "a\0.c", "x" * 300 + ".c", "../a.c", "é.c"], ids=lambda name: name[:9])
+async def test_any_name_will_do_for_a_syntax_check(client: httpx.AsyncClient, name: str) -> None:
+    if (await client.get("/languages")).json()["languages"]["c"] == "not installed":
+        pytest.skip("gcc is not installed")
+    response = await client.post("/syntax-check", json={"code": "int f(void);\n", "language": "c", "filename": name})
+    assert (response.status_code, response.json().get("valid")) == (200, True), response.text
 
 
 async def test_an_unknown_language_is_a_400_in_both(client: httpx.AsyncClient) -> None:
