@@ -125,6 +125,12 @@ class Soak:
             self._report.wrong += fault
         self._report.n_jobs += len(numbers)
 
+    def warm_up(self, pool: ThreadPoolExecutor) -> None:
+        """Have as many jobs of each kind at once as there will be: groups of control are made on demand, and stay."""
+        for name in {"tests pass", "c"} & set(self._names):
+            for _ in pool.map(self._sandbox.execute, [KINDS[name].request(number) for number in range(4 * CLIENTS)]):
+                pass
+
     def settle(self) -> None:
         """Use every zygote once, so that none that was killed is missing when they are counted."""
         for name in {"print", "tests pass", "rated", "c"} & set(self._names):
@@ -237,6 +243,7 @@ def soak(work: Soak, report: Report, n_jobs: int, file: Path | None) -> None:
     before: Footprint | None = None
     report.resident_bytes = []
     with ThreadPoolExecutor(CLIENTS) as pool:
+        work.warm_up(pool)
         while report.n_jobs < n_jobs:
             work.round(pool, range(report.n_jobs, min(n_jobs, report.n_jobs + ROUND)))
             work.settle()

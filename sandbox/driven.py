@@ -14,9 +14,8 @@ from types import MappingProxyType
 
 from sandbox.builds import Build, Builder
 from sandbox.compiled import build_failure, build_outcome, check, located
-from sandbox.errors import LostJobError
 from sandbox.events import EventChannel
-from sandbox.jobs import Job, Outcome
+from sandbox.jobs import Job, Outcome, repeated
 from sandbox.languages import Program
 from sandbox.recipes import Recipe
 from sandbox.suites import bash, clike, go, javascript, rust
@@ -70,10 +69,7 @@ class DrivenTests:
         except SuiteError as error:
             return Judgement(Verdict.WRONG_ANSWER, error.kind, error.message), NOT_RUN
         try:
-            try:
-                outcome, trust = self._run(plan)
-            except LostJobError:  # its zygote died; a job that reports cannot be repeated without the other end
-                outcome, trust = self._run(plan)
+            outcome, trust = repeated(lambda: self._run(plan))  # a job that reports has another end that waits for it
         except _NotBuiltError as error:
             return self._build_failure(error.build, plan), build_outcome(error.build)
         unusable = outcome.find("tests_error")

@@ -5,14 +5,14 @@ A tier is chosen by the setting, or with `auto` the first of `TIERS` whose self-
 Tier `namespaces`: theory of operation
     A zygote process builds a template once: a small root of read-only binds (/usr, the interpreter at its own path, the
     harness's packages), an unprivileged user, its own user, pid, mount, ipc, net, uts and cgroup namespaces. For each
-    job it clones itself into fresh pid, mount, ipc and net namespaces. The clone is the job's init; it forks the
-    process of the program, which mounts its own /proc and one sized tmpfs (workspace, /tmp and /dev/shm), moves into a
-    user namespace that owns none of the others, sets resource limits, drops every capability, sets no_new_privs and a
-    system-call filter, and closes every descriptor before anything untrusted runs. The init, which gives up as much and
-    is unreadable to the program, ends when the program does, and the kernel kills whatever was started. Memory is
-    limited for the whole tree by a cgroup where one can be made, else by polling (`inside/watchdog.py`); processors
-    only by a cgroup, and on request. Output is drained to a bounded tail, results come through shared memory, the wall
-    clock is enforced by the zygote with SIGKILL and by the host with a second clock.
+    job it forks into a pid namespace made ahead (`inside/inits.py`). The fork goes into fresh mount, ipc and net
+    namespaces, mounts its own /proc and one sized tmpfs (workspace, /tmp and /dev/shm), moves into a user namespace
+    that owns none of the others, sets resource limits, drops every capability, sets no_new_privs and a system-call
+    filter, closes every descriptor, and only then becomes the program. The init of its pid namespace shares no memory
+    with any job and cannot be looked at; the zygote kills it when the program ends, and the kernel all that is left.
+    Memory is limited for the whole tree by a cgroup where one can be made, else by polling (`inside/watchdog.py`);
+    processors only by a cgroup, and on request. Output is drained to a bounded tail, results come through shared
+    memory, the wall clock is enforced by the zygote with SIGKILL and by the host with a second clock.
 
     Programs of other languages are two such jobs: one runs the compiler, whose files travel on as bytes, and one
     becomes the program. Their zygote also binds the toolchains that lie outside /usr, read-only.

@@ -16,20 +16,23 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
+from sandbox.errors import LostJobError
 from sandbox.inside import records, template
 from sandbox.types import Limits
 
+ResultT = TypeVar("ResultT")
 EndedBy = Literal["exit", "time", "memory", "output", "disk", "cancelled"]
 
+N_ATTEMPTS = 3  # of a job whose zygote dies under it, or while it starts: the next one may die by the same cause
 TAIL_BYTES = 64 * 1024  # kept of each stream: 4000 characters of at most 4 bytes, with room
 READ_BYTES = 256 * 1024
 CANCEL_POLL_S = 0.04  # how often a waiting thread looks at the caller's event; the promise is 100 ms
 MEMORY_POLL_S = 0.2  # how often a running job is asked about whether its memory group had to kill
 GRACE_S = 5.0  # how long past its deadline the zygote may be silent before it counts as dead
 NONCE_BYTES = 16
-_RESULT_CHUNK = 64 * 1024
+_RESULT_CHUNK = 8 * 1024
 _HANDED_OVER = ("payload", "stdin", "stdout", "stderr", "events")  # ends that only the job holds once it runs
 
 
@@ -83,6 +86,18 @@ class JobLostError(Exception):
 
 class JobSetupError(Exception):
     """Raised when the job could not be started; the message is the zygote's."""
+
+
+def repeated(run: Callable[[], ResultT]) -> ResultT:
+    """Run jobs of which none can be repeated without the other; all of them again when one was lost.
+
+    Raises:
+        LostJobError: whoever ran one of them died N_ATTEMPTS times.
+    """
+    for _ in range(1, N_ATTEMPTS):
+        with contextlib.suppress(LostJobError):
+            return run()
+    return run()
 
 
 def memory_file(name: str, content: bytes = b"") -> int:

@@ -1,8 +1,8 @@
 """Warm interpreters: one zygote process per flavour, started on first use, replaced when it dies.
 
 The `namespaces` tier. A flavour says what is imported before jobs are forked: nothing but the standard library for
-plain programs, pytest for tests, pylint for ratings. A job whose zygote dies under it is run once more by a new one.
-Thread-safe; knows nothing of languages or verdicts.
+plain programs, pytest for tests, pylint for ratings. A job whose zygote dies under it is run again by a new one, twice
+at most. Thread-safe; knows nothing of languages or verdicts.
 """
 
 import contextlib
@@ -22,14 +22,13 @@ from typing import IO, Any, Protocol
 from sandbox.cgroups import CgroupSlots, Slot
 from sandbox.errors import ExecutionCancelledError, LostJobError, SandboxError, SandboxUnavailableError
 from sandbox.flavours import FLAVOURS, Binds, Flavour, covered_paths, interpreter, package_paths, warm_modules
-from sandbox.jobs import Channels, Job, JobLostError, JobSetupError, Outcome
+from sandbox.jobs import N_ATTEMPTS, Channels, Job, JobLostError, JobSetupError, Outcome
 from sandbox.toolchains import Toolchains
 from sandbox.types import IsolationTier
 
 START_TIMEOUT_S = 60.0  # importing pylint on a busy machine takes several seconds
 STOP_TIMEOUT_S = 5.0
 SEND_TIMEOUT_S = 5  # handing over a job takes microseconds; whoever does not take it for so long counts as dead
-N_ATTEMPTS = 2
 MAX_MESSAGE_BYTES = 64 * 1024
 DIAGNOSTIC_BYTES = 2000
 SOURCE_ROOT = str(Path(__file__).resolve().parents[1])

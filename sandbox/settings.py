@@ -84,7 +84,10 @@ class SandboxSettings(BaseSettings):
         16 * MIB, ge=1024, description="Code, tests, files and standard input of one request together (bytes)."
     )
     max_running: int = Field(
-        default_factory=lambda: max(1, os.cpu_count() or 1), ge=1, le=256, description="Programs at once (count)."
+        default_factory=lambda: (os.cpu_count() or 1) + 2,  # a short job waits for the kernel a fifth of its time
+        ge=1,
+        le=256,
+        description="Programs at once; 2 more than processors unless set (count).",
     )
     max_waiting: int = Field(
         64, ge=0, le=1024, description="Requests that may wait for a place; more are refused (count)."

@@ -10,8 +10,8 @@ import threading
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from sandbox.errors import ExecutionCancelledError, LostJobError, SandboxError
-from sandbox.jobs import Job, Outcome
+from sandbox.errors import ExecutionCancelledError, SandboxError
+from sandbox.jobs import Job, Outcome, repeated
 from sandbox.lint import RunsJobs
 from sandbox.types import Limits, Verdict
 from sandbox.verdict import Judgement, TestPlan, compile_failure, judge_tests, judge_twin
@@ -62,10 +62,7 @@ class TestRun:
         limits = self.limits
         spent_s = 0.0
         if remote is not None and self.isolation.tier != "none":  # without walls two processes are not apart
-            try:
-                outcome = self._apart(remote)
-            except LostJobError:  # one of the two zygotes died: neither job can be repeated without the other
-                outcome = self._apart(remote)
+            outcome = repeated(lambda: self._apart(remote))
             if outcome.find("opaque") is None:
                 return judge_tests(outcome, limits, plan, "isolated"), outcome
             spent_s = outcome.wall_s

@@ -64,15 +64,15 @@ class Inits:
             raise OSError(f"making a pid namespace: {message.decode('utf-8', 'replace') or 'its maker has died'}")
         return Init(*_PID.unpack(message), *fds)
 
-    def clone(self, init: Init, flags: int) -> int:
-        """Clone this process into the namespace of an init; 0 in the copy, its pid here.
+    def fork(self, init: Init) -> int:
+        """Fork into the namespace of an init; 0 in the new process, its pid here.
 
         Raises `OSError`; the init is gone then.
         """
         pid = -1
         try:
             syscalls.enter_pid_namespace(init.namespace_fd)
-            pid = syscalls.clone(flags)
+            pid = os.fork()
         finally:
             if pid:
                 syscalls.enter_pid_namespace(self._own)

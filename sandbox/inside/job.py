@@ -1,6 +1,6 @@
-"""From a fresh clone to a running program: an init, private mounts, limits, no privileges, then the harness.
+"""From a fresh fork to a running program: namespaces, private mounts, limits, no privileges, then the harness.
 
-`start` runs in the clone, beside the init of the job's own pid namespace (`inits.py`), and becomes the program. A bare
+`start` runs in the fork, beside the init of the job's own pid namespace (`inits.py`), and becomes the program. A bare
 job (parsing only, nothing executed) skips the namespaces.
 """
 
@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 from sandbox.inside import syscalls, template
 from sandbox.inside.records import Recorder
 
+NEW_NAMESPACES = syscalls.CLONE_NEWNS | syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWNET  # beside those of pids and users
 SETUP_FAILED = 125
 INIT = 1  # as the job sees it; leads the job's process group
 STACK_BYTES = 8 << 20
@@ -129,9 +130,8 @@ def set_limits(limits: dict[str, Any], kind: str) -> None:
 
 
 def start(request: dict[str, Any], fds: dict[str, int], status_fd: int, bpf: bytes) -> NoReturn:
-    """Run one job in this fresh clone of the zygote. Never returns."""
+    """Run one job in this fresh fork of the zygote. Never returns."""
     try:
-        syscalls.finish_fork()
         if not request["bare"]:
             _enter(request, fds)
         set_limits(request["limits"], request["kind"])
@@ -159,9 +159,11 @@ def _enter(request: dict[str, Any], fds: dict[str, int]) -> None:
     """Make the new namespaces private; ends in a user namespace that owns none of them."""
     os.setpgid(0, INIT)
     join_groups(fds)
+    syscalls.unshare(NEW_NAMESPACES)
     _mount_private(request["limits"], request.get("requirements"))
     syscalls.raise_loopback()
-    _bound_tcp_buffers()
+    if not set(GROUPS) & set(fds):
+        _bound_tcp_buffers()
     os.chdir(template.WORK)
     syscalls.unshare(syscalls.CLONE_NEWUSER)
     syscalls.map_identity(template.NOBODY, template.NOBODY, template.NOBODY)

@@ -36,7 +36,7 @@ class Recorder:
 def parse(raw: bytes, nonce: str) -> list[dict[str, object]]:
     """Return the records that carry the nonce, in order. Anything else in the memory is ignored."""
     found: list[dict[str, object]] = []
-    for line in raw.rstrip(b"\0").split(b"\n"):
+    for line in raw.partition(b"\0")[0].split(b"\n"):
         try:
             record = json.loads(line)
         except (ValueError, RecursionError):

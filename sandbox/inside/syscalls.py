@@ -42,7 +42,7 @@ PR_CAPBSET_DROP = 24
 PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NO_NEW_PRIVS = 38
 
-_NUMBERS = {"x86_64": {"clone": 56, "pivot_root": 155}, "aarch64": {"clone": 220, "pivot_root": 41}}
+_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 _MOUNT_SETATTR = 442  # the same number on every architecture; Linux 5.12
 _CLOSE_RANGE = 436  # likewise; Linux 5.9
 _AT_FDCWD = -100
@@ -54,7 +54,6 @@ _LAST_CAPABILITY = 63
 _SIOCSIFFLAGS = 0x8914
 _IFF_UP_RUNNING = 0x41
 
-# PyDLL keeps the interpreter lock across the call: after a raw clone the child must not have to take it again.
 _libc = ctypes.PyDLL(None, use_errno=True)
 # Declared types spare the making of an object per argument, dozens of times a job.
 _libc.prctl.argtypes = (ctypes.c_int, *(ctypes.c_ulong,) * 4)
@@ -88,7 +87,7 @@ class _FilterProgram(ctypes.Structure):
 def machine() -> str:
     """Return the architecture, one of those whose call numbers we know; raises OSError for others."""
     name = platform.machine()
-    if name not in _NUMBERS:
+    if name not in _PIVOT_ROOT:
         raise OSError(f"machine {name!r} is not supported; x86_64 and aarch64 are")
     return name
 
@@ -113,35 +112,6 @@ def call(number: int, what: str, *arguments: int | bytes | None) -> int:
 def unshare(flags: int) -> None:
     """Leave the namespaces named by the flags."""
     _checked(_libc.unshare(ctypes.c_int(flags)), f"unshare({flags:#x})")
-
-
-@functools.cache
-def _clone_number() -> int:
-    return _NUMBERS[machine()]["clone"]
-
-
-def clone(flags: int) -> int:
-    """Start a copy of this process, in new namespaces if flags say so; returns 0 in the copy and its pid here.
-
-    The caller must be single-threaded. The copy has to call `finish_fork` before it does more than system calls.
-    """
-    ctypes.pythonapi.PyOS_BeforeFork()
-    if flags:
-        pid = int(_libc.syscall(_clone_number(), ctypes.c_ulong(flags | signal.SIGCHLD), 0, 0, 0, 0))
-    else:
-        pid = int(_libc.fork())
-    if pid == 0:
-        return 0
-    error = ctypes.get_errno()
-    ctypes.pythonapi.PyOS_AfterFork_Parent()
-    if pid < 0:
-        raise OSError(error, f"clone({flags:#x}): {os.strerror(error)}")
-    return pid
-
-
-def finish_fork() -> None:
-    """Let Python do what it does in a child after a fork."""
-    ctypes.pythonapi.PyOS_AfterFork_Child()
 
 
 def start_pausing(stack: mmap.mmap) -> int:
@@ -197,8 +167,7 @@ def unmount(target: str) -> None:
 
 def pivot_root(new_root: str, old_root: str) -> None:
     """Exchange the root of this mount namespace."""
-    number = _NUMBERS[machine()]["pivot_root"]
-    _checked(_libc.syscall(number, _bytes(new_root), _bytes(old_root)), "pivot_root")
+    _checked(_libc.syscall(_PIVOT_ROOT[machine()], _bytes(new_root), _bytes(old_root)), "pivot_root")
 
 
 def prctl(option: int, value: int) -> None:

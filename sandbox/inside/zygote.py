@@ -1,4 +1,4 @@
-"""The warm process that starts every job: waits for requests, clones a job into fresh namespaces, reports its end.
+"""The warm process that starts every job: waits for requests, forks a job into fresh namespaces, reports its end.
 
 Single-threaded, pid 1 of the template's pid namespace, started by `sandbox/pool.py`, which owns the other end of the
 control socket. When that end closes, however its owner died, the zygote exits and the kernel ends every job with it.
@@ -26,7 +26,6 @@ MAX_MESSAGE_BYTES = 64 * 1024
 MAX_FDS = 12
 WATCH_INTERVAL_S = 0.05  # how often memory is polled when no cgroup does it
 IDLE_POLL_S = 60.0  # never wait for ever: a lost event must not hang the service
-NEW_NAMESPACES = syscalls.CLONE_NEWNS | syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWNET  # beside that of pids
 
 
 @dataclass
@@ -101,7 +100,7 @@ class Zygote:
         started = time.monotonic()
         try:
             init = None if request["bare"] else self._inits.take()
-            pid = syscalls.clone(0) if init is None else self._inits.clone(init, NEW_NAMESPACES)
+            pid = os.fork() if init is None else self._inits.fork(init)
         except OSError as error:
             answer(host, {"error": f"starting a job: {error}"})
             for fd in (*named.values(), status_read, status_write):

@@ -12,6 +12,7 @@ from sandbox.inside import codec, records, seccomp
 from sandbox.jobs import Outcome
 from sandbox.types import Limits, Verdict
 from sandbox.verdict import TestPlan, judge_program, judge_tests
+from tests.sandbox.machine import wait_until
 
 PLAN = TestPlan(("test_a", "test_b"), collects=False, may_skip=frozenset())
 END = {"event": "end"}
@@ -113,6 +114,46 @@ def test_a_gate_is_not_entered_by_the_cancelled() -> None:
     event.set()
     with pytest.raises(ExecutionCancelledError), Gate(1, 1).enter(event):
         pass
+
+
+def test_who_came_first_to_a_gate_is_served_first() -> None:
+    gate, served = Gate(1, 8), []
+
+    def come(number: int) -> None:
+        with gate.enter(None):
+            served.append(number)
+
+    threads = []
+    with gate.enter(None):
+        for number in range(8):
+            threads.append(threading.Thread(target=come, args=(number,)))
+            threads[-1].start()
+            wait_until(lambda: gate.counts()[1] == len(threads))
+    for thread in threads:
+        thread.join()
+    assert served == list(range(8))
+    assert gate.counts() == (0, 0)
+
+
+def test_who_gives_up_waiting_at_a_gate_keeps_no_place() -> None:
+    gate, cancelled, gave_up = Gate(1, 2), threading.Event(), []
+
+    def come() -> None:
+        try:
+            with gate.enter(cancelled):
+                pass
+        except ExecutionCancelledError:
+            gave_up.append(True)
+
+    with gate.enter(None):
+        thread = threading.Thread(target=come)
+        thread.start()
+        wait_until(lambda: gate.counts() == (1, 1))
+        cancelled.set()
+        thread.join()
+        assert gate.counts() == (1, 0)
+    assert gave_up == [True]
+    assert gate.counts() == (0, 0)
 
 
 def test_a_complete_and_honest_report_passes() -> None:
