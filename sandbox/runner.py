@@ -244,8 +244,10 @@ class _Execution:
         flavour = self._entry.tests_flavour
         if flavour is None:
             raise InvalidRequestError(f"tests of {self._entry.name} programs are not supported", param="test_code")
-        base = self._job("tests", flavour, {"files": files, "test_code": test_code, "remote": None})
-        run = tested.TestRun(self._isolation, base, self._entry.program_flavour, self._cancelled)
+        base = self._job("tests", flavour, {"files": files, "test_code": test_code, "remote": None, "twin": None})
+        run = tested.TestRun(
+            self._isolation, base, self._entry.program_flavour, self._cancelled, self._settings.twin_timeout_s
+        )
         return run.judge(_parse_job(self._settings, self._request.code, test_code, self._entry.source_name))
 
     def _driven(self, program: languages.Program, files: dict[str, str], test_code: str) -> driven.DrivenTests:

@@ -95,6 +95,12 @@ class SandboxSettings(BaseSettings):
     lint: bool = Field(default=True, description="Whether results carry pylint's score (true or false).")
     lint_timeout_s: float = Field(15.0, gt=0, description="Time that rating one program may take (seconds).")
     syntax_timeout_s: float = Field(10.0, gt=0, description="Time that parsing one program may take (seconds).")
+    twin_timeout_s: float = Field(
+        5.0,
+        ge=0,
+        description="Time that the second run of Python tests in one process with their program may take, in which "
+        "random values replace what they expect; never more than the request has left; 0 for no such run (seconds).",
+    )
     requirements_allowed: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Packages that requests may install, separated by commas; empty allows any (names)."
     )

@@ -2,7 +2,7 @@
 
 Apart means two jobs: the tests in one, the program in the other, plain data between them. The program then has
 nothing to forge. What the tests turn out to need decides at run time: a value that cannot travel ends the attempt,
-and the run is repeated in one process and labelled so.
+and the run is repeated in one process and labelled so. What passes there meets its twin (`inside/twins.py`).
 """
 
 import socket
@@ -14,7 +14,7 @@ from sandbox.errors import ExecutionCancelledError, SandboxError
 from sandbox.jobs import Job, Outcome, repeated
 from sandbox.lint import RunsJobs
 from sandbox.types import Limits, Verdict
-from sandbox.verdict import Judgement, TestPlan, compile_failure, judge_tests
+from sandbox.verdict import Judgement, TestPlan, compile_failure, judge_tests, judge_twin
 
 PARTNER_GRACE_S = 1.0  # how long a program may take to end after its tests have
 MIN_REPEAT_S = 0.5  # a repeated run gets at least this much of the time limit
@@ -32,6 +32,7 @@ class TestRun:
     base: Job  # of kind "tests", without a partner
     program_flavour: str
     cancelled: threading.Event | None
+    twin_time_s: float  # that the second run of tests beside their program may take; 0 for none
 
     @property
     def limits(self) -> Limits:
@@ -53,9 +54,11 @@ class TestRun:
             text = "no tests were found in test_code: write def test_*, top-level asserts, or a call of a checker"
             return Judgement(Verdict.WRONG_ANSWER, "NoTestsFound", text), NOT_RUN
         plan = TestPlan(tuple(record["tests"]), record["needs_pytest"], frozenset(record["may_skip"]))
-        return self._run(plan, record["remote"])
+        return self._run(plan, record["remote"], parsed.find("twin"))
 
-    def _run(self, plan: TestPlan, remote: dict[str, Any] | None) -> tuple[Judgement, Outcome]:
+    def _run(
+        self, plan: TestPlan, remote: dict[str, Any] | None, twin: dict[str, Any] | None
+    ) -> tuple[Judgement, Outcome]:
         limits = self.limits
         spent_s = 0.0
         if remote is not None and self.isolation.tier != "none":  # without walls two processes are not apart
@@ -65,7 +68,18 @@ class TestRun:
             spent_s = outcome.wall_s
         left = replace(limits, time_s=max(MIN_REPEAT_S, limits.time_s - spent_s))
         outcome = self.isolation.run(replace(self.base, limits=left), self.cancelled)
-        return judge_tests(outcome, limits, plan, "in_process"), outcome
+        judgement = judge_tests(outcome, limits, plan, "in_process")
+        time_s = min(self.twin_time_s, limits.time_s - spent_s - outcome.wall_s)
+        if judgement.verdict is Verdict.OK and twin is not None and time_s > 0:
+            judgement = judge_twin(judgement, self._run_twin(twin, time_s))
+        return judgement, outcome
+
+    def _run_twin(self, twin: dict[str, Any], time_s: float) -> Outcome:
+        """Run the tests again, with random values where they say what they expect, in a job that has no others."""
+        test_code = "".join(twin["lines"])
+        arguments = {**self.base.arguments, "test_code": test_code, "twin": twin["nonces"]}
+        job = replace(self.base, arguments=arguments, limits=replace(self.limits, time_s=time_s))
+        return self.isolation.run(job, self.cancelled)
 
     def _apart(self, remote: dict[str, Any]) -> Outcome:
         """Run the tests in one job and the program in another; return what both did as one outcome."""

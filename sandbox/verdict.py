@@ -6,7 +6,7 @@ end record. Anything less, whatever the exit status and however the output looks
 
 import signal
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sandbox.failures import OTHER, classify, named
@@ -140,6 +140,21 @@ def judge_tests(outcome: Outcome, limits: Limits, plan: TestPlan, trust: ResultT
         tests_passed=passed,
         result_trust=trust if found.compile_success else "not_tested",
     )
+
+
+def judge_twin(passed: Judgement, twin: Outcome) -> Judgement:
+    """Judge a program that passed again, by its twin: the same tests with random values where they say what to expect.
+
+    Only giving such a value says anything: the other tests of a twin may fail as they like, and need not end.
+    """
+    read = twin.find("read_expected")
+    if read is None:
+        return passed
+    text = (
+        "the program reads what its tests expect: run again with random values there, "
+        f"it gave the one that nothing but the tests holds: {read['text']}"
+    )
+    return replace(passed, verdict=Verdict.WRONG_ANSWER, error_type="TestsTampered", error_message=text)
 
 
 def _not_loaded(outcome: Outcome) -> Judgement | None:

@@ -165,7 +165,8 @@ def advise_on_assertion(s: Situation) -> str:
     """Advise on a test that failed: what was expected, what came, and how they differ."""
     message = s.cause.message
     if s.cause.error_class in {"TestsTampered", "TestRunFailed", "TestSkipped"}:
-        return f"The tests did not run as written: {message}. The program must not print, skip or patch test results."
+        duty = "The program must compute its answers, and not read, skip or patch tests or print their results."
+        return f"The tests were not passed as written: {message}. {duty}"
     call = _ASSERTED_CALL.search(message)
     subject = f"`{call[1]}`" if call else "The program"
     sides = _SIDES.search(message) or _NODE_SIDES.search(message)

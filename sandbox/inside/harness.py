@@ -14,7 +14,7 @@ import sys
 import types
 from typing import Any
 
-from sandbox.inside import asserting, program, proxy, skips, source, suite, under_pytest, vacuous
+from sandbox.inside import asserting, program, proxy, skips, source, suite, twins, under_pytest, vacuous
 from sandbox.inside.records import Recorder
 
 MODULE = "solution"
@@ -86,6 +86,9 @@ def run(arguments: dict[str, Any], recorder: Recorder) -> int:
     if module is None:
         return program.FAILED
     names = visible_names(module, used_names(tree))
+    if arguments["twin"] is not None:
+        twins.arm(tree)
+        names.update(twins.names(arguments["twin"], recorder.add))
     if tests.needs_pytest:
         passed = under_pytest.run(tree, arguments["test_code"], names, recorder)
     else:

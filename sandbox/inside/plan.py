@@ -7,14 +7,14 @@ stack. Serves both the syntax check and the preparation of a tested run.
 import sys
 from typing import Any
 
-from sandbox.inside import source, split, suite
+from sandbox.inside import source, split, suite, twins
 from sandbox.inside.records import Recorder
 
 RECURSION_LIMIT = 20_000  # walking a tree may go as deep as the parser let it be built
 
 
 def run(arguments: dict[str, Any], recorder: Recorder) -> int:
-    """Record `compiled` or `compile_error`, and for tests `plan` or `tests_error`. Always returns 0."""
+    """Record `compiled` or `compile_error`, for tests `tests_error` or `plan` and perhaps `twin`. Always returns 0."""
     sys.setrecursionlimit(RECURSION_LIMIT)
     try:
         candidate = source.parse(arguments["code"], arguments["filename"])
@@ -41,4 +41,7 @@ def run(arguments: dict[str, Any], recorder: Recorder) -> int:
         may_skip=list(found.may_skip),
         remote=remote,
     )
+    twin = twins.draw(tests, candidate)
+    if twin is not None:  # one too large to be recorded is dropped, and the tests then have none
+        recorder.add("twin", lines=twin[0].splitlines(keepends=True), nonces=twin[1])
     return 0

@@ -22,6 +22,15 @@ def test_add(a):
 def test_more():
     assert add(2, 2) == 4
 """
+# With what is expected in plain sight of a program beside it.
+EXPECTING = """
+class TestAdd:
+    def test_add(self):
+        assert add(1, 2) == 3
+
+    def test_more(self):
+        assert add(2, 2) == 4
+"""
 FAILURES = tuple(verdict for verdict in Verdict if verdict not in {Verdict.OK, Verdict.SANDBOX_ERROR})
 # pytest takes the output of tests for itself, but not a descriptor that was there before it.
 SAY = "import os\nout = os.dup(1)\nos.write(out, b'\\nATTACKED\\n')\n"
@@ -241,7 +250,22 @@ CASES = (
     Case(
         "100",
         "read the expected value from the caller",
-        (apart(READS_THE_CALLER, trust="isolated"), apart(READS_THE_SOURCE, trust="isolated")),
+        (
+            apart(READS_THE_CALLER, trust="isolated"),
+            apart(READS_THE_SOURCE, trust="isolated"),
+            *(
+                Program(
+                    code,
+                    ATTACKED,
+                    verdict=Verdict.WRONG_ANSWER,
+                    error_type="TestsTampered",
+                    test_code=EXPECTING,
+                    trust="in_process",
+                )
+                for code in (READS_THE_CALLER, READS_THE_SOURCE)
+            ),
+            Program(HONEST, ATTACKED, test_code=EXPECTING, trust="in_process"),
+        ),
     ),
     Case("101", "rewrite the tests through the collector", both(REWRITES_TESTS)),
     Case(

@@ -48,7 +48,7 @@ NOT_SHOWN: dict[str, str] = {
     "84": "layouts and hash seeds are shared by the jobs of one zygote, which is shown and documented",
     "88": "a million entries: a little more than the limit of files, which is lowered for that",
     "90": "packages newer than a date: that needs an index that tells dates; see test_hostile_packages.py",
-    "100": "values read from tests in the same process: such a program passes there, and its result says in_process",
+    "100": "a program beside its tests that tells random values from those it should give: see docs/testing.md",
     "111": "Go: its standard library compiles for longer than all the rest; see the tests of other languages",
 }
 
