@@ -14,6 +14,9 @@ class Money(int):
     def __eq__(self, other):
         return int(self) == other
     __hash__ = None
+class Even:
+    def __eq__(self, other):
+        return other % 2 == 0
 """
 ANY = "class Any(BASE):\n    __hash__ = None\n    def __eq__(self, other):\n        return TRUE\n"
 
@@ -30,6 +33,8 @@ def test_a_class_that_only_compares_with_its_own_kind_may_be_equal() -> None:
     compare(point(1), point(1), "Eq", "a == b")  # type: ignore[operator]  # a class
     compare([point(1)], [point(1)], "Eq", "a == b")  # type: ignore[operator]  # a class
     compare(money(3), 3, "Eq", "a == 3")  # type: ignore[operator]  # a class
+    for _ in range(50):  # whatever numbers are drawn
+        compare(names["Even"](), 4, "Eq", "a == 4")  # type: ignore[operator]  # a class
     with pytest.raises(AssertionError, match="left is"):
         compare(money(3), 4, "Eq", "a == 4")  # type: ignore[operator]  # a class
 
