@@ -7,7 +7,7 @@ from sandbox.types import ExecutionResult
 from tests.sandbox.language_cheats import ALL, CHEATS, IMPOSSIBLE, WAYS
 from tests.sandbox.machine import Runner
 
-pytestmark = pytest.mark.timeout(180)  # the first Go program waits for the compilation of Go's standard library
+pytestmark = [pytest.mark.sweep, pytest.mark.timeout(180)]  # the first Go program waits for Go's library
 
 
 def _run(run: Runner, language: str, code: str, tests: str) -> ExecutionResult:

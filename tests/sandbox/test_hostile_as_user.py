@@ -17,6 +17,7 @@ def host() -> Iterator[Asking]:
         yield asking
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", parameters())
 def test_hostile(name: str, host: Asking) -> None:
     assert faults_of(name, host) == []

@@ -16,6 +16,8 @@ UNSEEN = {  # faults that the tasks' own tests cannot see, and why
     "HumanEval/127, opposite comparison": "every length above 1 counts as prime, and no intersection is 4 or longer",
 }
 
+pytestmark = pytest.mark.sweep
+
 
 @pytest.fixture(scope="module")
 def tasks() -> list[Task]:

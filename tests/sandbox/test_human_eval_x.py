@@ -13,7 +13,7 @@ from tests.sandbox.public_tasks import EMPTY, FOLDERS, Task, data_folder, human_
 TIMEOUT_S = 30.0
 EVERY = 41  # one in so many: four of 164 for each language
 
-pytestmark = pytest.mark.timeout(240)  # compilers, on a machine that may be busy
+pytestmark = [pytest.mark.sweep, pytest.mark.timeout(240)]  # compilers, on a machine that may be busy
 
 
 @pytest.fixture(params=sorted(FOLDERS))
