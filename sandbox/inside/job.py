@@ -162,8 +162,7 @@ def _enter(request: dict[str, Any], fds: dict[str, int]) -> None:
     syscalls.unshare(NEW_NAMESPACES)
     _mount_private(request["limits"], request.get("requirements"))
     syscalls.raise_loopback()
-    if not set(GROUPS) & set(fds):
-        _bound_tcp_buffers()
+    _bound_tcp_buffers()
     os.chdir(template.WORK)
     syscalls.unshare(syscalls.CLONE_NEWUSER)
     syscalls.map_identity(template.NOBODY, template.NOBODY, template.NOBODY)
