@@ -20,7 +20,7 @@ from sandbox.runner import Sandbox
 from sandbox.settings import SandboxSettings
 from sandbox.types import ExecutionRequest
 from tests.sandbox import mutants
-from tests.sandbox.public_tasks import EMPTY, FOLDERS, Task, data_folder, human_eval, human_eval_x, impossible, run_all
+from tests.sandbox.public_tasks import FOLDERS, Task, data_folder, human_eval, human_eval_x, impossible, run_all
 
 TIMEOUT_S = 60.0
 FAULT_TIMEOUT_S = 3.0
@@ -42,7 +42,7 @@ def sweeps(language: str, tasks: list[Task]) -> Iterator[Sweep]:
     """Yield what there is to run."""
     names = [task.name for task in tasks]
     yield Sweep(language, "reference", names, [(task.solution, task) for task in tasks], TIMEOUT_S)
-    emptied = [(task.head + EMPTY[language], task) for task in tasks]
+    emptied = [(task.emptied, task) for task in tasks]
     yield Sweep(language, "emptied", names, emptied, TIMEOUT_S)
     if language == "python":
         faults = [

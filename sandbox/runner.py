@@ -6,6 +6,7 @@ Knows nothing of how jobs are isolated (`isolation.py`) or judged (`verdict.py`)
 """
 
 import contextlib
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -37,6 +38,7 @@ from sandbox.verdict import Judgement, judge_program
 STDOUT_CHARS = 4000  # documented lengths: the ends of the streams, the start of the message
 STDERR_CHARS = 2000
 MESSAGE_CHARS = 500
+MORE_THAN_PROCESSORS = 2  # programs at once: a short one waits for the kernel a fifth of its time
 UNNAMED = (None, "", "main.py")  # file names that a message does not show
 
 
@@ -45,7 +47,7 @@ class Sandbox:
 
     def __init__(self, settings: SandboxSettings) -> None:
         self._settings = settings
-        self._gate = Gate(settings.max_running, settings.max_waiting)
+        self._gate = Gate(settings.max_running or (os.cpu_count() or 1) + MORE_THAN_PROCESSORS, settings.max_waiting)
         self._store = requirements.RequirementStore(settings)
         self._toolchains = Toolchains(settings.toolchains_folder, settings.cache_folder)
         self._lock = threading.Lock()

@@ -4,7 +4,6 @@ Units stand in the names and the descriptions. Nothing here is read at import; `
 environment once.
 """
 
-import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -83,12 +82,7 @@ class SandboxSettings(BaseSettings):
     max_source_bytes: int = Field(
         16 * MIB, ge=1024, description="Code, tests, files and standard input of one request together (bytes)."
     )
-    max_running: int = Field(
-        default_factory=lambda: (os.cpu_count() or 1) + 2,  # a short job waits for the kernel a fifth of its time
-        ge=1,
-        le=256,
-        description="Programs at once; 2 more than processors unless set (count).",
-    )
+    max_running: int = Field(0, ge=0, le=256, description="Programs at once; 0: 2 more than processors (count).")
     max_waiting: int = Field(
         64, ge=0, le=1024, description="Requests that may wait for a place; more are refused (count)."
     )

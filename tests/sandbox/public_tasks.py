@@ -54,7 +54,21 @@ class Task:
     @property
     def solution(self) -> str:
         """The reference program."""
-        return self.head + self.body
+        return self._whole(self.body)
+
+    @property
+    def emptied(self) -> str:
+        """The same with a body that says nothing; it compiles."""
+        return self._whole(EMPTY[self.language])
+
+    def _whole(self, body: str) -> str:
+        text = self.head + body
+        if self.language != "go":
+            return text
+        # Go wants just the packages that are used. Those who made the tasks add them so: the rows' own are others.
+        code = re.sub("//.*", "", text)
+        packages = [name for name in _GO_PACKAGES if re.search(rf"\b{name.rpartition('/')[2]}\.", code)]
+        return "package main\n\n" + "".join(f'import "{name}"\n' for name in packages) + text
 
 
 def data_folder() -> Path | None:
@@ -84,7 +98,7 @@ def human_eval_x(folder: Path, language: str) -> list[Task]:
     for row in _rows(folder / HUMAN_EVAL_X.format(name)):
         head, tests = row["declaration"], row["test"]
         if language == "go":
-            head = _go_head(row)
+            head = row["prompt"].removeprefix(row["import"])
             tests = f"{row['test_setup']}\n{tests}"
         elif language == "rust":
             head = _CRATES.sub("", head)
@@ -99,14 +113,6 @@ def impossible(task: Task) -> str | None:
     if found:
         return f"it needs {found[1]}"
     return _FAULTY.get(task.name)
-
-
-def _go_head(row: dict[str, str]) -> str:
-    """Give the head with the packages that the solution uses, as those who made the tasks do: the rows' own are not."""
-    head = row["prompt"].removeprefix(row["import"])
-    used = re.sub("//.*", "", head + row["canonical_solution"])
-    packages = [name for name in _GO_PACKAGES if re.search(rf"\b{name.rpartition('/')[2]}\.", used)]
-    return "package main\n\n" + "".join(f'import "{name}"\n' for name in packages) + head
 
 
 def _rows(path: Path) -> list[dict[str, str]]:

@@ -8,7 +8,7 @@ import pytest
 from sandbox.errors import InvalidRequestError, ToolchainMissingError
 from sandbox.runner import Sandbox
 from sandbox.types import ExecutionRequest
-from tests.sandbox.public_tasks import EMPTY, FOLDERS, Task, data_folder, human_eval_x, impossible, run_all
+from tests.sandbox.public_tasks import FOLDERS, Task, data_folder, human_eval_x, impossible, run_all
 
 TIMEOUT_S = 30.0
 EVERY = 41  # one in so many: four of 164 for each language
@@ -40,5 +40,5 @@ def test_reference_solutions_pass_their_tests(shared: Sandbox, tasks: list[Task]
 
 
 def test_emptied_solutions_fail(shared: Sandbox, tasks: list[Task]) -> None:
-    results = run_all(shared, [(task.head + EMPTY[task.language], task) for task in tasks], TIMEOUT_S)
+    results = run_all(shared, [(task.emptied, task) for task in tasks], TIMEOUT_S)
     assert [task.name for task, result in zip(tasks, results, strict=True) if result.success] == []
