@@ -62,11 +62,6 @@ def _sizes(text: bytes) -> dict[bytes, int]:
     return {name: int(number) * 1024 for name, number, _ in words}
 
 
-def tree_memory(roots: Iterable[int]) -> dict[int, int]:
-    """Return, for each root pid, the bytes used by it and all its descendants."""
-    return {root: sum(map(process_memory, pids)) for root, pids in trees(roots).items()}
-
-
 def socket_memory(pid: int) -> int:
     """Return the bytes that the sockets in this process's network namespace may hold."""
     try:

@@ -47,6 +47,26 @@ def wait_until(happened: Callable[[], bool], limit_s: float = 5.0) -> None:
         threading.Event().wait(0.01)
 
 
+def described(pids: set[int]) -> list[str]:
+    """Name processes, for the message of a test that finds them left over."""
+    found = []
+    for pid in sorted(pids):
+        try:
+            command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except (FileNotFoundError, ProcessLookupError):
+            command = "gone"
+        found.append(f"{pid} {command[:100]}")
+    return found
+
+
+def wait_until_no_more_than(before: set[int], limit_s: float = 5.0) -> None:
+    """Wait until no more processes are below us than there were; which ones may change: helpers are replaced."""
+    deadline = time.monotonic() + limit_s
+    while len(now := processes_below()) > len(before):
+        assert time.monotonic() < deadline, f"left over: {described(now - before)}; gone: {len(before - now)}"
+        threading.Event().wait(0.01)
+
+
 def processes_below() -> set[int]:
     """Every process below this one, on the host's side of all namespaces."""
     parents = {}

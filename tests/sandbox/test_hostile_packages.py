@@ -14,7 +14,7 @@ from sandbox.installer import DependencyError
 from sandbox.requirements import RequirementStore
 from sandbox.runner import Sandbox
 from sandbox.settings import SandboxSettings
-from tests.sandbox.machine import Runner, processes_below, settings_with
+from tests.sandbox.machine import Runner, processes_below, settings_with, wait_until_no_more_than
 from tests.sandbox.package_index import LATE, Index, serve, wheel
 
 pytestmark = pytest.mark.timeout(60)  # pip takes seconds on a busy machine
@@ -44,7 +44,7 @@ def refuse(home: Path, match: str, *lines: str, **fields: object) -> None:
     settings = SandboxSettings(home=home, **fields)  # type: ignore[arg-type]  # fields of the settings
     with pytest.raises(DependencyError, match=match):
         RequirementStore(settings).install(lines or ("evil",), "namespaces")
-    assert processes_below() == before
+    wait_until_no_more_than(before)
     folder = settings.requirements_folder
     assert [path.name for path in folder.iterdir() if path.name != "resolved"] == []
 
@@ -198,7 +198,7 @@ def test_a_cancelled_request_ends_its_installation(index: Index, home: Path) -> 
     with pytest.raises(ExecutionCancelledError):
         RequirementStore(SandboxSettings(home=home)).install(("evil",), "namespaces", cancelled)
     timer.join()
-    assert processes_below() == before
+    wait_until_no_more_than(before)
 
 
 def test_pip_does_not_see_the_hosts_files(index: Index, home: Path, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from sandbox.runner import Sandbox
 from sandbox.settings import SandboxSettings
 from sandbox.toolchains import Toolchains
 from sandbox.unconfined import UnconfinedRunner
-from tests.sandbox.machine import Runner, processes_below, settings_with, wait_until
+from tests.sandbox.machine import Runner, processes_below, settings_with, wait_until_no_more_than
 
 ROOT = Path(__file__).resolve().parents[2]
 SYSTEM_PYTHON = f"/usr/bin/python3.{sys.version_info.minor}"
@@ -55,7 +55,7 @@ def test_without_signal_scopes_a_job_still_reaches_only_itself(tmp_path: Path, c
         assert run(code).stdout == "BLOCKED\n"
         assert run(RECURSIVE_BOMB, timeout_s=0.6).verdict == "TIME_LIMIT"
         assert run(DAEMON).stdout == "BLOCKED\n"
-        wait_until(lambda: processes_below() == before)
+        wait_until_no_more_than(before)
     finally:
         sandbox.close()
 
