@@ -6,7 +6,7 @@ anything; this is one of the three boundaries that do.
 """
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 import anyio
 from pydantic import BaseModel
@@ -131,30 +131,21 @@ class _Resource:
         return response
 
     async def _answer(self, endpoint: Endpoint, request: Request, send: Send) -> None:
+        """Run the handler and send what it answers; both end when the client goes away."""
         body = await read_body(endpoint, request, self._services)
         call = Call(body=body, request=request, services=self._services)
-        response = await _until_disconnect(request, lambda: endpoint.handler(call))
-        if response is None:
-            return
-        await response(request.scope, request.receive, send)
-
-
-async def _until_disconnect(request: Request, handle: Callable[[], Awaitable[BaseModel | Response]]) -> Response | None:
-    """Run *handle*; None when the client went away first, which cancels it."""
-    outcome: list[BaseModel | Response] = []
-    failure: Exception | None = None
-    async with anyio.create_task_group() as group:
-        group.start_soon(cancel_on_disconnect, request.receive, group.cancel_scope)
-        try:
-            outcome.append(await handle())
-        except Exception as error:  # noqa: BLE001 - raised again outside the group, which would wrap it
-            failure = error
-        group.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
-    if not outcome:
-        return None
-    return outcome[0] if isinstance(outcome[0], Response) else _json(outcome[0])
+        failure: Exception | None = None
+        async with anyio.create_task_group() as group:
+            group.start_soon(cancel_on_disconnect, request.receive, group.cancel_scope)
+            try:
+                answer = await endpoint.handler(call)
+                response = answer if isinstance(answer, Response) else _json(answer)
+                await response(request.scope, request.receive, send)
+            except Exception as error:  # noqa: BLE001 - raised again outside the group, which would wrap it
+                failure = error
+            group.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
 
 
 def _json(model: BaseModel) -> Response:

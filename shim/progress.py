@@ -46,26 +46,30 @@ class Inbox:
         self._arrived.set()
 
     async def run(self, call: Callable[[], Awaitable[CallToolResult]]) -> CallToolResult:
-        """Run *call* beside the consumer; whichever fails first ends both, and its own exception is raised."""
+        """Run *call* beside the consumer; whichever fails first ends both, and its own exception is raised.
+
+        The call begins at once and not a turn of the loop later, so that requests that come together do not wait for
+        each other at every step of their way to the engine.
+        """
         outcome: list[CallToolResult] = []
         failures: list[Exception] = []
 
-        async def run_call() -> None:
+        async def drain(scope: anyio.CancelScope) -> None:
+            try:
+                await self._drain()
+            except Exception as error:  # noqa: BLE001 - raised again below, outside the group that would wrap it
+                failures.append(error)
+                scope.cancel()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(drain, group.cancel_scope)
             try:
                 outcome.append(await call())
-            except Exception as error:  # noqa: BLE001 - raised again below, outside the group that would wrap it
+            except Exception as error:  # noqa: BLE001 - as above
                 failures.append(error)
             finally:
                 self._is_over = True
                 self._arrived.set()
-
-        async with anyio.create_task_group() as group:
-            group.start_soon(run_call)
-            try:
-                await self._drain()
-            except Exception as error:  # noqa: BLE001 - as above
-                failures.append(error)
-                group.cancel_scope.cancel()
         if failures:
             raise failures[0]
         # Cancelled in the turn of the loop in which progress woke us: the cancellation is delivered at the next await.

@@ -1,8 +1,7 @@
-"""Server-sent events that are honest about failure and stop when the client goes.
+"""Server-sent events that are honest about failure, and how a handler stops when its client goes.
 
-One task group a response: a watcher that waits for the disconnect, and the producer. The status line is held until
-the first event, so a full queue is a proper 503 in the door's envelope. After it, a failure is one in-band event.
-It knows nothing of any dialect.
+The status line is held until the first event, so a full queue is a proper 503 in the door's envelope. After it, a
+failure is one in-band event. It knows nothing of any dialect.
 """
 
 import json
@@ -48,22 +47,16 @@ class EventStream(Response):
         self._render_failure = render_failure
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
-        """Send events until the producer ends, fails, or the client is gone.
+        """Send events until the producer ends or fails; whoever calls cancels it when the client is gone.
 
         Raises:
             ApiError: what the producer raised before its first event; the door renders it.
         """
         delivery = _Delivery(send, {"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        failure: Exception | None = None
-        async with anyio.create_task_group() as group:
-            group.start_soon(cancel_on_disconnect, receive, group.cancel_scope)
-            try:
-                await self._produce(delivery.emit)
-            except Exception as error:  # noqa: BLE001 - raised again outside the group, which would wrap it
-                failure = error
-            group.cancel_scope.cancel()
-        if failure is not None:
-            await self._fail(failure, delivery)
+        try:
+            await self._produce(delivery.emit)
+        except Exception as error:  # noqa: BLE001 - raised again, or told in-band
+            await self._fail(error, delivery)
         if delivery.has_started:
             await delivery.end()
 
