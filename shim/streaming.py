@@ -6,7 +6,7 @@ failure is one in-band event. It knows nothing of any dialect.
 
 import json
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import anyio
@@ -17,7 +17,7 @@ from shim.errors import ApiError
 
 log = logging.getLogger(__name__)
 
-Emit = Callable[[bytes], Awaitable[None]]
+Emit = Callable[[Iterable[bytes]], Awaitable[None]]  # what is known at one moment goes out with one write
 Produce = Callable[[Emit], Awaitable[None]]
 RenderFailure = Callable[[ApiError], bytes]
 
@@ -67,7 +67,7 @@ class EventStream(Response):
         if not isinstance(failure, ApiError):
             log.error("stream failed", exc_info=failure)
             failure = ApiError("internal_error", "the stream failed inside Cinque; its log has the cause")
-        await delivery.emit(self._render_failure(failure))
+        await delivery.emit([self._render_failure(failure)])
 
 
 async def cancel_on_disconnect(receive: Receive, scope: anyio.CancelScope) -> None:
@@ -85,11 +85,14 @@ class _Delivery:
         self._start = start
         self.has_started = False
 
-    async def emit(self, event: bytes) -> None:
+    async def emit(self, events: Iterable[bytes]) -> None:
+        body = b"".join(events)
+        if not body:
+            return
         if not self.has_started:
             self.has_started = True
             await self._send(self._start)
-        await self._send({"type": "http.response.body", "body": event, "more_body": True})
+        await self._send({"type": "http.response.body", "body": body, "more_body": True})
 
     async def end(self) -> None:
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})

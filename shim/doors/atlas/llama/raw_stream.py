@@ -52,15 +52,15 @@ def _stream(call: Call[Any], requests: Sequence[GenerationRequest]) -> EventStre
 
     async def produce(emit: Emit) -> None:
         async def on_deltas(position: int, deltas: tuple[Delta, ...]) -> None:
+            chunks = []
             for delta in deltas:
                 index = position * requests[0].n + delta.index
-                spent = pace.note(index, delta.n_tokens)
-                if call.body.limit() != 0:
-                    await emit(sse_json(partial.chunk(delta, index, spent)))
+                chunks.append(partial.chunk(delta, index, pace.note(index, delta.n_tokens)))
+            if call.body.limit() != 0:
+                await emit(map(sse_json, chunks))
 
         results = await running.generate(call, requests, on_deltas)
-        for _, entry in await _encoded(call, requests, results):
-            await emit(sse_json(entry))
+        await emit([sse_json(entry) for _, entry in await _encoded(call, requests, results)])
 
     return EventStream(produce, lambda error: sse_json(render_error(error)))
 

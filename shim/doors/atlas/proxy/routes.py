@@ -34,13 +34,11 @@ async def _stream(call: Call[LlamaChatRequest], request: GenerationRequest) -> E
 
     async def produce(emit: Emit) -> None:
         async def on_deltas(deltas: tuple[Delta, ...]) -> None:
-            for chunk in encoder.deltas(deltas):
-                await emit(sse(wire.encode_chunk(chunk)))
+            await emit(sse(wire.encode_chunk(chunk)) for chunk in encoder.deltas(deltas))
 
         result = await names.generate(call.gateway, request, on_deltas)
-        for chunk in encoder.end(result, include_usage=options is not None and options.include_usage):
-            await emit(sse(wire.encode_chunk(chunk)))
-        await emit(DONE)
+        end = encoder.end(result, include_usage=options is not None and options.include_usage)
+        await emit([*(sse(wire.encode_chunk(chunk)) for chunk in end), DONE])
 
     return EventStream(produce, lambda error: sse_json(render_error(error)) + DONE)
 

@@ -49,16 +49,17 @@ async def _chat_stream(call: Call[LlamaChatRequest], request: GenerationRequest)
 
     async def produce(emit: Emit) -> None:
         async def on_deltas(_: int, deltas: tuple[Delta, ...]) -> None:
+            events = []
             for chunk, delta in zip(encoder.deltas(deltas), deltas, strict=True):
                 spent = pace.note(delta.index, delta.n_tokens)
                 extra = {"timings": spent.model_dump()} if call.body.timings_per_token else None
-                await emit(sse(encode_chunk(chunk, extra)))
+                events.append(sse(encode_chunk(chunk, extra)))
+            await emit(events)
 
         (result,) = await running.generate(call, [request], on_deltas)
         end = encoder.end(result, include_usage=options is not None and options.include_usage)
-        for chunk, extra in llama_chat.closing_chunks(end, result):
-            await emit(sse(encode_chunk(chunk, extra)))
-        await emit(DONE)
+        closing = llama_chat.closing_chunks(end, result)
+        await emit([*(sse(encode_chunk(chunk, extra)) for chunk, extra in closing), DONE])
 
     return EventStream(produce, lambda error: sse_json(render_error(error)) + DONE)
 
@@ -90,12 +91,10 @@ async def _completion_stream(call: Call[CompletionRequest], requests: Sequence[G
 
     async def produce(emit: Emit) -> None:
         async def on_deltas(position: int, deltas: tuple[Delta, ...]) -> None:
-            for chunk in encoder.deltas(position, deltas):
-                await emit(sse(encode(chunk)))
+            await emit(sse(encode(chunk)) for chunk in encoder.deltas(position, deltas))
 
-        for chunk in encoder.end(await running.generate(call, requests, on_deltas if streams_text else None)):
-            await emit(sse(encode(chunk)))
-        await emit(DONE)
+        end = encoder.end(await running.generate(call, requests, on_deltas if streams_text else None))
+        await emit([*(sse(encode(chunk)) for chunk in end), DONE])
 
     return EventStream(produce, lambda error: sse_json(render_error(error)) + DONE)
 
