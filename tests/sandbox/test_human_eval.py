@@ -4,18 +4,11 @@ import pytest
 
 from sandbox.runner import Sandbox
 from tests.sandbox import mutants
-from tests.sandbox.public_tasks import Task, data_folder, human_eval, run_all
+from tests.sandbox.public_tasks import Task, data_folder, human_eval, passes_bare, run_all
 
 TIMEOUT_S = 30.0
 FAULT_TIMEOUT_S = 2.0  # a fault may loop for ever, which is a failure
-MUTANTS_A_TASK = 2
 SLOWLY = pytest.mark.timeout(180)  # hundreds of programs, on a machine that may be busy
-UNSEEN = {  # faults that the tasks' own tests cannot see, and why
-    "HumanEval/116, constant off by one": "each number loses its leading 1, so all counts fall by one; no list has "
-    "numbers below and above zero, where that would tell",
-    "HumanEval/127, opposite comparison": "every length above 1 counts as prime, and no intersection is 4 or longer",
-}
-
 pytestmark = pytest.mark.sweep
 
 
@@ -47,15 +40,15 @@ def test_no_emptied_solution_passes(shared: Sandbox, tasks: list[Task]) -> None:
 
 
 @SLOWLY
-def test_every_faulty_solution_fails_but_the_two_that_no_test_sees(shared: Sandbox, tasks: list[Task]) -> None:
+def test_a_faulty_solution_passes_only_where_a_plain_interpreter_passes_it(shared: Sandbox, tasks: list[Task]) -> None:
+    """What the tasks' own tests cannot see is no verdict of the sandbox: most change nothing that is ever reached."""
     programs: list[tuple[str, Task]] = []
-    names = []
     for task in tasks:
-        for kind, code in mutants.mutants(task.head, task.body, MUTANTS_A_TASK):
-            programs.append((code, task))
-            names.append(f"{task.name}, {kind}")
+        programs += [(code, task) for _, code in mutants.mutants(task.head, task.body, len(mutants.KINDS))]
     results = run_all(shared, programs, FAULT_TIMEOUT_S)
-    survivors = {name for name, result in zip(names, results, strict=True) if result.success}
-    assert len(names) > 250
+    survivors = [program for program, result in zip(programs, results, strict=True) if result.success]
+    assert len(programs) > 600
     assert {result.compile_success for result in results} == {True}
-    assert survivors == set(UNSEEN)
+    assert [task.name for code, task in survivors if not passes_bare(code, task, TIMEOUT_S)] == []
+    assert len(survivors) < len(programs) / 20
+    assert not passes_bare(tasks[0].emptied, tasks[0], TIMEOUT_S)
