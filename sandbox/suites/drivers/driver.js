@@ -141,6 +141,17 @@ function exportsAndNames(found) {
   return exports;
 }
 
+// What nobody awaits, as a function that is called where it stands, may still check something.
+const IDLE_MS = 250; // a program may keep a timer or a socket for ever
+const { setTimeout: inTime } = globalThis;
+const once = process.once.bind(process);
+function drained() {
+  return new PromiseHere((resolve) => {
+    once('beforeExit', resolve); // nothing is left to wait for
+    inTime(resolve, IDLE_MS).unref();
+  });
+}
+
 async function main() {
   const file = path.join(__dirname, config.tests);
   const body = fs.readFileSync(file, 'utf8');
@@ -172,7 +183,6 @@ async function main() {
     noteFailure(error);
     functions = [];
   }
-  if (outside !== null || nOutside > 0) conclude('top level', outside, false);
   for (let i = 0; i < functions.length; i++) {
     if (functions[i] !== null) await runOne(config.functions[i], functions[i], null);
   }
@@ -180,6 +190,8 @@ async function main() {
     if (one.skipped) conclude(one.id, null, true);
     else await runOne(one.id, one.body || (() => {}), one.hooks);
   }
+  await drained();
+  if (outside !== null || nOutside > 0) conclude('top level', outside, false);
   send('collected', `,"tests":[${reported.map(quote).join(',')}]`);
   send('end', '');
   return exit(nFailed > 0 ? 1 : 0);
