@@ -117,3 +117,18 @@ def test_a_test_that_exits_with_a_status_has_failed(run: Runner) -> None:
 def test_what_only_prints_whether_it_holds_is_no_test(run: Runner, code: str, tests: tuple[str, str]) -> None:
     result = run(code, tests[0], language="bash")
     assert (result.success, result.error_type, result.tests_run) == (False, tests[1], 0), result
+
+
+RUST = "pub fn add(a: i32, b: i32) -> i32 { if a == 1 { a + b } else { 0 } }\n"
+RUST_HIDDEN = {
+    "a macro": "macro_rules! two { ($name:ident) => { #[test] fn $name() { assert_eq!(add(2, 2), 4); } } }\n"
+    "two! { sum }\n",
+    "async": "#[test]\nasync fn two() { assert_eq!(add(2, 2), 4); }\n",
+}
+
+
+@pytest.mark.parametrize("hidden", RUST_HIDDEN.values(), ids=RUST_HIDDEN)
+def test_a_rust_test_that_would_be_dropped_is_refused(run: Runner, hidden: str) -> None:
+    result = _run(run, "rust", RUST, hidden + "#[test]\nfn one() { assert_eq!(add(1, 2), 3); }\n")
+    assert (result.success, result.error_type, result.tests_run) == (False, "UnsupportedTests", 0), result
+    assert "line " in (result.error_message or "")
