@@ -145,9 +145,9 @@ class _Tests:
         if defines:
             self._defined[defines["one"] or defines["two"]] = statement[defines.end() :]
         self._sequence.append((line, statement))
-        if not defines and (_checks(statement) or not _PREPARES.match(statement)):
-            if bash_effects.can_fail(statement) or bash_effects.assigned(statement, self._defined):
-                self._bare.append((line, [*self.shared, (line, statement)]))
+        is_check = not defines and (_checks(statement) or not _PREPARES.match(statement))
+        if is_check and (bash_effects.can_fail(statement) or bash_effects.assigned(statement, self._defined)):
+            self._bare.append((line, [*self.shared, (line, statement)]))
         else:
             self.shared.append((line, statement))
 

@@ -106,6 +106,12 @@ def test_failures_that_a_script_counts_fail_it(run: Runner, script: str) -> None
     assert (wrong.verdict, wrong.error_type, wrong.tests_passed) == ("WRONG_ANSWER", "AssertionError", 0), wrong
 
 
+def test_a_command_that_cannot_fail_still_prepares_what_follows(run: Runner) -> None:
+    tests = 'mkdir made || true\ntest_made() { [ -d made ]; }\n[ "$(add 1 2)" = 3 ]\n'
+    result = run(SH_GOOD, tests, language="bash")
+    assert (result.verdict, result.tests_run) == ("OK", 2), result
+
+
 def test_a_test_that_exits_with_a_status_has_failed(run: Runner) -> None:
     result = run(SH_BAD, '[ "$(add 1 2)" = 3 ] || exit 1\n', language="bash")
     assert (result.verdict, result.error_type) == ("WRONG_ANSWER", "AssertionError")
