@@ -22,6 +22,7 @@ _VARIABLE = re.compile(
     r"(?:^|[;&|({]|\b(?:declare|export|readonly|typeset)\b(?:\s+-\w+)*)\s*([A-Za-z_]\w*)\+?=", re.MULTILINE
 )
 _READ = re.compile(r"\$\{?[#!]?([A-Za-z_]\w*)")
+_ARITHMETIC = re.compile(r"\(\(([^()]*)\)\)")
 _SOURCES = re.compile(
     r"^[ \t]*(?:source|\.)[ \t]+\S*(?:solution|main|script)(?:\.sh)?['\"]?[ \t]*;?[ \t]*$", re.MULTILINE
 )
@@ -88,6 +89,7 @@ def _prelude(sources: Sources, names: list[str], test_text: str) -> str:
     """Return how a test gets at the program: through processes, or by reading it where variables are looked at."""
     assigned = set(_VARIABLE.findall(sources.code))
     read = set(_READ.findall(test_text))
+    read |= {name for sum_ in _ARITHMETIC.findall(test_text) for name in re.findall(r"[A-Za-z_]\w*", sum_)}
     name = shlex.quote(sources.source_name)
     if assigned & read - set(_VARIABLE.findall(test_text)):
         return f"builtin source ./{name} 4<&- 5>&- >/dev/null\n__cq_guard\n"

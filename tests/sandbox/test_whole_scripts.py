@@ -99,6 +99,28 @@ def test_a_program_that_keeps_a_timer_does_not_keep_its_tests(run: Runner, keeps
     assert _run(run, "javascript", code, tests).verdict == "OK"
 
 
+@pytest.mark.parametrize("how", ["removeAllListeners('unhandledRejection')", "_events = {}"])
+def test_a_program_cannot_silence_what_nobody_awaits(run: Runner, how: str) -> None:
+    silences = f"process.{how};\nprocess.on('unhandledRejection', () => {{}});"
+    code = f"class Kept {{}}\nfunction add() {{ {silences} return 0; }}\n"
+    tests = "new (require('./solution').Kept)();\n"
+    for late in (
+        JS_SCRIPTS["an async function"],
+        JS_SCRIPTS["a promise"].replace("Promise", "test('adds', () => { Promise"),
+    ):
+        closed = late.rstrip(";\n") + ("; });\n" if late.startswith("test") else ";\n")
+        result = _run(run, "javascript", code + "module.exports = { add, Kept };\n", tests + closed)
+        assert (result.success, result.result_trust) == (False, "in_process"), result
+
+
+def test_a_variable_of_the_program_is_seen_in_a_sum(run: Runner) -> None:
+    tests = (
+        'fails=0\ncheck() { [ "$1" = "$2" ] || fails=$((fails + STEP)); }\ncheck "$(add 1 2)" 3\n[ "$fails" -eq 0 ]\n'
+    )
+    assert run("STEP=1\n" + SH_GOOD, tests, language="bash").success
+    assert not run("STEP=1\n" + SH_BAD, tests, language="bash").success
+
+
 @pytest.mark.parametrize("script", SH_SCRIPTS)
 def test_failures_that_a_script_counts_fail_it(run: Runner, script: str) -> None:
     right, wrong = (run(code, SH_SCRIPTS[script], language="bash") for code in (SH_GOOD, SH_BAD))

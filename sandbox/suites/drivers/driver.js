@@ -65,6 +65,11 @@ function conclude(id, error, skipped) {
   }
 }
 
+const DEAF = 'the program took away what hears of failures that nobody awaits';
+const listeners = process.listeners.bind(process);
+const hear = (error) => { noteFailure(error); };
+const hears = () => HEARD.every((event) => includes(listeners(event), hear));
+
 const started = [];
 async function runOne(id, body, ownHooks) {
   current = { failure: null };
@@ -79,6 +84,7 @@ async function runOne(id, body, ownHooks) {
     const context = { name: id, test: async (name, inner) => inner(context), diagnostic() {}, skip() {} };
     const returned = await (body.length > 0 && ownHooks ? withCallback(body, context) : body());
     await new PromiseHere((resolve) => { later(resolve); }); // rejections that nobody awaits are told only now
+    if (!hears()) throw new AssertionFailure(DEAF);
     if (returned === false) throw new AssertionFailure('the test returned false');
     if (ownHooks) for (const one of ownHooks.afterEach) await one();
   } catch (caught) {
@@ -191,14 +197,14 @@ async function main() {
     else await runOne(one.id, one.body || (() => {}), one.hooks);
   }
   await drained();
+  if (!hears()) noteFailure(new AssertionFailure(DEAF));
   if (outside !== null || nOutside > 0) conclude('top level', outside, false);
   send('collected', `,"tests":[${reported.map(quote).join(',')}]`);
   send('end', '');
   return exit(nFailed > 0 ? 1 : 0);
 }
 
-process.on('uncaughtException', (error) => { noteFailure(error); });
-process.on('unhandledRejection', (error) => { noteFailure(error); });
+for (const event of HEARD) process.on(event, hear);
 main().catch((error) => {
   const what = describe(error);
   send('exception', `,"type":${quote(what.type)},"message":${quote(what.message)},"line":null`);
