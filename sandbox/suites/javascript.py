@@ -13,10 +13,12 @@ from sandbox.recipes import Recipe, Step
 from sandbox.suites.modules import without_modules
 from sandbox.suites.plans import FOLDER, Sources, SuitePlan, driver, no_tests
 from sandbox.suites.scan import edit, numbered, scan
+from sandbox.suites.scripts import SPEAKS, TOP, Script, statement_end
 
-CONVENTION = "test('name', () => ...), functions test*(), or top-level asserts"
+CONVENTION = "test('name', () => ...), functions test*(), top-level asserts, or a top-level throw or process.exit(1)"
 # Joined into one file: what modules export to each other, a program in the same process could reach.
-_DRIVER = ("report.js", "apart.js", "here.js", "checks.js", "driver.js")
+_DRIVER = ("report.js", "apart.js", "here.js", "checks.js", "process.js", "driver.js")
+_LIBRARIES = ("codec.js", "expect.js", "chai.js", "jest.js")
 _ESBUILD = ("esbuild", "--log-level=error", "--target=es2022")
 BARE = "__bare"  # the tests' name for the driver's function that runs one top-level statement
 KEYWORDS = (
@@ -30,6 +32,7 @@ _CALL = r"^[ \t]*(?P<await>await\s+)?(?P<what>console\s*\.\s*assert|assert(?:\s*
 _BLOCK = r"^[ \t]*(?:for|if|while|try|do)\b|^[ \t]*(?=\{)"
 _DECLARED = r"^[ \t]*(?:export\s+)?(?:async\s+)?(?:function\s*\*?\s*|(?:const|let|var)\s+)(?P<name>test\w*)\b"
 _REGISTER = r"(?<![\w.$])(?P<what>describe|suite|context|test|it)(?P<mode>\.\w+)?\s*(?=\()"
+_OWN_RUNNER = r"^[ \t]*(?:(?:async\s+)?function\s*|(?:const|let|var)\s+)(?P<name>describe|suite|context|test|it)\b"
 _STRING = re.compile(r"\s*(?:'((?:\\.|[^'\\])*)'|\"((?:\\.|[^\"\\])*)\"|`((?:\\.|[^`\\$])*)`)\s*,")
 
 
@@ -39,17 +42,22 @@ class _Tests:
     def __init__(self, text: str) -> None:
         self._scan = scan(text, "javascript")
         self._changes: list[tuple[int, int, str]] = []
+        self._own_runners = {m["name"] for m in self._scan.find(_OWN_RUNNER, depth=0) if self._is_function(m)}
         self.functions = self._functions()
         self.bare = self._bare()
         self.registered, self.skipped = self._registered()
         self.has_checks = _CHECK.search(self._scan.blank) is not None
-        self.ids = (*self.bare, *self.functions, *self.registered)
+        script = Script(self._scan, self.functions)
+        self._changes += script.changes(BARE)
+        top = (TOP,) if script.speaks else ()
+        self.ids = (*self.bare, *self.functions, *self.registered, *top)
+        self.is_sticky = script.is_sticky
         self.text = edit(text, self._changes)
         self.names = sorted(self._scan.identifiers() - set(KEYWORDS.split()))
 
     def _functions(self) -> list[str]:
         """Return the test functions; calls of them at the top are taken out, because each runs as a test."""
-        names = [match["name"] for match in self._scan.find(_DECLARED, depth=0) if self._is_function(match)]
+        names = [match["name"] for match in self._scan.find(_DECLARED, depth=0) if self._is_test(match)]
         names = [name for name in dict.fromkeys(names) if name not in {"test", "tests"}]
         for name in names:
             for match in self._scan.find(rf"^[ \t]*(?:await\s+)?{re.escape(name)}\s*\(\s*\)[ \t]*(?:;|$)", depth=0):
@@ -63,16 +71,10 @@ class _Tests:
             or re.match(r"(?:[^=;]|=>)*=\s*(?:async\b\s*)?(?:function|\(|<|\w+\s*=>)", rest) is not None
         )
 
-    def _statement_end(self, position: int) -> int:
-        """Return the end of a call and what is chained to it."""
-        end = self._scan.closing(position) + 1
-        while chained := re.compile(r"\s*(?:\?\.|\.)\s*[\w$]+|(?=\()").match(self._scan.blank, end):
-            end = chained.end()
-            if self._scan.blank[end : end + 1] == "(":
-                end = self._scan.closing(end) + 1
-            elif chained.group() == "":
-                break
-        return end
+    def _is_test(self, match: re.Match[str]) -> bool:
+        """Tell whether a declaration is of a test: of a function that is given nothing."""
+        parameters = re.compile(r"[^({;\n]*\(\s*[^)\s]").match(self._scan.blank, match.end())
+        return self._is_function(match) and parameters is None
 
     def _block_end(self, position: int) -> int:
         """Return the end of a loop or block, with the blocks that belong to it."""
@@ -87,22 +89,19 @@ class _Tests:
             elif re.compile(r"(?:for|if|while)\b").match(blank, position):
                 continue
             else:
-                statement = re.compile(r"[^;({\[\n]*").match(blank, position)
-                end = statement.end() if statement else position
-                while blank[end : end + 1] in tuple("([{"):
-                    end = self._statement_end(end)
+                end = statement_end(self._scan, position)
             if not (more := re.compile(r"\s*;?\s*(?:else|catch|finally)\b").match(blank, end)):
                 return end
             position = more.start() + re.match(r"\s*;?", more.group()).end()  # type: ignore[union-attr] # always matches
 
     def _bare(self) -> list[str]:
         calls = self._scan.find(_CALL, depth=0)
-        spans = [(match.start(), self._statement_end(match.end())) for match in calls]
+        spans = [(match.start(), statement_end(self._scan, match.start() + 1)) for match in calls]
         for match in self._scan.find(_BLOCK, depth=0):
             start = self._scan.skip_space(match.start())
             end = self._block_end(start)
             inside = self._scan.blank[start:end]
-            if _CHECK.search(inside) and not re.search(_REGISTER, inside):
+            if _CHECK.search(inside) and not re.search(_REGISTER, inside) and not SPEAKS.search(inside):
                 spans.append((start, end))
         spans = [one for i, one in enumerate(sorted(spans)) if i == 0 or one[0] >= sorted(spans)[i - 1][1]]
         names = numbered([f"line {self._scan.line(self._scan.skip_space(start))}" for start, _ in spans])
@@ -116,12 +115,14 @@ class _Tests:
         groups: list[tuple[int, int, str]] = []
         names, skipped = [], []
         for match in self._scan.find(_REGISTER):
+            if match["what"] in self._own_runners:
+                continue
             literal = _STRING.match(self._scan.text, match.end() + 1)
             end = self._scan.closing(match.end())
             name = next((part for part in literal.groups() if part is not None), "") if literal else None
             if match["what"] in {"describe", "suite", "context"}:
                 groups.append((match.start(), end, name if name is not None else "\0"))
-                if match["mode"] == ".skip":
+                if match["mode"] in {".skip", ".each"}:
                     groups[-1] = (match.start(), end, "\0")
                 continue
             path = [
@@ -199,6 +200,9 @@ def _plan(sources: Sources, tests: "_Tests", own: dict[str, str], *, has_lines: 
         "names": tests.names,
         "functions": tests.functions,
         "bare": BARE,
+        "ids": tests.ids,
+        "top": TOP,
+        "sticky": tests.is_sticky,
         "apart": False,
         "lines": has_lines,
     }
@@ -220,9 +224,9 @@ def _plan(sources: Sources, tests: "_Tests", own: dict[str, str], *, has_lines: 
 
     of_program = {name: text for name, text in own.items() if not name.startswith("test_")}
     of_tests = {name: text for name, text in own.items() if name.startswith("test_")}
-    beside = recipe("driver.js", ("codec.js", "expect.js"), of_tests, {**config, "apart": True})
+    beside = recipe("driver.js", _LIBRARIES, of_tests, {**config, "apart": True})
     return SuitePlan(
-        recipe("driver.js", ("codec.js", "expect.js", "program.js"), own, config),
+        recipe("driver.js", (*_LIBRARIES, "program.js"), own, config),
         tests.ids,
         collects=True,
         needs_sources=True,

@@ -13,10 +13,17 @@ const test = (name, options, body) => define(name, options, body, false);
 test.skip = (name, options, body) => define(name, options, body, true);
 test.todo = test.skip;
 test.only = test;
-test.each = (rows) => (name, body) => rows.forEach((row, i) => {
-  const args = isArray(row) ? row : [row];
-  test(`${text(name)} [${i + 1}]`, () => body(...args));
+function rowsOf(table, values) { // rows, or a template whose first line names their columns
+  if (!isArray(table.raw)) return table.map((row) => (isArray(row) ? row : [row]));
+  const names = table[0].split('|').map((one) => one.trim());
+  const rows = [];
+  for (let i = 0; i < values.length; i += names.length) push(rows, [Object.fromEntries(names.map((name, j) => [name, values[i + j]]))]);
+  return rows;
+}
+const each = (register) => (table, ...values) => (name, body) => rowsOf(table, values).forEach((args, i) => {
+  register(`${text(name)} [${i + 1}]`, () => body(...args));
 });
+test.each = each(test);
 function describeBlock(name, options, body) {
   const run = typeof options === 'function' ? options : body;
   const outer = [scope, hooks];
@@ -26,6 +33,7 @@ function describeBlock(name, options, body) {
   [scope, hooks] = outer;
 }
 describeBlock.only = describeBlock;
+describeBlock.each = each(describeBlock);
 describeBlock.skip = () => {};
 test.test = test;
 test.it = test;
@@ -33,7 +41,7 @@ test.describe = describeBlock;
 test.suite = describeBlock;
 const hook = (name) => (body) => { push(hooks[name], body); };
 const api = {
-  test, it: test, describe: describeBlock, suite: describeBlock, context: describeBlock, expect, assert,
+  test, it: test, describe: describeBlock, suite: describeBlock, context: describeBlock, expect, assert, jest, vi: jest,
   before: hook('before'), after: hook('after'), beforeAll: hook('before'), afterAll: hook('after'),
   beforeEach: hook('beforeEach'), afterEach: hook('afterEach'),
 };
@@ -72,7 +80,8 @@ const hears = () => HEARD.every((event) => includes(listeners(event), hear));
 
 const started = [];
 async function runOne(id, body, ownHooks) {
-  current = { failure: null };
+  current = { failure: null, open: 0, wanted: undefined };
+  const nBefore = nChecks;
   restore();
   let error = null;
   let threw = false;
@@ -85,11 +94,14 @@ async function runOne(id, body, ownHooks) {
     const returned = await (body.length > 0 && ownHooks ? withCallback(body, context) : body());
     await new PromiseHere((resolve) => { later(resolve); }); // rejections that nobody awaits are told only now
     if (!hears()) throw new AssertionFailure(DEAF);
+    if (current.open > 0) throw new AssertionFailure('expect(...) without a matcher that is called checks nothing; write expect(value).toBe(other)');
+    const n = nChecks - nBefore;
+    if (current.wanted === null ? n === 0 : current.wanted !== undefined && current.wanted !== n) throw new AssertionFailure(`expect.assertions: ${n} checks were made`);
     if (returned === false) throw new AssertionFailure('the test returned false');
     if (ownHooks) for (const one of ownHooks.afterEach) await one();
   } catch (caught) {
     error = caught;
-    threw = true;
+    threw = caught !== LEFT;
   }
   if (!threw && current.failure !== null) [error, threw] = [current.failure, true];
   current = null;
@@ -104,7 +116,16 @@ function withCallback(body, context) {
 }
 
 async function bare(id, body) {
-  await runOne(id, body, null);
+  if (status === null) await runOne(id, body, null);
+}
+bare.functions = [];
+bare.failed = (error) => { noteFailure(error === undefined ? new AssertionFailure('a failure that the tests caught') : error); };
+function declared(give) {
+  try {
+    return give();
+  } catch {
+    return null; // the top level ended before it was made
+  }
 }
 
 // What tests judge with: they see the program's own of such a name only if they use nothing else of the program.
@@ -126,11 +147,12 @@ function withoutIntrinsics(found) {
 function requireForTests(found) {
   const own = createRequire(path.join(process.cwd(), config.tests));
   const programs = /^(?:\.{0,2}\/)*(?:src\/)?(?:solution|main|index|candidate|code|program|module)(?:\.[cm]?[jt]sx?)?$/;
-  const runners = ['node:test', 'test', 'vitest', '@jest/globals', 'mocha', 'chai', 'bun:test'];
+  const runners = ['node:test', 'test', 'vitest', '@jest/globals', 'mocha', 'bun:test'];
   return (name) => {
-    if (['assert', 'node:assert', 'chai/assert'].includes(name)) return assert;
+    if (['assert', 'node:assert'].includes(name)) return assert;
     if (['util', 'node:util'].includes(name)) return util;
     if (['assert/strict', 'node:assert/strict'].includes(name)) return strict;
+    if (name === 'chai') return { expect, assert: chaiAssert };
     if (runners.includes(name)) return Object.assign((...args) => test(...args), api, { default: test });
     if (programs.test(name)) return found.exports;
     return own(name);
@@ -165,32 +187,34 @@ async function main() {
   const found = config.apart ? loadApart() : loadHere();
   withoutIntrinsics(found);
   found.exports = exportsAndNames(found);
-  const parameters = { ...api, require: requireForTests(found), module: { exports: {} }, exports: {} };
+  const parameters = { ...api, require: requireForTests(found), process: processOfTests, module: { exports: {} }, exports: {} };
   const own = keys(parameters);
   for (const name of keys(found.names)) if (!own.includes(name)) parameters[name] = found.names[name];
   if (isObject(found.exports)) {
     for (const name of config.names) if (!hasOwn(parameters, name) && name in found.exports && !(name in globalThis)) parameters[name] = found.exports[name];
   }
-  const wanted = config.functions.map((name) => `typeof ${name}==='function'?${name}:null`).join(',');
-  const wrapped = `return (async function(${config.bare}){${body}\n;return [${wanted}]})(${config.bare}$)`;
-  let functions;
+  const wanted = config.functions.map((name) => `()=>${name}`).join(',');
+  const wrapped = `return (async function(${config.bare}){${config.bare}.functions=[${wanted}];${body}\n;})(${config.bare}$)`;
+  let whole;
+  let isWhole = false;
   try {
     const names = [...keys(parameters), `${config.bare}$`];
     const run = compileFunction(wrapped, names, { filename: config.tests });
-    functions = run(...keys(parameters).map((name) => parameters[name]), bare);
+    whole = run(...keys(parameters).map((name) => parameters[name]), bare);
   } catch (error) {
     const what = describe(error);
     send('tests_error', `,"type":${quote(what.type)},"message":${quote(what.message)},"line":${lineOf(error, config.tests) || 'null'}`);
     return exit(1);
   }
   try {
-    functions = await functions;
+    await whole;
+    isWhole = true;
   } catch (error) {
     noteFailure(error);
-    functions = [];
   }
-  for (let i = 0; i < functions.length; i++) {
-    if (functions[i] !== null) await runOne(config.functions[i], functions[i], null);
+  for (let i = 0; i < bare.functions.length; i++) {
+    const run = declared(bare.functions[i]);
+    if (typeof run === 'function') await runOne(config.functions[i], run, null);
   }
   for (const one of queue) {
     if (one.skipped) conclude(one.id, null, true);
@@ -198,7 +222,11 @@ async function main() {
   }
   await drained();
   if (!hears()) noteFailure(new AssertionFailure(DEAF));
-  if (outside !== null || nOutside > 0) conclude('top level', outside, false);
+  if (exitCode && status === null) noteFailure(new AssertionFailure(`the tests set process.exitCode to ${text(exitCode)}`));
+  if (outside !== null || nOutside > 0 || includes(config.ids, config.top)) conclude(config.top, outside, false);
+  for (const id of isWhole ? [] : config.ids) {
+    if (!includes(reported, id)) conclude(id, new AssertionFailure('not reached, because the tests ended before it'), false);
+  }
   send('collected', `,"tests":[${reported.map(quote).join(',')}]`);
   send('end', '');
   return exit(nFailed > 0 ? 1 : 0);
