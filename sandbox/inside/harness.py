@@ -9,6 +9,7 @@ find the recorder in memory; that is why such results are labelled `in_process`.
 import ast
 import asyncio
 import builtins
+import contextlib
 import inspect
 import sys
 import types
@@ -25,7 +26,7 @@ def read_suite(text: str) -> tuple[ast.Module, suite.Suite]:
     """Parse the tests again, here, before the candidate can interfere."""
     tree = source.parse(text, TEST_FILE)
     found = suite.read(tree)
-    vacuous.expose(tree)
+    vacuous.expose(tree, needs_pytest=found.needs_pytest)
     return tree, found
 
 
@@ -160,12 +161,14 @@ class Runner:
             return self._left(test_id, self._broken, f"line {self._broken_line} of the tests failed")
         try:
             if code is not None:
-                exec(code, self._globals)  # noqa: S102 - the caller's tests
+                with contextlib.suppress(vacuous.Left):
+                    exec(code, self._globals)  # noqa: S102 - the caller's tests
             else:
                 returned = self._globals[test_id]()
                 if inspect.iscoroutine(returned):
                     returned = asyncio.run(returned)
                 vacuous.returned(returned, test_id)
+            asserting.raise_lost()
         except proxy.GivenUp:
             raise
         except BaseException as error:  # noqa: BLE001 - a test may fail in any way, SystemExit among them

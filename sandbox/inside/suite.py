@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import TypeGuard
 
 TEST_PREFIX = "test"
-RUNNERS = {("unittest", "main"), ("pytest", "main"), ("sys", "exit")}  # the harness runs the tests instead
+RUNNERS = {("unittest", "main"), ("pytest", "main")}  # the harness runs the tests instead
+EXITS = {"exit", "quit", "_exit"}
 SETUP_HOOKS = {"setup_module", "teardown_module", "setup_function", "teardown_function"}
 EXCUSES = {"skip", "skipif", "xfail", "skipIf", "skipUnless", "expectedFailure"}
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -47,10 +48,26 @@ def _is_main_guard(node: ast.stmt) -> bool:
     return isinstance(node, ast.If) and "__name__" in {n.id for n in ast.walk(node.test) if isinstance(n, ast.Name)}
 
 
-def _runs_a_runner(node: ast.stmt) -> bool:
+def is_exit(node: ast.AST) -> bool:
+    """Tell whether an expression leaves the interpreter: `sys.exit(1)`, `exit(n)`."""
+    if not isinstance(node, ast.Call):
+        return False
+    function = node.func
+    if isinstance(function, ast.Attribute):
+        return isinstance(function.value, ast.Name) and function.value.id in {"sys", "os"} and function.attr in EXITS
+    return isinstance(function, ast.Name) and function.id in EXITS
+
+
+def runs_a_runner(node: ast.stmt) -> bool:
+    """Tell whether a statement only runs the tests, also as `sys.exit(pytest.main())`, or ends them."""
     if not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)):
         return False
-    function = node.value.func
+    call = node.value
+    if is_exit(call) and (not call.args or isinstance(call.args[0], ast.Call)):
+        if not call.args:
+            return True
+        call = call.args[0]  # type: ignore[assignment] # a Call, as was just asked
+    function = call.func
     return (
         isinstance(function, ast.Attribute)
         and isinstance(function.value, ast.Name)
@@ -68,20 +85,56 @@ def _walk_outside_definitions(node: ast.AST) -> Iterable[ast.AST]:
             pending.extend(ast.iter_child_nodes(current))
 
 
+def _judges(node: ast.AST) -> bool:
+    """Tell whether a node is one that fails: an assert, a raise, leaving, a method named like an assertion."""
+    if isinstance(node, (ast.Assert, ast.Raise)) or is_exit(node):
+        return True
+    return isinstance(node, ast.Attribute) and (node.attr.startswith("assert") or node.attr in {"raises", "fail"})
+
+
+def _reads(node: ast.AST, names: set[str]) -> bool:
+    return any(isinstance(part, ast.Name) and part.id in names for part in ast.walk(node))
+
+
+def _checkers(body: list[ast.stmt], tests: set[str]) -> set[str]:
+    """Return the names at the top that stand for something which can fail: helpers, classes, what is made of them."""
+    found: set[str] = set()
+    while True:
+        before = len(found)
+        for node in body:
+            if isinstance(node, (*_FUNCTIONS, ast.ClassDef)) and node.name not in tests:
+                speaks = any(
+                    _judges(part)
+                    or (isinstance(part, ast.Return) and part.value is not None)
+                    or (isinstance(part, ast.Call) and getattr(part.func, "attr", None) == "throw")
+                    for part in ast.walk(node)
+                )
+                names = {node.name} if speaks or _reads(node, found) else set()
+            elif isinstance(node, ast.Assign) and (
+                _reads(node.value, found)
+                or (isinstance(node.value, ast.Lambda) and "throw" in ast.dump(node.value))
+                or getattr(getattr(node.value, "func", None), "attr", None) == "TestCase"
+            ):
+                names = {target.id for target in node.targets if isinstance(target, ast.Name)}
+            else:
+                continue
+            found |= names
+        if len(found) == before:
+            return found
+
+
 def _verifies(node: ast.stmt, checkers: set[str]) -> bool:
-    """Tell whether a top-level statement checks something: an assert, a call of a local checker, `raises`."""
+    """Tell whether a top-level statement checks something: an assert, a raise, an exit, a call of what can fail."""
     if isinstance(node, (*_FUNCTIONS, ast.ClassDef, ast.Import, ast.ImportFrom)):
         return False
-    for part in _walk_outside_definitions(node):
-        if isinstance(part, ast.Assert):
-            return True
-        if isinstance(part, ast.Call):
-            function = part.func
-            if isinstance(function, ast.Name) and function.id in checkers and not isinstance(node, ast.Assign):
-                return True
-            if isinstance(function, ast.Attribute) and function.attr == "raises":
-                return True
-    return False
+    parts = list(_walk_outside_definitions(node))
+    if any(_judges(part) for part in parts):
+        return True
+    return (
+        any(isinstance(part, ast.Call) for part in parts)
+        and not isinstance(node, ast.Assign)
+        and _reads(node, checkers)
+    )
 
 
 def _decorator_names(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> set[str]:
@@ -93,6 +146,12 @@ def _decorator_names(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
             elif isinstance(part, ast.Name):
                 names.add(part.id)
     return names
+
+
+def _helpers(body: list[ast.stmt]) -> set[str]:
+    """Return the functions named like tests that the top calls with arguments: they are helpers."""
+    calls = (part for node in body for part in _walk_outside_definitions(node) if isinstance(part, ast.Call))
+    return {call.func.id for call in calls if isinstance(call.func, ast.Name) and (call.args or call.keywords)}
 
 
 def _has_parameters(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
@@ -209,9 +268,10 @@ def _needs_pytest(body: list[ast.stmt]) -> bool:
     unguarded = [node for node in body if not _is_main_guard(node)]
     if _Classes(list(_statements(unguarded))).have_tests() or _is_in_a_block(unguarded):
         return True
+    helpers = _helpers(body)
     for node in body:
         if isinstance(node, _FUNCTIONS):
-            is_test = node.name.startswith(TEST_PREFIX)
+            is_test = node.name.startswith(TEST_PREFIX) and (node.decorator_list or node.name not in helpers)
             if node.name in SETUP_HOOKS or "fixture" in _decorator_names(node):
                 return True
             if is_test and (node.decorator_list or (_has_parameters(node) and not isinstance(node, ast.ClassDef))):
@@ -223,7 +283,7 @@ def _units(body: list[ast.stmt], functions: set[str], checkers: set[str]) -> lis
     units: list[Unit] = []
     seen: dict[int, int] = {}
     for node in body:
-        if _runs_a_runner(node) or _is_main_guard(node):
+        if runs_a_runner(node) or _is_main_guard(node):
             continue
         if (
             isinstance(node, ast.Expr)
@@ -254,32 +314,33 @@ def _read_body(body: list[ast.stmt]) -> Suite:
     needs_pytest = _needs_pytest(body)
     functions: dict[str, bool] = {}
     classes: dict[str, bool] = {}
-    checkers: set[str] = set()
     for node in body:
-        if isinstance(node, _FUNCTIONS):
-            callable_alone = needs_pytest or not _has_parameters(node)
-            if _is_test_function(node) and callable_alone:
-                functions[node.name] = bool(_decorator_names(node) & EXCUSES)
-            else:
-                checkers.add(node.name)
+        if _is_test_function(node) and (needs_pytest or not _has_parameters(node)):
+            functions[node.name] = bool(_decorator_names(node) & EXCUSES)
     defined = _Classes(body)
     for test_class in defined.tests() if needs_pytest else ():
         classes.update(_class_tests(test_class, defined))
     all_excused = _marks_every_test(body)
     may_skip = tuple(name for name, excused in {**functions, **classes}.items() if excused or all_excused)
-    units = _units(body, set(functions), checkers)
+    units = _units(body, set(functions), _checkers(body, set(functions)))
     return Suite(tuple(units), tuple(functions), tuple(classes), needs_pytest, may_skip)
 
 
-def read(tree: ast.Module) -> Suite:
-    """Read a parsed text of tests. A main guard is opened only when there is no test outside it."""
-    suite = _read_body(tree.body)
-    if suite.test_ids:
-        return suite
+def _opened(body: list[ast.stmt], *, guards: bool) -> list[ast.stmt]:
+    """Return the statements with those of `if True:`, and of main guards if asked, in their place."""
     opened: list[ast.stmt] = []
-    for node in tree.body:
-        if isinstance(node, ast.If) and _is_main_guard(node):
-            opened.extend(node.body)
+    for node in body:
+        is_always = isinstance(node, ast.If) and isinstance(node.test, ast.Constant) and bool(node.test.value)
+        if isinstance(node, ast.If) and (is_always or (guards and _is_main_guard(node))):
+            opened += _opened(node.body, guards=guards)
         else:
             opened.append(node)
-    return _read_body(opened)
+    return opened
+
+
+def read(tree: ast.Module) -> Suite:
+    """Read a parsed text of tests. A main guard is opened only when it checks what nothing outside of it does."""
+    suite = _read_body(_opened(tree.body, guards=False))
+    opened = _read_body(_opened(tree.body, guards=True))
+    is_more = len(opened.test_ids) > len(suite.test_ids) and not opened.needs_pytest
+    return opened if is_more or not suite.test_ids else suite

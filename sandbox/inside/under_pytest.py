@@ -113,6 +113,7 @@ class _Observer:
         if inspect.iscoroutine(value):
             value = asyncio.run(value)
         vacuous.returned(value, pyfuncitem.name)
+        asserting.raise_lost()
         return True
 
     def pytest_runtest_makereport(self, item: Any, call: Any) -> Generator[None, Any, Any]:

@@ -7,6 +7,7 @@ at the end of asserts. A top-level call `check(f)` fails when it returns False. 
 """
 
 import ast
+import inspect
 from collections.abc import Iterator
 
 from sandbox.inside import asserting, suite
@@ -16,6 +17,7 @@ _GENERATOR = "@generator"  # not identifiers, so no program can name or replace 
 _RETURNED = "@returned"
 _CALLED = "@called"
 _PAIR = "@pair"
+_LEAVE = "@leave"
 _INNER = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
 
 
@@ -36,7 +38,24 @@ def returned(value: object, name: str, *, has_asserts: bool = False) -> None:
         raise TestChecksNothing(text)
 
 
+class Left(BaseException):
+    """Raised where tests leave with status 0: what follows of that statement does not run."""
+
+
+class TestsExited(BaseException):
+    """Raised where tests leave with another status, by which they say that they failed."""
+
+
+def _leave(code: object = None) -> None:
+    if code:
+        raise TestsExited(f"the tests exited with {asserting.show(code)}")
+    raise Left
+
+
 def _called(value: object, name: str) -> None:
+    if inspect.iscoroutine(value):
+        value.close()
+        raise TestChecksNothing(f"{name} is async, so calling it runs nothing of it; write asyncio.run({name}(...))")
     if value is False:
         raise TestChecksNothing(f"{name} returned False, which nobody looks at; assert in it, or assert its result")
 
@@ -45,7 +64,7 @@ def _pair(text: str) -> None:
     raise TestChecksNothing(f"assert {text} always holds, for a tuple is true; take the brackets away")
 
 
-NAMES: dict[str, object] = {_GENERATOR: _generator, _RETURNED: returned, _CALLED: _called, _PAIR: _pair}
+NAMES: dict[str, object] = {_GENERATOR: _generator, _RETURNED: returned, _CALLED: _called, _PAIR: _pair, _LEAVE: _leave}
 
 
 def _own_nodes(function: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[ast.AST]:
@@ -72,8 +91,20 @@ def has_asserts(function: ast.AST) -> bool:
     )
 
 
-def expose(tree: ast.Module) -> None:
+def _expose_exits(tree: ast.Module, *, are_lists: bool) -> None:
+    """Let exits of a script say what they mean; a text that pytest runs only loses those, and runners, at its top."""
+    if are_lists:
+        left = [node for node in tree.body if not (isinstance(node, ast.Expr) and suite.is_exit(node.value))]
+        tree.body = [node for node in left if not suite.runs_a_runner(node)]
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and suite.is_exit(node):
+            node.func = ast.copy_location(ast.Name(_LEAVE, ast.Load()), node.func)
+
+
+def expose(tree: ast.Module, *, needs_pytest: bool) -> None:
     """Change the test functions, test methods and top-level calls of a text of tests in place."""
+    _expose_exits(tree, are_lists=needs_pytest)
     for node in ast.walk(tree):
         if isinstance(node, ast.Assert) and isinstance(node.test, ast.Tuple) and node.test.elts:
             text = ast.Constant(ast.unparse(node.test)[:SHOWN_CHARS])

@@ -122,6 +122,8 @@ class _Tests:
             name = next((part for part in literal.groups() if part is not None), "") if literal else None
             if match["what"] in {"describe", "suite", "context"}:
                 groups.append((match.start(), end, name if name is not None else "\0"))
+                if match["mode"] == ".each":  # how many there are is known when it runs
+                    end = statement_end(self._scan, match.start())
                 if match["mode"] in {".skip", ".each"}:
                     groups[-1] = (match.start(), end, "\0")
                 continue
