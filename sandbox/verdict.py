@@ -175,7 +175,9 @@ def _incomplete(outcome: Outcome, reported: list[dict[str, Any]], plan: TestPlan
     if not_loaded is not None:
         return not_loaded
     if outcome.find("end") is None:
-        text = f"the program ended (status {outcome.exit_code}) before its tests did: "
+        left = outcome.find("exited")  # by itself, while it was loaded
+        status = outcome.exit_code if left is None else left["status"]
+        text = f"the program ended (status {status}) before its tests did: "
         return Judgement(
             Verdict.RUNTIME_ERROR, "TestsIncomplete", text + f"{len(reported)} of {len(plan.tests)} were reported"
         )

@@ -47,7 +47,9 @@ def register(server: MCPServer, capabilities: Capabilities) -> None:
             str | None, Field(description="Tests in the same language that decide: test functions or bare asserts")
         ] = None,
         requirements: Annotated[list[str], Field(description="PyPI requirements, wheels only")] = [],  # noqa: B006 - the SDK copies defaults
-        timeout_s: Annotated[float | None, Field(gt=0, description="Wall-clock limit (seconds), at most 60")] = None,
+        timeout_s: Annotated[
+            float | None, Field(gt=0, allow_inf_nan=False, description="Wall-clock limit (seconds), at most 60")
+        ] = None,
         stdin: Annotated[str, Field(description="Text on standard input")] = "",
         files: Annotated[dict[str, str], Field(description="Relative path to text, written beside the code")] = {},  # noqa: B006 - as above
         lint: Annotated[bool, Field(description="Give a lint_score, Python only; false saves 50-100 ms")] = True,  # noqa: FBT002 - wire field

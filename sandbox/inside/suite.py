@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeGuard
 
+from sandbox.inside.idle import is_lazy
+
 TEST_PREFIX = "test"
 RUNNERS = {("unittest", "main"), ("pytest", "main")}  # the harness runs the tests instead
 EXITS = {"exit", "quit", "_exit"}
@@ -125,7 +127,7 @@ def _checkers(body: list[ast.stmt], tests: set[str]) -> set[str]:
 
 def _verifies(node: ast.stmt, checkers: set[str]) -> bool:
     """Tell whether a top-level statement checks something: an assert, a raise, an exit, a call of what can fail."""
-    if isinstance(node, (*_FUNCTIONS, ast.ClassDef, ast.Import, ast.ImportFrom)):
+    if isinstance(node, (*_FUNCTIONS, ast.ClassDef, ast.Import, ast.ImportFrom)) or is_lazy(node):
         return False
     parts = list(_walk_outside_definitions(node))
     if any(_judges(part) for part in parts):

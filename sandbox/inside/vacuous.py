@@ -10,10 +10,10 @@ import ast
 import inspect
 from collections.abc import Iterator
 
-from sandbox.inside import asserting, suite
+from sandbox.inside import asserting, idle, suite
 
 SHOWN_CHARS = 200
-_GENERATOR = "@generator"  # not identifiers, so no program can name or replace them
+_IDLE = "@idle"  # not identifiers, so no program can name or replace them
 _RETURNED = "@returned"
 _CALLED = "@called"
 _PAIR = "@pair"
@@ -27,8 +27,8 @@ class TestChecksNothing(BaseException):
     __test__ = False  # not a test class, whatever pytest makes of its name
 
 
-def _generator(name: str) -> None:
-    raise TestChecksNothing(f"{name} has a yield, so calling it runs nothing of it; take the yield out")
+def _idle(text: str) -> None:
+    raise TestChecksNothing(text)
 
 
 def returned(value: object, name: str, *, has_asserts: bool = False) -> None:
@@ -64,7 +64,7 @@ def _pair(text: str) -> None:
     raise TestChecksNothing(f"assert {text} always holds, for a tuple is true; take the brackets away")
 
 
-NAMES: dict[str, object] = {_GENERATOR: _generator, _RETURNED: returned, _CALLED: _called, _PAIR: _pair, _LEAVE: _leave}
+NAMES: dict[str, object] = {_IDLE: _idle, _RETURNED: returned, _CALLED: _called, _PAIR: _pair, _LEAVE: _leave}
 
 
 def _own_nodes(function: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[ast.AST]:
@@ -110,8 +110,13 @@ def expose(tree: ast.Module, *, needs_pytest: bool) -> None:
             text = ast.Constant(ast.unparse(node.test)[:SHOWN_CHARS])
             node.test = ast.copy_location(_call(_PAIR, text), node.test)
             ast.fix_missing_locations(node)
+    asynchronous = {node.name for node in tree.body if isinstance(node, ast.AsyncFunctionDef)}
+    twice = idle.twice(node for node in tree.body if isinstance(node, ast.FunctionDef) and not node.decorator_list)
     for function in suite.test_functions(tree.body):
-        _expose_function(function)
+        why = idle.reason(function, asynchronous)
+        if function.name in twice and function in tree.body:
+            why = f"{function.name} is defined twice, and only the last would run; give each a name of its own"
+        _expose_function(function, why)
     defined = {node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))}
     for node in tree.body:
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
@@ -121,14 +126,15 @@ def expose(tree: ast.Module, *, needs_pytest: bool) -> None:
                 ast.fix_missing_locations(node)
 
 
-def _expose_function(function: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
-    name = ast.Constant(function.name)
+def _expose_function(function: ast.FunctionDef | ast.AsyncFunctionDef, why: str | None) -> None:
     own = list(_own_nodes(function))
     if any(isinstance(node, (ast.Yield, ast.YieldFrom)) for node in own):
-        function.body = [ast.copy_location(ast.Expr(_call(_GENERATOR, name)), function.body[0])]
+        why = f"{function.name} has a yield, so calling it runs nothing of it; take the yield out"
+    if why is not None:
+        function.body = [ast.copy_location(ast.Expr(_call(_IDLE, ast.Constant(why))), function.body[0])]
     checked = has_asserts(function)
     for node in own:
         if isinstance(node, ast.Return) and node.value is not None:
-            call = _call(_RETURNED, node.value, name, has_asserts=checked)
+            call = _call(_RETURNED, node.value, ast.Constant(function.name), has_asserts=checked)
             node.value = ast.copy_location(call, node.value)
     ast.fix_missing_locations(function)

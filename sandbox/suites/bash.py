@@ -44,6 +44,7 @@ MAX_TWINS = 32  # of one suite; each is a process of some 4 ms
 _OTHER = 104729  # what a twin adds to a number
 _LEAVES = re.compile(r"\b(?:return|exit|break|continue|exec)\b")
 _HEREDOC = re.compile(r"<<-?\s*(['\"]?)(\w+)\1")
+_BATS = re.compile(r"^[ \t]*@test[ \t]+(['\"].*?['\"])[ \t]*\{", re.MULTILINE)
 RESERVED = frozenset(
     ("test", "[", "exit", "return", "echo", "printf", "read", "set", "trap", "unset", "builtin", "command", "eval")
 )
@@ -107,11 +108,29 @@ def _checks(text: str) -> bool:
     return _CHECK.search(text) is not None
 
 
+def _with_bats(text: str) -> str:
+    """Return the text with tests of bats as functions. Raises `SuiteError` if it needs more of bats than that."""
+    n_tests = 0
+
+    def function(match: re.Match[str]) -> str:
+        nonlocal n_tests
+        n_tests += 1
+        words = re.sub(r"\W+", "_", match[1]).strip("_")
+        return f"test_{n_tests}_{words}() {{"
+
+    text = _BATS.sub(function, text)
+    needed = re.search(r"^[ \t]*(?:(setup|teardown)\w*\s*\(\)|load\s)", text, re.MULTILINE)
+    if n_tests and needed:
+        line = f"{needed[0].strip()} of bats is not supported: write what it does into each test"
+        raise SuiteError("UnsupportedTests", line)
+    return text
+
+
 class _Tests:
     """A text of tests: what prepares them, and each test's own commands."""
 
     def __init__(self, text: str) -> None:
-        text = _SOURCES.sub("", text).replace("\r\n", "\n")
+        text = _with_bats(_SOURCES.sub("", text).replace("\r\n", "\n"))
         self.functions = [name for name in functions(text) if name.startswith("test")]
         self.shared: list[tuple[int, str]] = []
         self.bodies: list[tuple[str, list[tuple[int, str]]]] = []

@@ -35,6 +35,10 @@ _ONLY_RUNS = re.compile(
     r"\s*(?:return\s+(?:0|EXIT_SUCCESS)|(?:std\s*::\s*)?(?:printf|puts|fprintf|fflush)\s*\([^()]*\)|(?:std\s*::\s*)?cout\b[^;(]*)?\s*"
 )
 _ARGUMENTS = ("1", "cq_argv", "cq_argv + 1")  # of a main that has parameters
+# Without any of these in their text tests only print, whatever the program does.
+_SPEAKS = re.compile(
+    r"\bassert\w*\s*\(|\b(?:abort|_?exit|_Exit|quick_exit|raise|kill|throw|terminate)\b|\breturn\s*[^\s0;]|\bbool\b"
+)
 _SPLICE = re.compile(r"\\[ \t]*\n")
 
 
@@ -112,6 +116,7 @@ class _Tests:
         self._dialect = dialect
         self._prefix = prefix
         self.hoisted = ""
+        self.source = text
         self._scan = self._with_main(scan(text, "c"))
         self._changes: list[tuple[int, int, str]] = []
         self.groups: list[_Group] = []
@@ -278,6 +283,8 @@ def plan(dialect: Dialect, sources: Sources) -> SuitePlan:
     tests = _Tests(dialect, sources.test_code, prefix)
     if not any(group.slots for group in tests.groups):
         raise no_tests(CONVENTION)
+    if not _SPEAKS.search(scan(tests.source, "c").blank):
+        raise SuiteError("TestChecksNothing", "the tests cannot fail, they only print: write assert(add(1, 2) == 3)")
     tested = _refuse_replaced_functions(sources, tests.identifiers())
     folder = sources.hidden_folder
     own = {name: driver(name).replace("CQ", prefix) for name in ("driver.c", "checks.h", "equality.h")}

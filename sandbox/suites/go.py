@@ -102,6 +102,18 @@ def _refuse_tampering(code: Scanned, used: frozenset[str]) -> None:
         raise SuiteError("TestsTampered", text)
 
 
+def _refuse_idle(found: Scanned) -> None:
+    """Refuse a test that has no means to fail: it neither uses its `t`, but for a log, nor ends the program."""
+    for match in found.find(_TEST, depth=0):
+        opening = found.blank.find("{", match.end())
+        body = found.blank[opening : found.closing(opening)] if opening >= 0 else ""
+        t = re.escape(match["t"])
+        heard = re.sub(rf"\b{t}\s*\.\s*(?:Logf?|Parallel|Helper|Name)\b", "", body)
+        if not re.search(rf"\b(?:{t}|panic|assert|require|Exit|Fatal\w*|Panic\w*)\b", heard):
+            text = f"{match['name']} cannot fail, whatever the program does: call {match['t']}.Errorf in it"
+            raise SuiteError("TestChecksNothing", text)
+
+
 def _main(tests: list[str], package: str, events: str) -> str:
     watched = "".join(
         f'\nfunc {name}(t *testing.T) {{ {events}.Watch(t, "{name}", {_OWN}{name}) }}\n' for name in tests
@@ -127,6 +139,7 @@ def plan(sources: Sources) -> SuitePlan:
         raise no_tests(CONVENTION)
     if any(found.find(r"^func\s+TestMain\b", depth=0)):
         raise SuiteError("UnsupportedTests", "TestMain is not supported: the sandbox runs each test itself")
+    _refuse_idle(found)
     code = scan(sources.code, "go")
     _refuse_tampering(code, found.identifiers())
     events = f"cinque{sources.digest}"  # the program cannot name it, so it cannot link to what is inside

@@ -52,7 +52,7 @@ class _Tests:
         for match in self._scan.find(r"#\s*\[\s*cfg\s*\(\s*test\s*\)\s*\]"):
             self._changes.append((match.start(), match.end(), ""))
         self._asserts()
-        for match in self._scan.find(r"\bcrate\s*::"):
+        for match in self._scan.find(r"(?<![\w:$])(?:crate|solution)\s*::"):
             self._changes.append((match.start(), match.end(), "crate::solution::"))
         self.text = edit(text, self._changes)
 

@@ -3,7 +3,11 @@ __cq_word=
 IFS= read -r -u 4 __cq_word
 exec 4<&-
 
-__cq_fail() {
+__cq_run() { # as in bats: what a command says and how it ends are looked at afterwards
+    output=$("$@" 2>&1) && status=0 || status=$?
+    mapfile -t lines <<<"$output"
+}
+fail() {
     builtin printf 'failed %s\n' "${1//$'\n'/ }" >&5
     builtin exit 1
 }
@@ -15,7 +19,10 @@ assert_eq() {
 }
 assert_equal() { [[ $1 == "$2" ]] || __cq_fail "assert_equal: '$1' is not '$2'${3:+: $3} (line ${BASH_LINENO[0]})"; }
 assert_equals() { [[ $1 == "$2" ]] || __cq_fail "assert_equals: '$1' is not '$2'${3:+: $3} (line ${BASH_LINENO[0]})"; }
-assertEquals() { [[ $1 == "$2" ]] || __cq_fail "assertEquals: '$1' is not '$2' (line ${BASH_LINENO[0]})"; }
+assertEquals() {
+    (($# < 3)) || shift # shunit2 puts what it says first
+    [[ $1 == "$2" ]] || __cq_fail "assertEquals: '$1' is not '$2' (line ${BASH_LINENO[0]})"
+}
 assert_ne() { [[ $1 != "$2" ]] || __cq_fail "assert_ne: both are '$1' (line ${BASH_LINENO[0]})"; }
 assert_contains() { [[ $1 == *"$2"* ]] || __cq_fail "assert_contains: '$1' lacks '$2' (line ${BASH_LINENO[0]})"; }
 assert_true() { "$@" || __cq_fail "assert_true $* (line ${BASH_LINENO[0]})"; }
