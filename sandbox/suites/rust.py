@@ -52,8 +52,6 @@ class _Tests:
         for match in self._scan.find(r"#\s*\[\s*cfg\s*\(\s*test\s*\)\s*\]"):
             self._changes.append((match.start(), match.end(), ""))
         self._asserts()
-        for match in self._scan.find(r"(?<![\w:$])(?:crate|solution)\s*::"):
-            self._changes.append((match.start(), match.end(), "crate::solution::"))
         self.text = edit(text, self._changes)
 
     def _add(self, match: re.Match[str]) -> None:
@@ -151,17 +149,17 @@ class _Tests:
         return [match.start() for match in inside if self._scan.depths[match.start()] == depth]
 
 
-def _qualified(text: str) -> str:
-    """Return the program's text with paths that begin at its crate beginning at its module."""
+def _qualified(text: str, roots: str = "crate") -> str:
+    """Return a text with paths that begin at the program's crate beginning at its module."""
     found = scan(text, "rust")
-    return edit(text, [(m.start(), m.end(), "crate::solution::") for m in found.find(r"(?<!\$)\bcrate\s*::")])
+    return edit(text, [(m.start(), m.end(), "crate::solution::") for m in found.find(rf"(?<![\w:$])(?:{roots})\s*::")])
 
 
 def plan(sources: Sources) -> SuitePlan:
     """Plan the tests of a Rust program. Raises `SuiteError`."""
     prefix = f"cq_{sources.digest}"
     folder = sources.hidden_folder
-    tests = _Tests(sources.test_code, prefix)
+    tests = _Tests(_qualified(sources.test_code, "crate|solution"), prefix)
     if not tests.ids:
         raise no_tests(CONVENTION)
     code = _qualified(sources.code)

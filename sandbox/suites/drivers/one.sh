@@ -3,11 +3,7 @@ __cq_word=
 IFS= read -r -u 4 __cq_word
 exec 4<&-
 
-__cq_run() { # as in bats: what a command says and how it ends are looked at afterwards
-    output=$("$@" 2>&1) && status=0 || status=$?
-    mapfile -t lines <<<"$output"
-}
-fail() {
+__cq_fail() {
     builtin printf 'failed %s\n' "${1//$'\n'/ }" >&5
     builtin exit 1
 }
@@ -35,6 +31,10 @@ assert_status() {
     shift
     "$@" || status=$?
     ((status == wanted)) || __cq_fail "assert_status: $* ended with $status, not $wanted (line ${BASH_LINENO[0]})"
+}
+run() { # as in bats: what a command says and how it ends are looked at afterwards
+    output=$("$@" 2>&1) && status=0 || status=$?
+    mapfile -t lines <<<"$output"
 }
 fail() { __cq_fail "${*:-fail} (line ${BASH_LINENO[0]})"; }
 # A test is what its commands are that check something: each of them has to hold, not only the last one.
