@@ -9,12 +9,12 @@ from typing import Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from rag.dense import DenseIndex
 from rag.embedding import Embedder
 from rag.errors import InvalidRequestError
 from rag.fusion import Fused, Ranking, fuse, top_ranking
 from rag.generation import Generation
 from rag.languages import canonical_language
+from rag.segments import JoinedDense
 from rag.settings import RagSettings
 from rag.types import Chunk, Hit, RetrieveRequest, RetrieveResult
 
@@ -71,7 +71,7 @@ def search(
 
 
 def _rank_dense(
-    generation: Generation, dense: DenseIndex, vector: NDArray[np.float32], mask: Mask | None, limit: int
+    generation: Generation, dense: JoinedDense, vector: NDArray[np.float32], mask: Mask | None, limit: int
 ) -> Ranking:
     among = None if mask is None or mask.all() else generation.keys[mask]
     keys, scores = dense.search(vector, limit, among)

@@ -288,10 +288,16 @@ class _Weightless(HashEmbedder):
         raise EmbeddingUnavailableError(f"no weights for {len(texts)} texts")
 
 
-def test_without_weights_nothing_is_committed_and_words_alone_still_work(settings: RagSettings, tmp_path: Path) -> None:
+def test_without_weights_indexing_says_so_and_words_are_found(settings: RagSettings) -> None:
+    weightless = Retrieval(settings, _Weightless())
     with pytest.raises(EmbeddingUnavailableError):
-        Retrieval(settings, _Weightless()).index(IndexRequest("c", documents=(Document("a.txt", "alpha"),)))
-    assert Retrieval(settings).list_collections().collections == ()
+        weightless.index(IndexRequest("c", documents=(Document("a.txt", "alpha"),)))
+    (hit,) = weightless.retrieve(RetrieveRequest("c", "alpha")).hits
+    assert (hit.dense_rank, hit.sparse_rank) == (None, 1)
+    weightless.close()
+
+
+def test_words_alone_are_an_index_too(tmp_path: Path) -> None:
     lexical = Retrieval(RagSettings(home=tmp_path / "lexical", dense=False))
     lexical.index(IndexRequest("c", documents=(Document("a.txt", "alpha"),)))
     (hit,) = lexical.retrieve(RetrieveRequest("c", "alpha")).hits
