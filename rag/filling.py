@@ -85,6 +85,8 @@ class Filler:
                 self._failed.discard(collection)
             if self._stop.is_set() or collection in self._failed:
                 return
+            if not is_asked and self._store.is_filling(collection):
+                return  # whoever does it sees to all of it
             self._waiting[collection] = None
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="rag-filling", daemon=True)

@@ -25,7 +25,7 @@ from rag.static_vectors import StaticVectors
 from rag.stored_chunks import JoinedChunks
 from rag.types import Chunk
 
-__all__ = ["VERSIONS", "Generation", "IndexedFile", "Manifest", "read_generation"]
+__all__ = ["FORMAT_VERSION", "VERSIONS", "Generation", "IndexedFile", "Manifest", "read_generation"]
 
 # Raise with every change of the files' form: generations of another version are made anew.
 FORMAT_VERSION: Final = 2

@@ -204,7 +204,7 @@ def _is_utf8(text: str) -> bool:
 
 def _status(row: CollectionRow, parts: "Parts") -> IndexStatus:
     state: Literal["ready", "indexing", "embedding"] = "ready"
-    if row.generation and parts.is_filling(row.collection):  # which commits, and is not the less searchable for it
+    if row.n_dense < row.n_chunks and parts.is_filling(row.collection):  # though it takes the lock to commit
         state = "embedding"
     elif parts.store.is_changing(row.collection):
         state = "indexing"

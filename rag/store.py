@@ -21,7 +21,7 @@ from typing import Final
 from rag.catalog import Catalog, CollectionRow, check_name
 from rag.durable import remove_folder, write_file, write_folder
 from rag.errors import CollectionNotFoundError, RagError
-from rag.generation import Generation, read_generation
+from rag.generation import FORMAT_VERSION, Generation, read_generation
 from rag.part import Part
 from rag.segments import Segment
 
@@ -48,11 +48,13 @@ class Store:
 
         Raises:
             CollectionNotFoundError: there is no such collection.
-            RagError: its files are damaged.
+            RagError: its files are damaged, or of another release.
         """
         held: tuple[str, Generation] | None = None
         for _ in range(_READ_TRIES):
             row = self.find(collection)
+            if row.versions.partition(".")[0] != str(FORMAT_VERSION):
+                raise RagError(f"the index of collection {collection!r} was made by another release; index it again")
             with self._open_lock:
                 held = self._open.get(collection, held)
                 if held is not None and held[0] == row.generation:
