@@ -24,7 +24,7 @@ from rag.merging import next_generation
 from rag.part import Part, make_part
 from rag.progress import Progress
 from rag.settings import RagSettings
-from rag.static_vectors import Bytes, StaticEmbedder, to_bytes
+from rag.static_vectors import Bytes, StaticModel, to_bytes
 from rag.store import Store
 from rag.sync import Scan, SourceFile, scan_documents, scan_folder
 from rag.types import Chunk, Document, IndexReport, IndexRequest, SkippedFile
@@ -55,7 +55,7 @@ class _Change:
 class Indexer:
     """Indexes collections of one store. Safe to call from any thread; `request` has been checked."""
 
-    def __init__(self, settings: RagSettings, store: Store, model: str, static: StaticEmbedder | None) -> None:
+    def __init__(self, settings: RagSettings, store: Store, model: str, static: StaticModel | None) -> None:
         """Index for dense vectors of `model`, "" for none, and embed with `static` where it is given."""
         self._settings = settings
         self._store = store

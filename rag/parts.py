@@ -18,7 +18,8 @@ from rag.indexing import Indexer
 from rag.progress import Progress
 from rag.searching import check_request, search
 from rag.settings import RagSettings
-from rag.static_vectors import StaticEmbedder
+from rag.static_embedding import StaticEmbedder
+from rag.static_vectors import StaticModel
 from rag.store import Store
 from rag.types import IndexProgress, IndexReport, IndexRequest, RetrieveRequest, RetrieveResult
 
@@ -29,11 +30,13 @@ _ROWS_PER_PAGE: Final = 1_000
 class Parts:
     """What one `Retrieval` works with, from its first call to its close."""
 
-    def __init__(self, settings: RagSettings, embedder: Embedder | None, static: StaticEmbedder | None) -> None:
+    def __init__(self, settings: RagSettings, embedder: Embedder | None, static: StaticModel | None) -> None:
         """Wire the parts together, and go on with fillings that were interrupted."""
         self.store = Store(settings.folder, max_open=settings.max_open_collections)
         self._settings = settings
         self._embedder = (embedder or SentenceTransformerEmbedder(settings)) if settings.dense else None
+        if static is None and settings.dense and embedder is None:
+            static = StaticEmbedder()
         self._indexer = Indexer(settings, self.store, self._embedder.name if self._embedder else "", static)
         self._filler = _filler(settings, self.store, self._embedder) if self._embedder else None
         if self._filler is not None:
