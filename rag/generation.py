@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,6 +59,13 @@ class Manifest:
         return {file.path: file for file in self.files}
 
 
+class StaticIndex(Protocol):
+    """Static vectors of all rows."""
+
+    def scores(self, query: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the cosine of every row with `query`, (n,)."""
+
+
 @dataclass(frozen=True)
 class Generation:
     """Chunks, words and vectors that belong together; row i of `sparse` is `chunks[i]`."""
@@ -67,6 +74,12 @@ class Generation:
     chunks: tuple[Chunk, ...] = ()
     sparse: SparseIndex = field(default_factory=lambda: SparseIndex(empty_table()))
     dense: DenseIndex | None = None
+    static: StaticIndex | None = None
+
+    @cached_property
+    def has_dense(self) -> NDArray[np.bool_]:
+        """Which rows have a dense vector, (n,)."""
+        return np.full(len(self.chunks), self.dense is not None)
 
     @cached_property
     def keys(self) -> NDArray[np.int64]:
