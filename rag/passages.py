@@ -92,7 +92,9 @@ def _widened(taken: Sequence[Hit], left: int, file_chunks: FileChunks) -> list[H
     for number, hit in enumerate(taken):
         for neighbour in _neighbours(hit, file_chunks(hit.path)):
             others = (other for other in wide if other.path == hit.path and other is not wide[number])
-            if any(neighbour.start_line <= other.end_line and other.start_line <= neighbour.end_line for other in others):
+            if any(
+                neighbour.start_line <= other.end_line and other.start_line <= neighbour.end_line for other in others
+            ):
                 continue
             joined = _joined(wide[number], neighbour)
             grown = len(joined.text) - len(wide[number].text)

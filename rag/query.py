@@ -30,8 +30,8 @@ _NAMED: Final = re.compile(
 _QUOTED: Final = re.compile(r"`([^`\s]{2,80})`")
 _SEPARATOR: Final = re.compile(r"\.|::|->|#|\\|/")
 
-# A path with a suffix of letters: `src/app.py`, `File "/usr/lib/x.py", line 3`, `main.go:12`. Each pattern begins where a
-# run of its characters begins and repeats no more than 300 of them, so that a hostile query costs no more than its length.
+# A path with a suffix of letters: `src/app.py`, `File "/usr/lib/x.py", line 3`, `main.go:12`. Each pattern starts where
+# a run of its characters starts and repeats 300 of them at most, so that a hostile query costs only its length.
 _FILE: Final = re.compile(r"(?<![\w.\-/\\])[\w.\-/\\]{0,300}[\w\-]\.[A-Za-z][A-Za-z0-9+]{0,9}(?![\w.])")
 _PYTHON_FRAME: Final = re.compile(r'File "([^"\n]{1,300})", line (\d{1,9})(?:, in (\S{1,300}))?')
 _FRAME: Final = re.compile(r"(?<![\w.\-/\\@])([\w.\-/\\@]{0,300}[\w\-]\.[A-Za-z][A-Za-z0-9+]{0,9}):(\d{1,9})")
@@ -43,10 +43,12 @@ _TRACE: Final = re.compile(
 
 # Words of English that say nothing about what is looked for.
 STOP_WORDS: Final = frozenset(
-    "a about all also an and any are as at be been but by can could do does for from get gets has have how i if in into "
-    "is it its itself may me more my not of on one only or our should so some such than that the their them then there "
-    "these they this those to up used uses using want was we were what when where whether which while who why will with "
-    "without would you your".split()
+    split_words(
+        "a about all also an and any are as at be been but by can could do does for from get gets has have how i if in "
+        "into is it its itself may me more my not of on one only or our should so some such than that the their them "
+        "then there these they this those to up used uses using want was we were what when where whether which while "
+        "who why will with without would you your"
+    )
 )
 
 

@@ -112,14 +112,16 @@ def _signals(
     dense = static = None
     if embedder is not None and generation.dense is not None and generation.manifest.embedding_model == embedder.name:
         dense = _rank_dense(generation, generation.dense, embedder.embed([text])[0], mask, limit)
-    if static_embedder is not None and generation.static is not None and (dense is None or not generation.has_dense.all()):
+    if (
+        static_embedder is not None
+        and generation.static is not None
+        and (dense is None or not generation.has_dense.all())
+    ):
         static = generation.static.scores(static_embedder.embed([text])[0])
     return Signals(sparse, dense, static, generation.has_dense, mask)
 
 
-def _rank_dense(
-    generation: Generation, dense: DenseIndex, vector: Floats, mask: Mask | None, limit: int
-) -> Ranking:
+def _rank_dense(generation: Generation, dense: DenseIndex, vector: Floats, mask: Mask | None, limit: int) -> Ranking:
     among = None if mask is None or mask.all() else generation.keys[mask]
     keys, scores = dense.search(vector, limit, among)
     rows = [generation.row_of_key[key] for key in keys.tolist()]
