@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, Literal
 
-from rag.sparse import split_words
+from rag.sparse import STOP_WORDS, split_words
 
 QueryKind = Literal["name", "description", "question", "report"]
 
@@ -22,10 +22,10 @@ MAX_NAMES: Final = 40
 
 # A name alone: `flush`, `Flask.run`, `std::vector`, `_private`, `$scope`, `Widget#draw()`.
 _NAME: Final = re.compile(r"[A-Za-z_$~][\w$]*(?:(?:\.|::|->|#|\\|/)~?[A-Za-z_$][\w$]*)*[!?]?(?:\(\))?")
-# A name among words: dotted, with an underscore inside, camelCase, PascalCase with two humps, or called: `f()`.
+# A name among words: dotted, with an underscore inside, camelCase, PascalCase, HTTPServer, or called: `f()`.
 _NAMED: Final = re.compile(
-    r"(?<![\w.])(?:[A-Za-z_]\w*(?:(?:\.|::|->|#)[A-Za-z_]\w*)+|_*[A-Za-z]\w*_\w+|[a-z]+[A-Z]\w*|[A-Z][a-z0-9]+[A-Z]\w*"
-    r"|[A-Za-z_]\w*(?=\(\)))"
+    r"(?<![\w.])(?:[A-Za-z_]\w*(?:(?:\.|::|->|#)[A-Za-z_]\w*)+|_*[A-Za-z]\w*_\w+|[a-z]+[A-Z]\w*"
+    r"|[A-Z]+[a-z0-9]+[A-Z]\w*|[A-Z]{2,}[a-z]{2,}\w*|[A-Za-z_]\w*(?=\(\)))"
 )
 _QUOTED: Final = re.compile(r"`([^`\s]{2,80})`")
 _SEPARATOR: Final = re.compile(r"\.|::|->|#|\\|/")
@@ -39,16 +39,6 @@ _TRACE: Final = re.compile(
     r'^Traceback \(most recent|^[ \t]+File "[^"\n]{1,300}", line \d|^[ \t]+at \S{1,300} ?\(.{0,300}:\d'
     r"|^[ \t]+at \S{1,300}\(|^goroutine \d|^panicked at|^thread '[^'\n]{0,100}' panicked|^Caused by:|^[ \t]*#\d+ +0x",
     re.MULTILINE,
-)
-
-# Words of English that say nothing about what is looked for.
-STOP_WORDS: Final = frozenset(
-    split_words(
-        "a about all also an and any are as at be been but by can could do does for from get gets has have how i if in "
-        "into is it its itself may me more my not of on one only or our should so some such than that the their them "
-        "then there these they this those to up used uses using want was we were what when where whether which while "
-        "who why will with without would you your"
-    )
 )
 
 
