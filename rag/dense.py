@@ -68,6 +68,13 @@ class DenseIndex:
             copy.add_with_ids(np.ascontiguousarray(vectors, dtype=np.float32), added)
         return DenseIndex(copy)
 
+    def vectors(self, keys: Keys) -> Vectors:
+        """Return the vectors under `keys`, each of which is there, in order, (n, d)."""
+        if not len(keys):
+            return np.zeros((0, self.dimensions), dtype=np.float32)
+        found: Vectors = self._index.reconstruct_batch(keys)
+        return found
+
     def search(self, query: Vectors, limit: int, among: Keys | None = None) -> tuple[Keys, Vectors]:
         """Return up to `limit` keys nearest to `query` (d,), best first, and their cosines; only `among` when given."""
         limit = min(limit, len(self) if among is None else len(among))

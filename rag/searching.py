@@ -10,7 +10,6 @@ from typing import Final, TypeAlias, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from rag.dense import DenseIndex
 from rag.embedding import Embedder
 from rag.errors import InvalidRequestError
 from rag.fusion import Fused, Ranking, Signals, fuse, top_ranking
@@ -20,11 +19,14 @@ from rag.matching import Match, compile_exact, compile_regex, match_chunks
 from rag.passages import Limits, fill
 from rag.query import Query
 from rag.ranking import Candidate, rank
+from rag.segments import JoinedDense
 from rag.settings import RagSettings
+from rag.static_vectors import StaticEmbedder
 from rag.types import Chunk, Hit, RetrieveRequest, RetrieveResult
 
 Floats: TypeAlias = NDArray[np.float32]
 Mask: TypeAlias = NDArray[np.bool_]
+Embedders: TypeAlias = tuple[Embedder | None, StaticEmbedder | None]
 
 # A query is a question or an issue's text; a longer one is a mistake and would only cost time.
 MAX_QUERY_CHARS: Final = 100_000
@@ -63,7 +65,7 @@ def search(
     request: RetrieveRequest,
     embedder: Embedder | None,
     dense_weight: float,
-    static_embedder: Embedder | None = None,
+    static_embedder: StaticEmbedder | None = None,
 ) -> RetrieveResult:
     """Answer a checked request.
 
@@ -93,7 +95,7 @@ def _rank(
     generation: Generation,
     request: RetrieveRequest,
     mask: Mask | None,
-    embedders: tuple[Embedder | None, Embedder | None],
+    embedders: Embedders,
     dense_weight: float,
 ) -> list[Candidate]:
     query = Query(request.query.encode("utf-8", "replace").decode())
@@ -103,9 +105,7 @@ def _rank(
     return rank([Candidate(found, generation.chunks[found.row]) for found in fused], query)
 
 
-def _signals(
-    generation: Generation, text: str, mask: Mask | None, embedders: tuple[Embedder | None, Embedder | None], limit: int
-) -> Signals:
+def _signals(generation: Generation, text: str, mask: Mask | None, embedders: Embedders, limit: int) -> Signals:
     embedder, static_embedder = embedders
     scores = generation.sparse.scores(text)
     sparse = top_ranking(scores if mask is None else np.where(mask, scores, np.float32(0)), limit)
@@ -121,7 +121,7 @@ def _signals(
     return Signals(sparse, dense, static, generation.has_dense, mask)
 
 
-def _rank_dense(generation: Generation, dense: DenseIndex, vector: Floats, mask: Mask | None, limit: int) -> Ranking:
+def _rank_dense(generation: Generation, dense: JoinedDense, vector: Floats, mask: Mask | None, limit: int) -> Ranking:
     among = None if mask is None or mask.all() else generation.keys[mask]
     keys, scores = dense.search(vector, limit, among)
     rows = [generation.row_of_key[key] for key in keys.tolist()]

@@ -1,8 +1,9 @@
 """Lexical ranking: BM25 over the words of code, with the path and the symbol as weighted fields.
 
 Words are split where programmers join them (`parseHTTPHeader`, `read_file`) and kept whole as well. Postings are plain
-NumPy arrays in compressed rows: one forward table (chunk -> terms) that is stored and extended, and its transpose with
-precomputed scores, which answers a query by adding a few slices. Knows nothing of files or of dense vectors.
+NumPy arrays in compressed rows: one forward table (chunk -> terms) that is stored, and its transpose, which answers a
+query by adding a few slices. Several tables are searched as one, with the statistics of what is alive in all of them.
+Knows nothing of files or of dense vectors.
 Okapi BM25: Robertson and Zaragoza, "The Probabilistic Relevance Framework", 2009; fields are merged by weight.
 """
 
@@ -153,43 +154,108 @@ def empty_table() -> ForwardTable:
     return ForwardTable((), np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32))
 
 
-class SparseIndex:
-    """BM25 over a forward table; immutable, so any number of threads may search it."""
+class Postings:
+    """One table transposed: term -> chunks. Made once for a table, whatever is dead or added beside it."""
 
     def __init__(self, table: ForwardTable) -> None:
         self.table = table
 
-    def scores(self, query: str) -> Floats:
-        """Score every chunk, (n,) float32; 0 where no word of the query occurs."""
-        starts, chunks, impacts = self._postings
-        scores = np.zeros(self.table.n_chunks, dtype=np.float32)
-        for word, count in query_words(query).items():
-            term = self._ids.get(word)
-            if term is not None:
-                row = slice(starts[term], starts[term + 1])
-                # A chunk occurs once in a term's row, so plain indexed addition is exact.
-                scores[chunks[row]] += impacts[row] * count
-        return scores
+    def find(self, word: str) -> tuple[Terms, Floats]:
+        """Return the rows that have a word, ascending, and its weight in each."""
+        starts, rows, weights = self._transposed
+        term = self._ids.get(word)
+        span = slice(0, 0) if term is None else slice(starts[term], starts[term + 1])
+        return rows[span], weights[span]
+
+    @cached_property
+    def sizes(self) -> NDArray[np.float64]:
+        """The weights of each row together, (n,)."""
+        ends = np.concatenate([np.zeros(1), np.cumsum(self.table.weights, dtype=np.float64)])
+        sizes: NDArray[np.float64] = np.diff(ends[self.table.starts])
+        return sizes
 
     @cached_property
     def _ids(self) -> dict[str, int]:
         return {word: number for number, word in enumerate(self.table.words)}
 
     @cached_property
-    def _postings(self) -> tuple[Integers, Terms, Floats]:
-        """Transpose the table: term -> chunks, with each occurrence's whole BM25 contribution."""
-        table, n_chunks, n_terms = self.table, self.table.n_chunks, len(self.table.words)
-        lengths = np.diff(table.starts)
-        rows = np.repeat(np.arange(n_chunks, dtype=np.int32), lengths)
-        frequency = np.bincount(table.terms, minlength=n_terms)
-        rarity = np.log1p((n_chunks - frequency + 0.5) / (frequency + 0.5))
-        sizes = np.bincount(rows, weights=table.weights, minlength=n_chunks)
-        mean_size = sizes.mean() if n_chunks else 1.0
-        held_back = K1 * (1 - B + B * sizes / max(mean_size, 1e-9))
-        impacts = rarity[table.terms] * table.weights * (K1 + 1) / (table.weights + held_back[rows])
+    def _transposed(self) -> tuple[Integers, Terms, Floats]:
+        table = self.table
+        rows = np.repeat(np.arange(table.n_chunks, dtype=np.int32), np.diff(table.starts))
+        frequency = np.bincount(table.terms, minlength=len(table.words))
         order = np.argsort(table.terms, kind="stable")
         starts = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(frequency, dtype=np.int64)])
-        return starts, rows[order], impacts[order].astype(np.float32)
+        return starts, rows[order], table.weights[order]
+
+
+@dataclass(frozen=True)
+class LivePostings:
+    """Postings, and which of their rows count, (n,); None means all."""
+
+    postings: Postings
+    is_live: NDArray[np.bool_] | None = None
+
+    @property
+    def sizes(self) -> NDArray[np.float64]:
+        """The weights of each row that counts together."""
+        sizes = self.postings.sizes
+        return sizes if self.is_live is None else sizes[self.is_live]
+
+    def find(self, word: str) -> tuple[Terms, Floats]:
+        """Return the rows, as numbered in the table, that count and have a word, and its weight in each."""
+        rows, weights = self.postings.find(word)
+        if self.is_live is None:
+            return rows, weights
+        counts = self.is_live[rows]
+        return rows[counts], weights[counts]
+
+
+class SparseIndex:
+    """BM25 over the rows of several tables as if they were one; immutable, so any number of threads may search it."""
+
+    def __init__(self, *parts: ForwardTable | LivePostings) -> None:
+        """Take the parts in the order of their rows; of a plain table every row counts."""
+        self._parts = [LivePostings(Postings(part)) if isinstance(part, ForwardTable) else part for part in parts]
+
+    def scores(self, query: str) -> Floats:
+        """Score every chunk, (n,) float32; 0 where no word of the query occurs."""
+        n_chunks, held_back = self._measures
+        scores = [np.zeros(len(column), dtype=np.float32) for column in held_back]
+        for word, count in query_words(query).items():
+            found = [part.find(word) for part in self._parts]
+            frequency = sum(len(rows) for rows, _ in found)
+            rarity = np.float32(count * (K1 + 1) * np.log1p((n_chunks - frequency + 0.5) / (frequency + 0.5)))
+            for (rows, weights), part_scores, column in zip(found, scores, held_back, strict=True):
+                # A chunk occurs once in a term's rows, so plain indexed addition is exact.
+                part_scores[rows] += rarity * weights / (weights + column[rows])
+        live = [
+            part_scores if part.is_live is None else part_scores[part.is_live]
+            for part, part_scores in zip(self._parts, scores, strict=True)
+        ]
+        return np.concatenate(live) if live else np.zeros(0, dtype=np.float32)
+
+    @cached_property
+    def _measures(self) -> tuple[int, list[Floats]]:
+        """Count the chunks, and tell how much the length of each row of each part holds its words back."""
+        sizes = [part.sizes for part in self._parts]
+        n_chunks = sum(len(column) for column in sizes)
+        mean_size = max(sum(float(column.sum()) for column in sizes) / max(n_chunks, 1), 1e-9)
+        columns = [K1 * (1 - B + B * part.postings.sizes / mean_size) for part in self._parts]
+        return n_chunks, [column.astype(np.float32) for column in columns]
+
+
+def join_tables(pieces: Sequence[tuple[ForwardTable, Integers]]) -> ForwardTable:
+    """Make one table of the named rows of several, in order."""
+    ids: dict[str, int] = {}
+    terms, weights, lengths = [np.zeros(0, np.int32)], [np.zeros(0, np.float32)], [np.zeros(0, np.int64)]
+    for table, rows in pieces:
+        numbers = np.asarray([ids.setdefault(word, len(ids)) for word in table.words], dtype=np.int32)
+        lengths.append(table.starts[rows + 1] - table.starts[rows])
+        take = _ranges(table.starts[rows], lengths[-1])
+        terms.append(numbers[table.terms[take]])
+        weights.append(table.weights[take])
+    starts = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(np.concatenate(lengths))])
+    return ForwardTable(tuple(ids), starts, np.concatenate(terms), np.concatenate(weights)).compacted()
 
 
 def _ranges(starts: Integers, lengths: Integers) -> Integers:
