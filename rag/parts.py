@@ -34,6 +34,7 @@ class Parts:
         """Wire the parts together, and go on with fillings that were interrupted."""
         self.store = Store(settings.folder, max_open=settings.max_open_collections)
         self._settings = settings
+        self._static = static
         self._embedder = (embedder or SentenceTransformerEmbedder(settings)) if settings.dense else None
         if static is None and settings.dense and embedder is None:
             static = StaticEmbedder()
@@ -69,7 +70,7 @@ class Parts:
         row, generation = self.store.load(request.collection)
         if self._filler is not None and self._is_pending(row):
             self._filler.later(row.collection, is_asked=False)
-        return search(generation, request, self._embedder, self._settings.dense_weight)
+        return search(generation, request, self._embedder, self._settings.dense_weight, self._static)
 
     def is_filling(self, collection: str) -> bool:
         """Tell whether dense vectors of a collection are being filled in, or are about to be."""

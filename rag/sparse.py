@@ -20,14 +20,15 @@ from numpy.typing import NDArray
 from rag.types import Chunk
 
 # Raise with every change of `split_words` or of the weights: a stored index of another version is made anew.
-SPARSE_VERSION: Final = 1
+SPARSE_VERSION: Final = 2
 
 # How fast repeats of a word stop counting, and how much long chunks are held back: the usual values for short texts.
 K1: Final = 1.2
 B: Final = 0.6
 
-# A word in the name of a chunk says more than one in its body; a folder's name says a little more.
-SYMBOL_WEIGHT: Final = 3.0
+# A word in the name of a chunk says more than one in its body; a folder's name says a little more. For
+# symbols 5 finds a little more than 3: NDCG@10 .489 against .486 from docstrings, .687 against .677 from questions.
+SYMBOL_WEIGHT: Final = 5.0
 PATH_WEIGHT: Final = 1.5
 
 # Longer runs of letters are hashes and encoded data, which no one types in a query.
@@ -39,6 +40,19 @@ _REMEMBERED_IDENTIFIERS: Final = 1 << 16
 _IDENTIFIER: Final = re.compile(r"[^\W_]+(?:_+[^\W_]+)*|[^\W_]")
 # The parts of an ASCII identifier: HTTP | Header | parse | 64. Words of other alphabets are split at `_` only.
 _PART: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
+
+# Left out of queries: in code they are rare, and so would weigh much. Measured: NDCG@10 of the words alone .469 against
+# .375 from docstrings. A query of nothing else keeps them.
+_SAYING_NOTHING: Final = (
+    "a about all also an and any are as at be been but by can could do does for from get gets has have how "
+    "i if in into is it its itself may me more my not of on one only or our should so some such than that "
+    "the their them then there these they this those to up used uses using want was we were what when "
+    "where whether which while who why will with without would you your"
+)
+STOP_WORDS: Final = frozenset(_SAYING_NOTHING.split())
+
+# Shorter words lose too much of themselves with their last letter.
+_MIN_FOLDED_CHARS: Final = 4
 
 Floats: TypeAlias = NDArray[np.float32]
 Integers: TypeAlias = NDArray[np.int64]
@@ -59,12 +73,33 @@ def _split_identifier(identifier: str) -> tuple[str, ...]:
     return (*(part.lower() for part in parts), lowered) if len(parts) > 1 else (lowered.strip("_"),)
 
 
+def fold(word: str) -> str:
+    """Drop the `s` of a plural or of a verb, so that `returns` finds `return`.
+
+    Measured: NDCG@10 .487 against .469 from docstrings, .674 against .596 from questions. Stemming further, as of
+    `-ing` and `-ed`, found nothing more.
+    """
+    ends = word.endswith("s") and not word.endswith("ss")
+    return word[:-1] if ends and len(word) >= _MIN_FOLDED_CHARS else word
+
+
+def query_words(query: str) -> Counter[str]:
+    """Count a query's words as the index has them: folded, and without those that say nothing."""
+    words = split_words(query)
+    telling = [word for word in words if word not in STOP_WORDS]
+    return Counter(fold(word) for word in telling or words)
+
+
 def weigh_words(chunk: Chunk) -> dict[str, float]:
-    """Count a chunk's words, those of its symbol and path by their weight."""
-    weights: dict[str, float] = {word: float(count) for word, count in Counter(split_words(chunk.text)).items()}
+    """Count a chunk's words, folded, those of its symbol and path by their weight."""
+    weights: dict[str, float] = {}
+    for word, count in Counter(split_words(chunk.text)).items():
+        folded = fold(word)
+        weights[folded] = weights.get(folded, 0.0) + count
     for text, weight in ((chunk.symbol, SYMBOL_WEIGHT), (chunk.path, PATH_WEIGHT)):
         for word in split_words(text):
-            weights[word] = weights.get(word, 0.0) + weight
+            folded = fold(word)
+            weights[folded] = weights.get(folded, 0.0) + weight
     return weights
 
 
@@ -186,7 +221,7 @@ class SparseIndex:
         """Score every chunk, (n,) float32; 0 where no word of the query occurs."""
         n_chunks, held_back = self._measures
         scores = [np.zeros(len(column), dtype=np.float32) for column in held_back]
-        for word, count in Counter(split_words(query)).items():
+        for word, count in query_words(query).items():
             found = [part.find(word) for part in self._parts]
             frequency = sum(len(rows) for rows, _ in found)
             rarity = np.float32(count * (K1 + 1) * np.log1p((n_chunks - frequency + 0.5) / (frequency + 0.5)))

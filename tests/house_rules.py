@@ -78,6 +78,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
         "mcp_server/engine/native/devices.py",
     ),
     "faiss": ("rag/dense.py",),
+    "re2": ("rag/matching.py",),
     "sentence_transformers": ("rag/embedding.py",),
     "transformers": ("rag/embedding.py",),  # to set its verbosity
     "torch": ("rag/embedding.py",),  # to set its number of threads; nothing computes with it here
@@ -96,6 +97,7 @@ DISTRIBUTIONS: dict[str, str] = {
     "httpx2": "huggingface-hub",
     "llama_cpp": "llama-cpp-python",
     "mcp_types": "mcp",
+    "re2": "google-re2",
     "torch": "sentence-transformers",
     "transformers": "sentence-transformers",
     "typing_extensions": "pydantic",
@@ -123,6 +125,7 @@ LAZY: dict[tuple[str, str], str] = {
     ("rag/embedding.py", "transformers"): "as sentence_transformers",
     ("rag/ignore.py", "pathspec"): "0.02 s of the handshake; most starts index nothing",
     ("rag/index.py", "rag.parts"): "loads NumPy, 0.1 s of the handshake",
+    ("rag/matching.py", "re2"): "few sessions search by pattern",
     ("rag/searching.py", "pathspec"): "as in rag/ignore.py",
     ("rag/static_embedding.py", "tokenizers"): "0.05 s; lexical retrieval needs no tokens",
     ("rag/weights.py", "huggingface_hub"): "0.4 s; weights on disk need no hub",
