@@ -31,7 +31,7 @@ from rag.weights import describe_weights
 if TYPE_CHECKING:
     from rag.embedding import Embedder
     from rag.parts import Parts
-    from rag.static_vectors import StaticModel
+    from rag.static_vectors import StaticEmbedder
 
 MAX_PAGE: Final = 1_000
 
@@ -51,7 +51,7 @@ class Retrieval:
         self,
         settings: RagSettings,
         embedder: "Embedder | None" = None,
-        static: "StaticModel | None" = None,
+        static: "StaticEmbedder | None" = None,
     ) -> None:
         self._settings = settings
         self._given_embedder = embedder

@@ -24,7 +24,7 @@ from rag.merging import next_generation
 from rag.part import Part, make_part
 from rag.progress import Progress
 from rag.settings import RagSettings
-from rag.static_vectors import Bytes, StaticModel, to_bytes
+from rag.static_vectors import Bytes, StaticEmbedder, to_bytes
 from rag.store import Store
 from rag.sync import Scan, SourceFile, scan_documents, scan_folder
 from rag.types import Chunk, Document, IndexReport, IndexRequest, SkippedFile
@@ -55,13 +55,13 @@ class _Change:
 class Indexer:
     """Indexes collections of one store. Safe to call from any thread; `request` has been checked."""
 
-    def __init__(self, settings: RagSettings, store: Store, model: str, static: StaticModel | None) -> None:
+    def __init__(self, settings: RagSettings, store: Store, model: str, static: StaticEmbedder | None) -> None:
         """Index for dense vectors of `model`, "" for none, and embed with `static` where it is given."""
         self._settings = settings
         self._store = store
         self._model = model
         self._static = static
-        self._versions = f"{VERSIONS}+{static.name}" if static else VERSIONS
+        self.versions: Final = f"{VERSIONS}+{static.name}" if static else VERSIONS
 
     def run(self, request: IndexRequest, progress: Progress) -> IndexReport:
         """Bring the collection up to date with the request's text, but for dense vectors."""
@@ -85,7 +85,7 @@ class Indexer:
 
     def is_current(self, row: CollectionRow) -> bool:
         """Tell whether this code and these embedding models made the row's generation."""
-        return row.versions == self._versions and row.embedding_model == self._model
+        return row.versions == self.versions and row.embedding_model == self._model
 
     def _row(self, collection: str) -> CollectionRow | None:
         try:
@@ -95,7 +95,7 @@ class Indexer:
 
     def _previous(self, row: CollectionRow | None) -> Generation:
         """Return what can be built upon; a damaged or outdated index is made anew from nothing."""
-        if row is None or row.versions != self._versions:
+        if row is None or row.versions != self.versions:
             return Generation()
         try:
             return self._store.load(row.collection)[1]
@@ -152,7 +152,7 @@ class Indexer:
             n_lines=generation.n_lines,
             n_dense=int(generation.has_dense.sum()),
             embedding_model=generation.manifest.embedding_model,
-            versions=self._versions,
+            versions=self.versions,
             created_at=row.created_at if row else _now(),
         )
         return _touched(request, fresh)

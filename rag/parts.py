@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
+from rag import static_embedding
 from rag.catalog import CollectionRow
 from rag.embedding import Embedder, SentenceTransformerEmbedder
 from rag.embedding_cache import CachedEmbedder
@@ -18,8 +19,7 @@ from rag.indexing import Indexer
 from rag.progress import Progress
 from rag.searching import check_request, search
 from rag.settings import RagSettings
-from rag.static_embedding import StaticEmbedder
-from rag.static_vectors import StaticModel
+from rag.static_vectors import StaticEmbedder
 from rag.store import Store
 from rag.types import IndexProgress, IndexReport, IndexRequest, RetrieveRequest, RetrieveResult
 
@@ -30,14 +30,14 @@ _ROWS_PER_PAGE: Final = 1_000
 class Parts:
     """What one `Retrieval` works with, from its first call to its close."""
 
-    def __init__(self, settings: RagSettings, embedder: Embedder | None, static: StaticModel | None) -> None:
+    def __init__(self, settings: RagSettings, embedder: Embedder | None, static: StaticEmbedder | None) -> None:
         """Wire the parts together, and go on with fillings that were interrupted."""
         self.store = Store(settings.folder, max_open=settings.max_open_collections)
         self._settings = settings
-        self._static = static
         self._embedder = (embedder or SentenceTransformerEmbedder(settings)) if settings.dense else None
         if static is None and settings.dense and embedder is None:
-            static = StaticEmbedder()
+            static = static_embedding.StaticEmbedder()
+        self._static = static
         self._indexer = Indexer(settings, self.store, self._embedder.name if self._embedder else "", static)
         self._filler = _filler(settings, self.store, self._embedder) if self._embedder else None
         if self._filler is not None:
@@ -70,7 +70,8 @@ class Parts:
         row, generation = self.store.load(request.collection)
         if self._filler is not None and self._is_pending(row):
             self._filler.later(row.collection, is_asked=False)
-        return search(generation, request, self._embedder, self._settings.dense_weight, self._static)
+        static = self._static if row.versions == self._indexer.versions else None  # or its vectors are of another
+        return search(generation, request, self._embedder, self._settings.dense_weight, static)
 
     def is_filling(self, collection: str) -> bool:
         """Tell whether dense vectors of a collection are being filled in, or are about to be."""

@@ -20,7 +20,7 @@ _SCALE: Final = 127.0
 _ROWS_PER_BLOCK: Final = 4_096
 
 
-class StaticModel(Protocol):
+class StaticEmbedder(Protocol):
     """Anything that turns texts into vectors at thousands a second. Calls may come from any thread."""
 
     @property
