@@ -8,6 +8,7 @@ previous generation until the commit. Dense vectors are filled in afterwards, by
 import logging
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -129,7 +130,11 @@ class Indexer:
         progress.report("chunking", len(changed), len(changed))
         if not files:
             return None
-        return make_part(files, self._embed([chunk for _, chunks in files for chunk in chunks], progress))
+        # Tokenizers work outside of the interpreter's lock, so words are weighed meanwhile.
+        with ThreadPoolExecutor(max_workers=1) as beside:
+            static = beside.submit(self._embed, [chunk for _, chunks in files for chunk in chunks], progress)
+            part = make_part(files)
+        return replace(part, static=static.result())
 
     def _embed(self, chunks: Sequence[Chunk], progress: Progress) -> Bytes | None:
         """Make the static vectors of chunks, (n, d)."""
