@@ -17,7 +17,7 @@ import numpy as np
 
 from rag import onnx_model, openvino_model, torch_model
 from rag.chunking import chunk_document, text_to_embed
-from rag.text_model import Runtime, TextModel, TokenModel, open_tokenizer
+from rag.text_model import Network, TextModel, TokenModel, open_tokenizer
 from rag.types import Document
 
 RESULT_FILE: Final = "result.json"
@@ -124,9 +124,9 @@ def _to_onnx(source: Path, _model: Any, folder: Path) -> None:
     exported.unlink()
 
 
-RUNTIMES: Final[dict[str, Callable[[Path, int], Runtime]]] = {
-    "openvino": openvino_model.OpenvinoRuntime,
-    "onnx": onnx_model.OnnxRuntime,
+NETWORKS: Final[dict[str, Callable[[Path, int], Network]]] = {
+    "openvino": openvino_model.OpenvinoNetwork,
+    "onnx": onnx_model.OnnxNetwork,
 }
 _CONVERTERS: Final[dict[str, Callable[[Path, Any, Path], None]]] = {"openvino": _to_openvino, "onnx": _to_onnx}
 _FILES: Final = {"openvino": openvino_model.FILES, "onnx": (onnx_model.MODEL_FILE,), "torch": ()}
@@ -136,7 +136,7 @@ def _lane(backend: str, model: Any, request: ConversionRequest) -> TokenModel:
     folder = Path(request.folder)
     return TokenModel(
         open_tokenizer(folder / TOKENIZER_FILE, model.max_seq_length),
-        RUNTIMES[backend](folder, request.threads),
+        NETWORKS[backend](folder, request.threads).runtime(),
         pad_token=model.tokenizer.pad_token_id,
         batch_size=request.batch_size,
     )

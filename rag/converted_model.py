@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from rag import torch_model
-from rag.conversion import RESULT_FILE, RUNTIMES, TOKENIZER_FILE
+from rag.conversion import NETWORKS, RESULT_FILE, TOKENIZER_FILE
 from rag.durable import remove_folder, write_folder
 from rag.errors import EmbeddingUnavailableError
 from rag.settings import RagSettings
@@ -219,16 +219,17 @@ def _run_conversion(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _open_lanes(choice: Choice, folder: Path, settings: RagSettings) -> Lanes:
-    batch, single = (
-        TokenModel(
+    network = NETWORKS[choice.backend](folder, settings.n_embedding_threads)
+
+    def open_lane() -> TokenModel:
+        return TokenModel(
             open_tokenizer(folder / TOKENIZER_FILE, choice.result["max_tokens"]),
-            RUNTIMES[choice.backend](folder, settings.n_embedding_threads),
+            network.runtime(),
             pad_token=choice.result["pad_token"],
             batch_size=settings.embedding_batch_size,
         )
-        for _ in Lanes._fields
-    )
-    return Lanes(batch, single)
+
+    return Lanes(open_lane(), open_lane)
 
 
 def _source_now(settings: RagSettings) -> dict[str, list[int]] | None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from rag.converted_model import open_converted, open_torch
 from rag.settings import RagSettings
-from rag.text_model import Lanes
+from rag.text_model import Lanes, TextModel
 
 Vectors: TypeAlias = NDArray[np.float32]
 
@@ -45,23 +45,33 @@ class Embedder(Protocol):
         """
 
 
+class _Lane:
+    """One lane of a backend, opened by its first text, for any number of threads: one after the other."""
+
+    def __init__(self, open_model: Callable[[], TextModel]) -> None:
+        self._open_model = open_model
+        self._lock = threading.Lock()
+        self._model: TextModel | None = None
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        with self._lock:
+            self._model = self._model or self._open_model()
+            return np.ascontiguousarray(self._model.embed(texts), dtype=np.float32)
+
+
 class _Opened:
-    """A model in memory: a lock for each lane, since a lane serves one thread at a time."""
+    """A model in memory."""
 
     def __init__(self, backend: str, lanes: Lanes) -> None:
         self.backend = backend
-        self.dimensions = int(lanes.single.embed([_WARM_UP_TEXT]).shape[1])
-        self._lanes = lanes
-        self._batch_lock = threading.Lock()
-        self._single_lock = threading.Lock()
+        self._single = _Lane(lambda: lanes.single)
+        self._batch = _Lane(lanes.open_batch)
+        self.dimensions = int(self._single.embed([_WARM_UP_TEXT]).shape[1])
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         if not texts:
             return np.zeros((0, self.dimensions), dtype=np.float32)
-        is_single = len(texts) == 1
-        lane, lock = (self._lanes.single, self._single_lock) if is_single else (self._lanes.batch, self._batch_lock)
-        with lock:
-            return np.ascontiguousarray(lane.embed(texts), dtype=np.float32)
+        return (self._single if len(texts) == 1 else self._batch).embed(texts)
 
 
 class SentenceTransformerEmbedder:

@@ -7,11 +7,11 @@ vectors kept a cosine of .94 with torch's, with these .994.
 import logging
 from pathlib import Path
 from types import ModuleType
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
-from rag.text_model import TokenNumbers, Vectors
+from rag.text_model import Runtime, TokenNumbers, Vectors
 
 MODEL_FILE: Final = "int8.onnx"
 
@@ -19,21 +19,30 @@ _CPU_INFO: Final = Path("/proc/cpuinfo")
 _QUIET: Final = 3  # of ONNX Runtime's levels: errors only
 
 
-class OnnxRuntime:
-    """One session with threads of its own."""
+class OnnxNetwork:
+    """A converted model in memory. Raises RuntimeError, or one of its own, when the folder holds none."""
 
     def __init__(self, folder: Path, threads: int) -> None:
+        self._model = (folder / MODEL_FILE).read_bytes()
+        self._threads = threads
+
+    def runtime(self) -> Runtime:
+        """See `Network.runtime`."""
         library = _onnxruntime()
         options = library.SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = self._threads
         options.inter_op_num_threads = 1
         options.log_severity_level = _QUIET
         # Threads that spin between two runs would take the processor from the other lane.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._session = library.InferenceSession(str(folder / MODEL_FILE), options, providers=["CPUExecutionProvider"])
+        return _Runtime(library.InferenceSession(self._model, options, providers=["CPUExecutionProvider"]))
+
+
+class _Runtime:
+    def __init__(self, session: Any) -> None:
+        self._session = session
 
     def run(self, ids: TokenNumbers, mask: TokenNumbers) -> Vectors:
-        """See `Runtime.run`."""
         return np.asarray(self._session.run(None, {"input_ids": ids, "attention_mask": mask})[0], dtype=np.float32)
 
 

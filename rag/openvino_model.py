@@ -12,28 +12,36 @@ from typing import Any, Final
 
 import numpy as np
 
-from rag.text_model import TokenNumbers, Vectors
+from rag.text_model import Runtime, TokenNumbers, Vectors
 
 MODEL_FILE: Final = "openvino.xml"
 FILES: Final = (MODEL_FILE, "openvino.bin")
 
 
-class OpenvinoRuntime:
-    """One compiled model with threads of its own."""
+class OpenvinoNetwork:
+    """A converted model in memory. Raises RuntimeError when the folder holds none."""
 
     def __init__(self, folder: Path, threads: int) -> None:
-        core = _openvino().Core()
-        capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        settings = {
+        self._core = _openvino().Core()
+        self._model = self._core.read_model(str(folder / MODEL_FILE))
+        capabilities = self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        self._settings = {
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
             "ENABLE_CPU_PINNING": False,  # both lanes would be pinned to the same cores
             "INFERENCE_PRECISION_HINT": "bf16" if "BF16" in capabilities else "f32",
         }
-        self._request = core.compile_model(str(folder / MODEL_FILE), "CPU", settings).create_infer_request()
+
+    def runtime(self) -> Runtime:
+        """See `Network.runtime`."""
+        return _Runtime(self._core.compile_model(self._model, "CPU", self._settings).create_infer_request())
+
+
+class _Runtime:
+    def __init__(self, request: Any) -> None:
+        self._request = request
 
     def run(self, ids: TokenNumbers, mask: TokenNumbers) -> Vectors:
-        """See `Runtime.run`."""
         # The request overwrites its output in the next run.
         return np.array(self._request.infer({0: ids, 1: mask})[0], dtype=np.float32)
 

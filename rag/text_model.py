@@ -6,7 +6,7 @@ own. Knows nothing of files or of which backend is best. The only user of the to
 `static_embedding`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
@@ -30,6 +30,13 @@ class Runtime(Protocol):
         """Return the pooled vectors (n, d) of n rows of tokens; `mask` is 0 where a row is padded."""
 
 
+class Network(Protocol):
+    """A converted model, read from its folder; whatever becomes of the folder, runtimes can be made."""
+
+    def runtime(self) -> Runtime:
+        """Make a runtime that shares no thread with another."""
+
+
 class TextModel(Protocol):
     """One lane of a backend. One thread at a time."""
 
@@ -38,10 +45,10 @@ class TextModel(Protocol):
 
 
 class Lanes(NamedTuple):
-    """A backend, open: its lane for batches and its lane for single texts, which may run at the same time."""
+    """A backend, open: a lane for single texts, and one for batches, opened when first needed; both run at once."""
 
-    batch: TextModel
     single: TextModel
+    open_batch: Callable[[], TextModel]
 
 
 class TokenModel:

@@ -8,6 +8,7 @@ here only.
 import copy
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
@@ -48,8 +49,8 @@ def open_lanes(source: Path, *, threads: int, batch_size: int) -> Lanes:
     """Load a model from its folder. Raises OSError, ValueError or KeyError when the files are not a whole model."""
     model = load(source)
     return Lanes(
-        TorchModel(model, threads=threads, batch_size=batch_size),
-        TorchModel(_twin(model), threads=threads, batch_size=1),
+        TorchModel(model, threads=threads, batch_size=1),
+        partial(TorchModel, _twin(model), threads=threads, batch_size=batch_size),
     )
 
 
