@@ -75,7 +75,7 @@ def convert(request: ConversionRequest) -> ConversionResult:
             lanes[backend] = _lane(backend, model, request)
         except (ImportError, RuntimeError, ValueError, TypeError, OSError, KeyError, AttributeError) as error:
             failures[backend] = f"{type(error).__name__}: {error}"[:_MAX_FAILURE_CHARS]
-    rates, agreement = measure(lanes, probe_texts())
+    rates, agreement = measure(lanes, probe_texts(), _ROUNDS if len(request.backends) > 1 else 1)
     for name in lanes:
         if agreement[name] < MIN_AGREEMENT:
             failures[name] = f"its vectors are not those of torch: their mean cosine is {agreement[name]:.3f}"
@@ -86,13 +86,15 @@ def convert(request: ConversionRequest) -> ConversionResult:
     return ConversionResult(best, model.max_seq_length, pad_token, rates, agreement, failures)
 
 
-def measure(lanes: dict[str, TextModel], texts: Sequence[str]) -> tuple[dict[str, float], dict[str, float]]:
+def measure(
+    lanes: dict[str, TextModel], texts: Sequence[str], rounds: int
+) -> tuple[dict[str, float], dict[str, float]]:
     """Return the texts/s of every lane, measured in turns, and its mean cosine with the lane of torch."""
     vectors = {}
     fastest = dict.fromkeys(lanes, float("inf"))
     for lane in lanes.values():
         lane.embed(texts[:_WARM_UP_TEXTS])
-    for _ in range(_ROUNDS):
+    for _ in range(rounds):
         for name, lane in lanes.items():
             started = time.perf_counter()
             vectors[name] = lane.embed(texts)
