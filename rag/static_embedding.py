@@ -94,7 +94,8 @@ def quantise(vectors: Vectors) -> tuple[NDArray[np.int8], Vectors]:
 def _sum_of(model: _Model, ids: Sequence[int]) -> Vectors:
     """Add up the vectors of tokens, each as often as it stands there; (d,)."""
     tokens, counts = np.unique(np.asarray(ids, dtype=np.int64), return_counts=True)
-    total: Vectors = (model.scales[tokens, 0] * counts.astype(np.float32)) @ model.rows[tokens].astype(np.float32)
+    weights = model.scales[tokens, 0] * counts.astype(np.float32)
+    total: Vectors = (weights @ model.rows[tokens].astype(np.float32)).astype(np.float32)
     return total
 
 
@@ -102,7 +103,7 @@ def _normalised(vectors: Vectors) -> Vectors:
     """Give rows length one; a row of zeros becomes the first unit vector, which is near nothing in particular."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     vectors[lengths[:, 0] == 0, 0] = 1
-    result: Vectors = vectors / np.where(lengths, lengths, 1)
+    result: Vectors = (vectors / np.where(lengths, lengths, 1)).astype(np.float32)
     return result
 
 

@@ -83,8 +83,9 @@ def test_each_heavy_library_has_exactly_one_importer() -> None:
     sources = {path.name: path.read_text(encoding="utf-8") for path in Path(weights.__file__).parent.glob("*.py")}
     for library, owner in {
         "faiss": "dense.py",
-        "sentence_transformers": "embedding.py",
-        "torch": "embedding.py",
+        "sentence_transformers": "torch_model.py",
+        "torch": "torch_model.py",
+        "onnxruntime": "onnx_model.py",
         "huggingface_hub": "weights.py",
         "tree_sitter": "symbols.py",
     }.items():
