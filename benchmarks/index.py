@@ -123,7 +123,7 @@ def git(root: Path, *arguments: str) -> None:
 
 
 @contextmanager
-def opened(folder: Path, embedder: Embedder | None = None) -> Iterator[Retrieval]:
+def opened(folder: Path, embedder: Embedder) -> Iterator[Retrieval]:
     """Open a home of its own, large enough for what is measured."""
     settings = RagSettings(home=folder, max_lines=5_000_000, max_bytes=1 << 30, max_files=100_000)
     retrieval = Retrieval(settings, embedder, StaticEmbedder())
@@ -164,7 +164,7 @@ def measure_first(sizes: Sizes, folder: Path, figures: Figures) -> None:
     root = folder / "small"
     write_tree(root, sizes.small_files)
     for number in range(min(3, sizes.rounds)):
-        with opened(folder / f"first_{number}") as retrieval:
+        with opened(folder / f"first_{number}", SentenceTransformerEmbedder(RagSettings())) as retrieval:
             request = IndexRequest("c", root=str(root), wait_for_dense=False)
             figures.take("first answer", lambda r=retrieval, q=request: (r.index(q), ask(r, QUERIES[0])))  # type: ignore[misc] # bound
         figures.take("plain read and BM25", lambda: plain_bm25(root, QUERIES[0]))
