@@ -111,9 +111,13 @@ class DenseIndex:
         return DenseIndex(_made(form, keys, kept), self._sizes)
 
     def vectors(self, keys: Keys) -> Vectors:
-        """Return the vectors under `keys`, each of which is there, in order, (n, d)."""
+        """Return the vectors under `keys`, each of which is there, in order, (n, d), as exactly as they are held."""
         if not len(keys):
             return np.zeros((0, self.dimensions), dtype=np.float32)
+        if self.form == "clusters":  # which know no way from a key to its place
+            held, rows = _contents(self._index)
+            order = np.argsort(held)
+            return rows[order[np.searchsorted(held, keys, sorter=order)]]
         found: Vectors = self._index.reconstruct_batch(keys)
         return found
 
