@@ -54,7 +54,8 @@ def test_joined_segments_have_the_living_vectors_and_no_others(form: str) -> Non
     assert joined.keys.tolist() == living.tolist()
     assert len(joined.index) == len(living)
     cosines = (joined.index.vectors(living[2_000:]) * second_vectors[::3]).sum(axis=1)
-    np.testing.assert_allclose(cosines, 1, atol=0.05)
+    assert cosines.min() > 0.9  # bytes cut off what is larger than all they were trained on
+    assert np.median(cosines) == pytest.approx(1, abs=0.01)
     assert join_segments([first, second], NOTHING) is None
     assert join_segments([], living) is None
 
