@@ -85,7 +85,7 @@ def test_files_come_in_an_order_that_does_not_depend_on_the_disk(tmp_path: Path)
     for path in ("b/x.py", "a/x.py", "z.py", "c.py"):
         (tmp_path / path).parent.mkdir(exist_ok=True)
         (tmp_path / path).write_text("x\n")
-    assert [file.indexed.path for file in scan(tmp_path).files] == ["c.py", "z.py", "a/x.py", "b/x.py"]
+    assert [file.indexed.path for file in scan(tmp_path).files] == ["a/x.py", "b/x.py", "c.py", "z.py"]
 
 
 def test_a_file_with_an_old_unchanged_stat_is_not_even_opened(tmp_path: Path) -> None:
@@ -144,10 +144,10 @@ def test_the_limit_is_allowed_and_one_more_is_refused_with_both_numbers(
     assert caught.value.param == "documents"
 
 
-def test_a_walk_far_past_the_limit_stops_early_and_names_the_limit(tmp_path: Path) -> None:
+def test_a_listing_far_past_the_limit_stops_before_reading_and_names_the_limit(tmp_path: Path) -> None:
     for number in range(30):
         (tmp_path / f"{number}.py").write_text("a\n")
-    with pytest.raises(LimitExceededError, match="at least 9 files and the limit is 2"):
+    with pytest.raises(LimitExceededError, match="at least 30 files and the limit is 2"):
         scan(tmp_path, settings=RagSettings(home=tmp_path, max_files=2))
 
 
