@@ -199,6 +199,8 @@ def _status(row: CollectionRow, *, is_busy: bool) -> IndexStatus:
         n_chunks=row.n_chunks,
         n_lines=row.n_lines,
         n_dense=row.n_dense,
+        n_pending=row.n_chunks - row.n_dense if row.embedding_model else 0,
+        is_watched=False,
         fingerprint=row.fingerprint,
         embedding_model=row.embedding_model,
         created_at=row.created_at,

@@ -231,6 +231,7 @@ def _report(row: CollectionRow, change: _Change | None, started: float) -> Index
         n_files=row.n_files,
         n_chunks=row.n_chunks,
         n_lines=row.n_lines,
+        n_dense=row.n_dense,
         n_files_changed=len(change.changed) if change else 0,
         n_files_deleted=len(change.gone) if change else 0,
         skipped=skipped[:MAX_SKIPPED_NAMED],
