@@ -6,18 +6,17 @@ owner becomes a chunk, cut into overlapping windows where it is too large. Knows
 """
 
 import hashlib
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Final
 
+from rag.headings import find_headings
 from rag.languages import PLAIN_TEXT, language_of
-from rag.symbols import GRAMMARS, find_definitions
+from rag.symbols import find_definitions, grammar_of
 from rag.types import Chunk, Document
 
 # Raise with every change of what chunks come out: a stored index of another version is made anew.
-CHUNKER_VERSION: Final = 1
+CHUNKER_VERSION: Final = 2
 
 # A chunk of code is read by an embedding model that sees 256 tokens, about 900 characters, and by a language model that
 # wants whole functions. 2,400 characters keep nine in ten functions whole; more would dilute the vector.
@@ -30,10 +29,6 @@ OVERLAP_LINES: Final = 5
 
 # A definition right above this many rows or fewer stays whole, whatever is nested in it.
 WHOLE_ROWS: Final = 60
-
-_HEADING: Final = re.compile(r"^ {0,3}(#{1,6})[ \t]+(.*?)[ \t]*#*[ \t]*$")
-_FENCE: Final = re.compile(r"^ {0,3}(`{3,}|~{3,})")
-_CPP_HEADER: Final = re.compile(r"^[ \t]*(?:class|namespace|template|using)\b", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -75,49 +70,23 @@ def text_to_embed(chunk: Chunk) -> str:
 def _owners(document: Document, language: str, lines: list[str]) -> list[_Owner | None]:
     """Give each line its innermost owner; inner ones come later and paint over outer ones."""
     owners: list[_Owner | None] = [None] * len(lines)
-    spans = _sections(lines) if language == "markdown" else _definitions(document, language)
-    for owner, last_row in spans:
+    for owner, last_row in (*_sections(lines, language), *_definitions(document, language)):
         for row in range(owner.first_row, min(last_row + 1, len(lines))):
             owners[row] = owner
     return owners
 
 
+def _sections(lines: list[str], language: str) -> Iterator[tuple[_Owner, int]]:
+    for heading in find_headings(lines, language):
+        yield _Owner("section", heading.symbol, heading.first_row), heading.last_row
+
+
 def _definitions(document: Document, language: str) -> Iterator[tuple[_Owner, int]]:
-    grammar = language
-    if document.path.lower().endswith(".tsx"):
-        grammar = "tsx"
-    elif language == "c" and document.path.endswith(".h") and _CPP_HEADER.search(document.content):
-        grammar = "cpp"
-    if grammar not in GRAMMARS:
+    grammar = grammar_of(document.path, language, document.content)
+    if grammar is None:
         return
     for found in find_definitions(document.content.encode("utf-8", "replace"), grammar, WHOLE_ROWS):
         yield _Owner(found.kind, found.symbol, found.first_row), found.last_row
-
-
-def _sections(lines: list[str]) -> Iterator[tuple[_Owner, int]]:
-    """Cut markdown at its headings, outside fenced code; the symbol is the path of headings, `Guide > Install`."""
-    trail: list[tuple[int, str]] = []
-    starts: list[_Owner] = []
-    fence = ""
-    for row, line in enumerate(lines):
-        mark = _FENCE.match(line)
-        if mark:
-            fence = _next_fence(fence, mark.group(1), line)
-        heading = None if fence or mark else _HEADING.match(line)
-        if heading:
-            level = len(heading.group(1))
-            trail = [*(item for item in trail if item[0] < level), (level, heading.group(2))]
-            starts.append(_Owner("section", " > ".join(title for _, title in trail), row))
-    ends = [after.first_row - 1 for _, after in pairwise(starts)] + [len(lines) - 1]
-    return zip(starts, ends, strict=False)  # text without headings has no starts and one end
-
-
-def _next_fence(fence: str, mark: str, line: str) -> str:
-    """Track fenced code: a fence is closed by its own character, at least as long, with nothing after it."""
-    if not fence:
-        return mark
-    closes = mark[0] == fence[0] and len(mark) >= len(fence) and line.strip() == mark
-    return "" if closes else fence
 
 
 def _runs(owners: list[_Owner | None], lines: list[str]) -> Iterator[tuple[_Owner | None, int, int]]:

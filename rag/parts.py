@@ -9,10 +9,23 @@ from collections.abc import Callable
 
 from rag.embedding import Embedder, SentenceTransformerEmbedder
 from rag.indexing import Indexer, Progress
+from rag.outline import outline
+from rag.overview import overview
+from rag.references import find_symbol
 from rag.searching import check_request, search
 from rag.settings import RagSettings
 from rag.store import Store
-from rag.types import IndexProgress, IndexReport, IndexRequest, RetrieveRequest, RetrieveResult
+from rag.types import (
+    IndexProgress,
+    IndexReport,
+    IndexRequest,
+    Outline,
+    Overview,
+    RetrieveRequest,
+    RetrieveResult,
+    SymbolRequest,
+    SymbolResult,
+)
 
 
 class Parts:
@@ -38,3 +51,15 @@ class Parts:
         check_request(request, self._settings)
         _, generation = self.store.load(request.collection)
         return search(generation, request, self._embedder, self._settings.dense_weight)
+
+    def find_symbol(self, request: SymbolRequest) -> SymbolResult:
+        """Do what `Retrieval.find_symbol` says."""
+        return find_symbol(self.store.load(request.collection)[1], request)
+
+    def outline(self, collection: str, path: str) -> Outline:
+        """Do what `Retrieval.outline` says."""
+        return outline(self.store.load(collection)[1], path, collection)
+
+    def overview(self, collection: str) -> Overview:
+        """Do what `Retrieval.overview` says."""
+        return overview(*self.store.load(collection))
