@@ -23,7 +23,7 @@ UNWANTED_FOLDERS: Final = frozenset(
         *(".git", ".hg", ".svn", ".jj", "CVS"),
         *("__pycache__", ".venv", ".tox", ".nox", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".ipynb_checkpoints"),
         *("node_modules", "bower_components", ".next", ".nuxt", ".turbo", ".parcel-cache", ".yarn"),
-        *(".gradle", ".terraform", ".cache", ".eggs"),
+        *(".gradle", ".terraform", ".cache", ".eggs", ".cinque"),
     }
 )
 

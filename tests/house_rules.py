@@ -82,6 +82,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "transformers": ("rag/embedding.py",),  # to set its verbosity
     "torch": ("rag/embedding.py",),  # to set its number of threads; nothing computes with it here
     "huggingface_hub": ("rag/weights.py", "mcp_server/engine/models/pull.py"),  # one download each: weights, models
+    "watchfiles": ("rag/watching.py",),
     "zenoh": ("shim/mesh/*.py",),
     "dbos": ("mcp_server/durable.py",),
     "mcp": (*MCP, "mcp_server/stdio.py", "mcp_server/transports.py", "shim/progress.py"),
@@ -123,6 +124,7 @@ LAZY: dict[tuple[str, str], str] = {
     ("rag/ignore.py", "pathspec"): "0.02 s of the handshake; most starts index nothing",
     ("rag/index.py", "rag.parts"): "loads NumPy, 0.1 s of the handshake",
     ("rag/searching.py", "pathspec"): "as in rag/ignore.py",
+    ("rag/watching.py", "watchfiles"): "0.1 s with anyio; most sessions watch nothing",
     ("rag/weights.py", "huggingface_hub"): "0.4 s; weights on disk need no hub",
     ("sandbox/inside/linter.py", "pylint"): "only the zygote that rates code pays for it",
     ("sandbox/inside/under_pytest.py", "_pytest"): "as pytest",

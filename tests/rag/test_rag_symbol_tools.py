@@ -161,8 +161,8 @@ def test_an_outline_lists_definitions_with_depth_and_signature(post: Post, retri
     post(
         {
             "a.py": "import os\n\n@cache\ndef add(\n    a: int,\n    b: int,\n) -> int:\n    def inner():\n"
-            "        return a\n    return inner() + b\n\nclass Stack(list):\n    x = 1\n    # Adds.\n    def push(self, x):\n"
-            "        pass\n",
+            "        return a\n    return inner() + b\n\nclass Stack(list):\n    x = 1\n    # Adds.\n"
+            "    def push(self, x):\n        pass\n",
         }
     )
     found = retrieval.outline("c", "a.py")
