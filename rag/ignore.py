@@ -203,8 +203,7 @@ def _parse(text: str) -> _RuleFile:
         simple = _SIMPLE.fullmatch(bare)
         if simple is not None:
             negation, star, name, slash = simple.groups()
-            where = {"ending": name} if star else {"name": name}
-            rules.append(_Rule(not negation, bool(slash), **where))
+            rules.append(_Rule(not negation, bool(slash), name="" if star else name, ending=name if star else ""))
         elif bare and not bare.startswith("#"):
             rules.extend(_read_pattern(line.rstrip("\r"), bare))
     return _RuleFile(tuple(rules))

@@ -7,7 +7,7 @@ occurs, found by the lexical index. Works on the text as indexed.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Final
@@ -21,7 +21,7 @@ from rag.languages import language_of
 from rag.sparse import split_words
 from rag.symbols import Definition, definitions_of, grammar_of, parse
 from rag.texts import lines_of
-from rag.types import SymbolLocation, SymbolRequest, SymbolResult
+from rag.types import Chunk, SymbolLocation, SymbolRequest, SymbolResult
 
 MAX_SYMBOL_CHARS: Final = 500
 MAX_LOCATIONS: Final = 1_000
@@ -60,19 +60,59 @@ _BINDINGS: Final = {
 class _Found:
     """What was found so far: parsed references come before those by word."""
 
+    limit: int  # of each; one more says that there are more
     definitions: list[SymbolLocation] = field(default_factory=list)
     references: list[SymbolLocation] = field(default_factory=list)
     words: list[SymbolLocation] = field(default_factory=list)
 
+    def wants_definitions(self) -> bool:
+        return len(self.definitions) <= self.limit
+
+    def wants_uses(self) -> bool:
+        return len(self.references) <= self.limit
+
+
+@dataclass(frozen=True)
+class _Name:
+    """What is looked for: the parts of a name, and how its last one looks as a word and where defined."""
+
+    parts: tuple[str, ...]
+    word: re.Pattern[str]
+    declared: re.Pattern[str]
+    bound: re.Pattern[str]
+
+    @classmethod
+    def of(cls, symbol: str) -> "_Name | None":
+        parts = tuple(part for part in _SEPARATORS.split("".join(symbol.split())) if part)
+        if not parts or len(symbol) > MAX_SYMBOL_CHARS:
+            return None
+        word = rf"(?<!\w){re.escape(parts[-1])}(?!\w)"
+        # After a word that defines, in any chunk: a function's chunk may hold an inner one.
+        declared = rf"(?:class|const|def|define|enum|fn|func|function|let|struct|type|var)[ \t]+{word}"
+        # `LIMIT = 3`, `limit: int`, and a line of an enumeration, outside functions
+        bound = rf"{word}[^=\n(]*=(?!=)|^[ \t]*{word}[ \t]*(?::|(?:\([^\n]*)?,?[ \t\r]*$)"
+        return cls(parts, re.compile(word), re.compile(declared), re.compile(bound, re.MULTILINE))
+
+    def may_be_defined_in(self, chunk: Chunk) -> bool:
+        """Tell cheaply whether a definition may be there, so that not every file is taken apart."""
+        if chunk.symbol.rpartition(".")[2] == self.parts[-1] or self.declared.search(chunk.text):
+            return True
+        return chunk.kind not in ("function", "method") and self.bound.search(chunk.text) is not None
+
+    def is_meant_by(self, path: str, symbol: str) -> bool:
+        """Tell whether the qualified name, the file's path before it, ends in the wanted parts."""
+        full = (*PurePosixPath(path).with_suffix("").parts, *symbol.split("."))
+        return full[-len(self.parts) :] == self.parts
+
 
 @dataclass(frozen=True)
 class _File:
-    """One file in which the name occurs."""
+    """One file in which the name occurs, and the chunks of it that have the name."""
 
     path: str
     language: str
     lines: list[str]
-    definitions: list[Definition]
+    chunks: list[Chunk]
 
     def location(self, kind: str, symbol: str, rows: tuple[int, int], *, is_definition: bool) -> SymbolLocation:
         return SymbolLocation(
@@ -86,10 +126,9 @@ class _File:
             role="definition" if is_definition else "reference",
         )
 
-    def enclosing(self, row: int) -> Definition | None:
-        """Return the innermost definition around a row."""
-        around = [found for found in self.definitions if found.first_row <= row <= found.last_row]
-        return around[-1] if around else None
+    def use(self, kind: str, row: int) -> SymbolLocation:
+        symbols = (chunk.symbol for chunk in self.chunks if chunk.start_line <= row + 1 <= chunk.end_line)
+        return self.location(kind, next(symbols, ""), (row, row), is_definition=False)
 
 
 def find_symbol(generation: Generation, request: SymbolRequest) -> SymbolResult:
@@ -101,20 +140,21 @@ def find_symbol(generation: Generation, request: SymbolRequest) -> SymbolResult:
     Raises:
         InvalidRequestError: `symbol` is empty or too long, or `max_results` is out of range.
     """
-    wanted = tuple(part for part in _SEPARATORS.split("".join(request.symbol.split())) if part)
-    if not wanted or len(request.symbol) > MAX_SYMBOL_CHARS:
+    name = _Name.of(request.symbol)
+    if name is None:
         raise InvalidRequestError(
             f"symbol {request.symbol[:100]!r} is not a name; give one like 'push' or 'Stack.push'", param="symbol"
         )
-    if not 1 <= request.max_results <= MAX_LOCATIONS:
-        raise InvalidRequestError(
-            f"max_results is {request.max_results}; give 1 to {MAX_LOCATIONS}", param="max_results"
-        )
-    found = _Found()
-    for path in _paths_with(generation, wanted[-1]):
-        _search_file(path, lines_of(generation, path), wanted, found)
-    references = [*found.references, *found.words]
     limit = request.max_results
+    if not 1 <= limit <= MAX_LOCATIONS:
+        raise InvalidRequestError(f"max_results is {limit}; give 1 to {MAX_LOCATIONS}", param="max_results")
+    found = _Found(limit)
+    for path, chunks in sorted(_chunks_with(generation, name.parts[-1]).items()):
+        may_define = found.wants_definitions() and any(map(name.may_be_defined_in, chunks))
+        if may_define or found.wants_uses():
+            file = _File(path, language_of(path), lines_of(generation, path), chunks)
+            _search_file(file, name, found, may_define=may_define)
+    references = [*found.references, *found.words]
     return SymbolResult(
         collection=request.collection,
         symbol=request.symbol,
@@ -124,43 +164,46 @@ def find_symbol(generation: Generation, request: SymbolRequest) -> SymbolResult:
     )
 
 
-def _paths_with(generation: Generation, name: str) -> list[str]:
-    """List the files in whose text `name` occurs, sorted."""
-    rows = range(len(generation.chunks))
+def _chunks_with(generation: Generation, name: str) -> dict[str, list[Chunk]]:
+    """Collect the chunks in whose text `name` occurs, by path."""
+    rows: Iterable[int] = range(len(generation.chunks))
     if split_words(name):  # else its words are not in the index, and every chunk is read
         rows = np.flatnonzero(generation.sparse.scores(name) > 0).tolist()
-    paths = {chunk.path for chunk in (generation.chunks[row] for row in rows) if name in chunk.text}
-    return sorted(paths)
+    chunks: dict[str, list[Chunk]] = {}
+    for row in rows:
+        chunk = generation.chunks[row]
+        if name in chunk.text:
+            chunks.setdefault(chunk.path, []).append(chunk)
+    return chunks
 
 
-def _search_file(path: str, lines: list[str], wanted: tuple[str, ...], found: _Found) -> None:
-    content = "\n".join(lines)
-    language = language_of(path)
-    grammar = grammar_of(path, language, content)
-    word = re.compile(rf"(?<!\w){re.escape(wanted[-1])}(?!\w)")
+def _search_file(file: _File, name: _Name, found: _Found, *, may_define: bool) -> None:
+    content = "\n".join(file.lines)
+    grammar = grammar_of(file.path, file.language, content)
     if grammar is None:
-        file = _File(path, language, lines, [])
-        rows = [row for row, line in enumerate(lines) if word.search(line)]
-        found.words.extend(file.location("word", "", (row, row), is_definition=False) for row in rows)
+        rows = [row for row, line in enumerate(file.lines) if name.word.search(line)]
+        found.words.extend(file.use("word", row) for row in rows)
         return
     source = content.encode("utf-8", "replace")
     tree = parse(source, grammar)
-    file = _File(path, language, lines, definitions_of(tree, source, grammar, whole_rows=0))
+    definitions = definitions_of(tree, source, grammar, whole_rows=0) if may_define else []
     own_names = []
-    for definition in file.definitions:
-        if definition.symbol.split(".")[-1] == wanted[-1]:
+    for definition in definitions:
+        if definition.symbol.split(".")[-1] == name.parts[-1]:
             own_names.append(definition.name_span)
-            if _is_meant(path, definition.symbol, wanted):
+            if name.is_meant_by(file.path, definition.symbol):
                 found.definitions.append(_defined(file, definition))
-    for node in _identifiers(tree.root_node, content, word):
-        if not any(start <= node.start_byte < end for start, end in own_names):
-            _add_use(file, node, wanted, found)
-
-
-def _is_meant(path: str, symbol: str, wanted: tuple[str, ...]) -> bool:
-    """Tell whether the qualified name, the file's path before it, ends in the wanted parts."""
-    full = (*PurePosixPath(path).with_suffix("").parts, *symbol.split("."))
-    return full[-len(wanted) :] == wanted
+    last_row = -1
+    for node in _identifiers(tree.root_node, content, name.word):
+        row = node.start_point[0]
+        if any(start <= node.start_byte < end for start, end in own_names):
+            continue
+        variable = _variable(node, name, file, definitions) if may_define and _is_bound(node) else None
+        if variable is not None:
+            found.definitions.append(variable)
+        elif row != last_row:  # one a line
+            found.references.append(file.use("identifier", row))
+            last_row = row
 
 
 def _defined(file: _File, definition: Definition) -> SymbolLocation:
@@ -190,19 +233,16 @@ def _is_name(node: Node) -> bool:
     return node.type.endswith("identifier") or node.type in _NAME_TYPES
 
 
-def _add_use(file: _File, node: Node, wanted: tuple[str, ...], found: _Found) -> None:
-    """Take a name as the definition of a variable outside functions, or as a reference; one a line."""
+def _variable(node: Node, name: _Name, file: _File, definitions: list[Definition]) -> SymbolLocation | None:
+    """Take a name that gets a value for a definition, unless that happens inside a function or to another's part."""
     row = node.start_point[0]
-    around = file.enclosing(row)
-    symbol = around.symbol if around is not None else ""
-    if _is_bound(node) and (around is None or around.kind == "class"):
-        name = ".".join(part for part in (symbol, wanted[-1]) if part)
-        if _is_meant(file.path, name, wanted):
-            found.definitions.append(file.location("variable", name, (row, row), is_definition=True))
-            return
-    last = found.references[-1] if found.references else None
-    if last is None or (last.path, last.start_line) != (file.path, row + 1):
-        found.references.append(file.location("identifier", symbol, (row, row), is_definition=False))
+    around = [found for found in definitions if found.first_row <= row <= found.last_row]
+    if around and around[-1].kind != "class":
+        return None
+    symbol = f"{around[-1].symbol}.{name.parts[-1]}" if around else name.parts[-1]
+    if not name.is_meant_by(file.path, symbol):
+        return None
+    return file.location("variable", symbol, (row, row), is_definition=True)
 
 
 def _is_bound(node: Node) -> bool:

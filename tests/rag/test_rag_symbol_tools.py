@@ -120,6 +120,16 @@ def test_constants_and_variables_outside_functions_are_definitions(post: Post, r
     ]
 
 
+def test_definitions_are_found_however_many_uses_come_before(post: Post, retrieval: Retrieval) -> None:
+    uses = {f"a{number}.py": "def f():\n    return name + name\n" for number in range(9)}
+    inner = "def outer():\n    def name():\n        return 1\n    return name()\n"
+    post({**uses, "b.py": inner, "c.py": "class C:\n    name: str\n", "d.c": "enum e {\n  x,\n  name\n};\n"})
+    found = find(retrieval, "name", 3)
+    assert [one.symbol for one in found.definitions] == ["outer.name", "C.name", "e.name"]
+    assert found.truncated
+    assert [one.path for one in found.references] == ["a0.py", "a1.py", "a2.py"]
+
+
 def test_a_language_without_a_grammar_is_matched_by_word_and_says_so_after_all_others(
     post: Post, retrieval: Retrieval
 ) -> None:
