@@ -19,6 +19,8 @@ from rag.chunking import split_lines
 from rag.errors import InvalidRequestError, LimitExceededError
 from rag.generation import IndexedFile, Manifest
 from rag.listing import Listing, list_folder, printable
+from rag.notebooks import SUFFIX as NOTEBOOK_SUFFIX
+from rag.notebooks import read_notebook
 from rag.settings import RagSettings
 from rag.types import Document, SkippedFile
 
@@ -125,11 +127,12 @@ def scan_documents(documents: tuple[Document, ...], previous: Manifest, settings
         path = _posted_path(document.path)
         if path in files:
             raise InvalidRequestError(f"document {path!r} was given twice; give each path once", param="documents")
-        reason = _name_reason(path) or _text_reason(document.content, settings)
+        content = _readable(path, document.content)
+        reason = _name_reason(path) or _text_reason(content, settings)
         if reason:
             skipped.append(SkippedFile(path, reason))
             continue
-        files[path] = _source_file(path, document.content, previous)
+        files[path] = _source_file(path, content, previous)
         tally.add(files[path].indexed)
     tick(len(documents), len(documents))
     return Scan(tuple(files.values()), tuple(skipped), time.time_ns())
@@ -207,6 +210,7 @@ def _examine(
         return SkippedFile(path, f"cannot be read: {error.strerror}")
     except UnicodeDecodeError:
         return SkippedFile(path, "not valid UTF-8")
+    content = _readable(path, content)
     reason = _text_reason(content, settings)
     if reason:
         return SkippedFile(path, reason)
@@ -239,6 +243,10 @@ def _read(path: str, max_bytes: int) -> str:
         if len(text) == _SNIFF_BYTES:
             text += file.read(max_bytes + 1 - _SNIFF_BYTES) or b""
     return text.decode("utf-8-sig")
+
+
+def _readable(path: str, content: str) -> str:
+    return read_notebook(content) if path.endswith(NOTEBOOK_SUFFIX) else content
 
 
 def _source_file(path: str, content: str, previous: Manifest) -> SourceFile:
