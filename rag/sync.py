@@ -18,7 +18,7 @@ from typing import Final
 from rag.chunking import split_lines
 from rag.errors import InvalidRequestError, LimitExceededError
 from rag.generation import IndexedFile, Manifest
-from rag.listing import Listing, list_folder, printable
+from rag.listing import STAT_FIELDS, Listing, list_folder, printable
 from rag.notebooks import SUFFIX as NOTEBOOK_SUFFIX
 from rag.notebooks import read_notebook
 from rag.settings import RagSettings
@@ -64,7 +64,7 @@ _LOCK_FILES: Final = frozenset(
 Tick = Callable[[int, int], None]  # gets (done, total), (0, 0) before the total is known; may raise to stop
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SourceFile:
     """One file that belongs to the collection; `content` is None when the previous index has the same text."""
 
@@ -174,16 +174,16 @@ def _read_listed(listing: Listing, previous: Manifest, tally: _Tally, tick: Tick
     files: list[SourceFile] = []
     skipped = listing.skipped
     n_reread = 0
-    total = len(listing.files)
+    total = len(listing.paths)
     step = max(1, total // _TICKS)
-    for number, (path, status) in enumerate(listing.files):
+    numbers = iter(listing.numbers)
+    stats = zip(*[numbers] * STAT_FIELDS, strict=True)
+    for number, (path, status) in enumerate(zip(listing.paths, stats, strict=True)):
         if number % step == 0:
             tick(number, total)
-        size, modified_ns, changed_ns = status.st_size, status.st_mtime_ns, status.st_ctime_ns
-        described = (size, modified_ns, changed_ns, status.st_ino)
         indexed = known.get(path)
-        is_known = indexed is not None and indexed.stat == described and size <= max_bytes
-        if indexed is not None and is_known and modified_ns < settled_ns and changed_ns < settled_ns:
+        is_known = indexed is not None and indexed.stat == status[:4] and status[0] <= max_bytes
+        if indexed is not None and is_known and status[1] < settled_ns and status[2] < settled_ns:
             found: SourceFile | SkippedFile = SourceFile(indexed, None)
         else:
             found = _examine(listing.root, path, status, previous, tally.settings)
@@ -194,14 +194,16 @@ def _read_listed(listing: Listing, previous: Manifest, tally: _Tally, tick: Tick
             files.append(found)
             tally.add(found.indexed)
     tick(total, total)
+    files.sort(key=lambda file: file.indexed.path)
     return Scan(tuple(files), tuple(sorted(skipped, key=lambda file: file.path)), 0, n_reread)
 
 
 def _examine(
-    root: Path, path: str, status: os.stat_result, previous: Manifest, settings: RagSettings
+    root: Path, path: str, status: tuple[int, ...], previous: Manifest, settings: RagSettings
 ) -> SourceFile | SkippedFile:
     """Judge a file by its name and stat, then read it."""
-    reason = _stat_reason(path, status, settings)
+    *described, mode = status
+    reason = _stat_reason(path, described[0], mode, settings)
     if reason:
         return SkippedFile(printable(path), reason)
     try:
@@ -215,21 +217,20 @@ def _examine(
     if reason:
         return SkippedFile(path, reason)
     found = _source_file(path, content, previous)
-    described = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
-    return replace(found, indexed=replace(found.indexed, stat=described))
+    return replace(found, indexed=replace(found.indexed, stat=tuple(described)))
 
 
-def _stat_reason(path: str, status: os.stat_result, settings: RagSettings) -> str | None:
+def _stat_reason(path: str, size: int, mode: int, settings: RagSettings) -> str | None:
     """Say why a file is not worth opening, or None."""
     if not _is_utf8(path):
         return "its name is not valid UTF-8"
-    if stat.S_ISLNK(status.st_mode):
+    if stat.S_ISLNK(mode):
         return "symbolic link"
-    if not stat.S_ISREG(status.st_mode):
+    if not stat.S_ISREG(mode):
         return "not a regular file"
     reason = _name_reason(path)
-    if reason is None and status.st_size > settings.max_file_bytes:
-        return f"{status.st_size} bytes, more than {settings.max_file_bytes}"
+    if reason is None and size > settings.max_file_bytes:
+        return f"{size} bytes, more than {settings.max_file_bytes}"
     return reason
 
 

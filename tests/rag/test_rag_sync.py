@@ -177,3 +177,25 @@ def test_a_root_that_is_no_folder_is_refused(tmp_path: Path, root: str) -> None:
     with pytest.raises(InvalidRequestError) as caught:
         scan(tmp_path / root)
     assert caught.value.param == "root"
+
+
+def test_files_that_were_read_only_to_be_found_unchanged_are_counted(tmp_path: Path) -> None:
+    for name in ("a.py", "b.py"):
+        (tmp_path / name).write_text(f"{name}\n")
+    first = scan(tmp_path)
+    known = tuple(file.indexed for file in first.files)
+    racy = Manifest(files=known, scanned_at_ns=first.scanned_at_ns)
+    assert (first.n_reread, scan(tmp_path, racy).n_reread) == (0, 2)
+    settled = Manifest(files=known, scanned_at_ns=first.scanned_at_ns + 10**10)
+    assert scan(tmp_path, settled).n_reread == 0
+    (tmp_path / "b.py").write_text("new\n")
+    assert scan(tmp_path, settled).n_reread == 0
+
+
+def test_the_same_files_are_found_with_and_without_git(tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "a.py").write_text("x\n")
+    (tmp_path / "b.bin").write_text("x\n")
+    asked = scan_folder(tmp_path, Manifest(), SETTINGS, lambda _done, _total: None)
+    walked = scan_folder(tmp_path, Manifest(), SETTINGS, lambda _done, _total: None, with_git=False)
+    assert (asked.files, asked.skipped) == (walked.files, walked.skipped)
