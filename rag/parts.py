@@ -16,12 +16,25 @@ from rag.embedding import Embedder, SentenceTransformerEmbedder
 from rag.embedding_cache import CachedEmbedder
 from rag.filling import Filler
 from rag.indexing import Indexer
+from rag.outline import outline
+from rag.overview import overview
 from rag.progress import Progress
+from rag.references import find_symbol
 from rag.searching import check_request, search
 from rag.settings import RagSettings
 from rag.static_vectors import StaticEmbedder
 from rag.store import Store
-from rag.types import IndexProgress, IndexReport, IndexRequest, RetrieveRequest, RetrieveResult
+from rag.types import (
+    IndexProgress,
+    IndexReport,
+    IndexRequest,
+    Outline,
+    Overview,
+    RetrieveRequest,
+    RetrieveResult,
+    SymbolRequest,
+    SymbolResult,
+)
 
 # Collections read from the catalogue at a time, when looking for those whose filling was interrupted.
 _ROWS_PER_PAGE: Final = 1_000
@@ -72,6 +85,18 @@ class Parts:
             self._filler.later(row.collection, is_asked=False)
         static = self._static if row.versions == self._indexer.versions else None  # or its vectors are of another
         return search(generation, request, self._embedder, self._settings.dense_weight, static)
+
+    def find_symbol(self, request: SymbolRequest) -> SymbolResult:
+        """Do what `Retrieval.find_symbol` says."""
+        return find_symbol(self.store.load(request.collection)[1], request)
+
+    def outline(self, collection: str, path: str) -> Outline:
+        """Do what `Retrieval.outline` says."""
+        return outline(self.store.load(collection)[1], path, collection)
+
+    def overview(self, collection: str) -> Overview:
+        """Do what `Retrieval.overview` says."""
+        return overview(*self.store.load(collection))
 
     def is_filling(self, collection: str) -> bool:
         """Tell whether dense vectors of a collection are being filled in, or are about to be."""

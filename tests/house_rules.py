@@ -86,6 +86,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "onnxruntime": ("rag/onnx_model.py",),
     "huggingface_hub": ("rag/weights.py", "mcp_server/engine/models/pull.py"),  # one download each: weights, models
     "tokenizers": ("rag/static_embedding.py", "rag/text_model.py"),  # the instant model, and every other
+    "watchfiles": ("rag/watching.py",),
     "zenoh": ("shim/mesh/*.py",),
     "dbos": ("mcp_server/durable.py",),
     "mcp": (*MCP, "mcp_server/stdio.py", "mcp_server/transports.py", "shim/progress.py"),
@@ -133,6 +134,7 @@ LAZY: dict[tuple[str, str], str] = {
     ("rag/torch_model.py", "sentence_transformers"): "4 s; only torch itself and the first start need it",
     ("rag/torch_model.py", "torch"): "as sentence_transformers",
     ("rag/torch_model.py", "transformers"): "as sentence_transformers",
+    ("rag/watching.py", "watchfiles"): "0.1 s with anyio; most sessions watch nothing",
     ("rag/weights.py", "huggingface_hub"): "0.4 s; weights on disk need no hub",
     ("sandbox/inside/linter.py", "pylint"): "only the zygote that rates code pays for it",
     ("sandbox/inside/under_pytest.py", "_pytest"): "as pytest",
