@@ -37,7 +37,7 @@ from rag.static_embedding import StaticEmbedder
 from rag.types import IndexRequest, RetrieveRequest
 
 GIT = shutil.which("git") or "git"
-MIN_BYTES, MAX_BYTES = 200, 2_000  # of a file that is taken into a tree: some two chunks each
+MIN_BYTES, MAX_BYTES = 200, 1_300  # of a file that is taken into a tree: some two chunks each
 DIMENSIONS = 384
 TOPICS = 2_000  # centres of made-up vectors: real ones lie in groups too
 QUERIES = (
