@@ -1,4 +1,4 @@
-"""What moves a chunk up or down: the symbol and path a query names, tests, classes, leftovers, and its file's others."""
+"""What moves a chunk up or down: a symbol or path that the query names, tests, classes, and others of its file."""
 
 from rag.fusion import Fused
 from rag.query import Query
