@@ -67,15 +67,19 @@ class Filler:
                     f"filling in the vectors of {collection!r} was stopped by a close; the next indexing goes on"
                 )
 
-        n_done, patience_s = 0, FIRST_COMMIT_S
-        with self._store.filling(collection, check):
+        def wait() -> None:
+            check()
+            row = self._store.find(collection)
+            progress.report("embedding", row.n_dense, row.n_chunks)
+
+        patience_s = FIRST_COMMIT_S
+        with self._store.filling(collection, wait):
             generation = self._store.load(collection)[1]
             while n_left := self._n_pending(generation):
-                report = _Steps(progress, check, n_done, n_done + n_left)
+                report = _Steps(progress, check, len(generation.keys) - n_left, len(generation.keys))
                 keys, vectors = self._embed(generation, patience_s, report)
                 with self._store.exclusive(collection, check):
                     generation = self._commit(collection, keys, vectors)
-                n_done += len(keys)
                 patience_s = min(2 * patience_s, MAX_COMMIT_S)
 
     def later(self, collection: str, *, is_asked: bool) -> None:
@@ -145,8 +149,10 @@ class Filler:
         return len(generation.keys) - int(generation.has_dense.sum())
 
     def _embed(self, generation: Generation, patience_s: float, report: "_Steps") -> tuple[Keys, Vectors]:
-        """Embed chunks without a vector, in row order, until all have one or patience is at its end."""
+        """Embed chunks without a vector, what was edited last first, until all have one or patience is at its end."""
         rows = np.flatnonzero(~generation.has_dense)
+        n_base = len(generation.parts[0].rows)
+        rows = np.concatenate([rows[rows >= n_base], rows[rows < n_base]])
         until_s = time.monotonic() + patience_s
         vectors: list[Vectors] = []
         n_done = 0

@@ -22,9 +22,13 @@ from rag.types import (
     IndexReport,
     IndexRequest,
     IndexStatus,
+    Outline,
+    Overview,
     RetrievalStatus,
     RetrieveRequest,
     RetrieveResult,
+    SymbolRequest,
+    SymbolResult,
 )
 from rag.weights import describe_weights
 
@@ -137,6 +141,35 @@ class Retrieval:
         """
         check_name(request.collection)
         return self._opened().retrieve(request)
+
+    def find_symbol(self, request: SymbolRequest) -> SymbolResult:
+        """Find where a symbol is defined and where it is named, in the text as indexed. See `references`.
+
+        Raises:
+            InvalidRequestError: a field cannot be used as given.
+            CollectionNotFoundError: the collection does not exist.
+        """
+        check_name(request.collection)
+        return self._opened().find_symbol(request)
+
+    def outline(self, collection: str, path: str) -> Outline:
+        """List what one file defines, in its order.
+
+        Raises:
+            InvalidRequestError: the collection has no such file.
+            CollectionNotFoundError: the collection does not exist.
+        """
+        check_name(collection)
+        return self._opened().outline(collection, path)
+
+    def overview(self, collection: str) -> Overview:
+        """Describe a collection: languages, entry points, sizes, the head of its README.
+
+        Raises:
+            CollectionNotFoundError: the collection does not exist.
+        """
+        check_name(collection)
+        return self._opened().overview(collection)
 
     def status(self) -> RetrievalStatus:
         """Tell whether retrieval works here; loads no model and asks no network."""

@@ -8,6 +8,7 @@ previous generation until the commit. Dense vectors are filled in afterwards, by
 import logging
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -61,7 +62,7 @@ class Indexer:
         self._store = store
         self._model = model
         self._static = static
-        self._versions = f"{VERSIONS}+{static.name}" if static else VERSIONS
+        self.versions: Final = f"{VERSIONS}+{static.name}" if static else VERSIONS
 
     def run(self, request: IndexRequest, progress: Progress) -> IndexReport:
         """Bring the collection up to date with the request's text, but for dense vectors."""
@@ -85,7 +86,7 @@ class Indexer:
 
     def is_current(self, row: CollectionRow) -> bool:
         """Tell whether this code and these embedding models made the row's generation."""
-        return row.versions == self._versions and row.embedding_model == self._model
+        return row.versions == self.versions and row.embedding_model == self._model
 
     def _row(self, collection: str) -> CollectionRow | None:
         try:
@@ -95,7 +96,7 @@ class Indexer:
 
     def _previous(self, row: CollectionRow | None) -> Generation:
         """Return what can be built upon; a damaged or outdated index is made anew from nothing."""
-        if row is None or row.versions != self._versions:
+        if row is None or row.versions != self.versions:
             return Generation()
         try:
             return self._store.load(row.collection)[1]
@@ -129,7 +130,11 @@ class Indexer:
         progress.report("chunking", len(changed), len(changed))
         if not files:
             return None
-        return make_part(files, self._embed([chunk for _, chunks in files for chunk in chunks], progress))
+        # Tokenizers work outside of the interpreter's lock, so words are weighed meanwhile.
+        with ThreadPoolExecutor(max_workers=1) as beside:
+            static = beside.submit(self._embed, [chunk for _, chunks in files for chunk in chunks], progress)
+            part = make_part(files)
+        return replace(part, static=static.result())
 
     def _embed(self, chunks: Sequence[Chunk], progress: Progress) -> Bytes | None:
         """Make the static vectors of chunks, (n, d)."""
@@ -152,7 +157,7 @@ class Indexer:
             n_lines=generation.n_lines,
             n_dense=int(generation.has_dense.sum()),
             embedding_model=generation.manifest.embedding_model,
-            versions=self._versions,
+            versions=self.versions,
             created_at=row.created_at if row else _now(),
         )
         return _touched(request, fresh)

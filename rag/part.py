@@ -91,8 +91,8 @@ class Part:
         np.savez(folder / _ROWS, starts=self.starts, keys=self.keys, **arrays, **static)  # type: ignore[arg-type] # numpy's stub takes the names for its own flags
 
 
-def make_part(files: Sequence[tuple[IndexedFile, Sequence[Chunk]]], static: Bytes | None = None) -> Part:
-    """Make a part of files and their chunks; `static` has a row for each chunk, in order."""
+def make_part(files: Sequence[tuple[IndexedFile, Sequence[Chunk]]]) -> Part:
+    """Make a part of files and their chunks, without static vectors."""
     chunks = [chunk for _, of_file in files for chunk in of_file]
     return Part(
         name=_new_name(),
@@ -102,7 +102,6 @@ def make_part(files: Sequence[tuple[IndexedFile, Sequence[Chunk]]], static: Byte
         chunks=StoredChunks.of(chunks),
         keys=keys_of([chunk.chunk_id for chunk in chunks]),
         table=empty_table().extended([], (weigh_words(chunk) for chunk in chunks)),
-        static=static,
     )
 
 

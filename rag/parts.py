@@ -10,17 +10,31 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
+from rag import static_embedding
 from rag.catalog import CollectionRow
 from rag.embedding import Embedder, SentenceTransformerEmbedder
 from rag.embedding_cache import CachedEmbedder
 from rag.filling import Filler
 from rag.indexing import Indexer
+from rag.outline import outline
+from rag.overview import overview
 from rag.progress import Progress
+from rag.references import find_symbol
 from rag.searching import check_request, search
 from rag.settings import RagSettings
 from rag.static_vectors import StaticEmbedder
 from rag.store import Store
-from rag.types import IndexProgress, IndexReport, IndexRequest, RetrieveRequest, RetrieveResult
+from rag.types import (
+    IndexProgress,
+    IndexReport,
+    IndexRequest,
+    Outline,
+    Overview,
+    RetrieveRequest,
+    RetrieveResult,
+    SymbolRequest,
+    SymbolResult,
+)
 
 # Collections read from the catalogue at a time, when looking for those whose filling was interrupted.
 _ROWS_PER_PAGE: Final = 1_000
@@ -33,8 +47,10 @@ class Parts:
         """Wire the parts together, and go on with fillings that were interrupted."""
         self.store = Store(settings.folder, max_open=settings.max_open_collections)
         self._settings = settings
-        self._static = static
         self._embedder = (embedder or SentenceTransformerEmbedder(settings)) if settings.dense else None
+        if static is None and settings.dense and embedder is None:
+            static = static_embedding.StaticEmbedder()
+        self._static = static
         self._indexer = Indexer(settings, self.store, self._embedder.name if self._embedder else "", static)
         self._filler = _filler(settings, self.store, self._embedder) if self._embedder else None
         if self._filler is not None:
@@ -67,7 +83,20 @@ class Parts:
         row, generation = self.store.load(request.collection)
         if self._filler is not None and self._is_pending(row):
             self._filler.later(row.collection, is_asked=False)
-        return search(generation, request, self._embedder, self._settings.dense_weight, self._static)
+        static = self._static if row.versions == self._indexer.versions else None  # or its vectors are of another
+        return search(generation, request, self._embedder, self._settings.dense_weight, static)
+
+    def find_symbol(self, request: SymbolRequest) -> SymbolResult:
+        """Do what `Retrieval.find_symbol` says."""
+        return find_symbol(self.store.load(request.collection)[1], request)
+
+    def outline(self, collection: str, path: str) -> Outline:
+        """Do what `Retrieval.outline` says."""
+        return outline(self.store.load(collection)[1], path, collection)
+
+    def overview(self, collection: str) -> Overview:
+        """Do what `Retrieval.overview` says."""
+        return overview(*self.store.load(collection))
 
     def is_filling(self, collection: str) -> bool:
         """Tell whether dense vectors of a collection are being filled in, or are about to be."""

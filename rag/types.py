@@ -28,6 +28,7 @@ class Chunk:
     start_line: int
     end_line: int
     text: str
+    signature: str = ""  # of the definition whose beginning is in another chunk; embedded, and no part of the text
 
 
 @dataclass(frozen=True)

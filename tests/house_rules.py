@@ -79,10 +79,14 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     ),
     "faiss": ("rag/dense.py",),
     "re2": ("rag/matching.py",),
-    "sentence_transformers": ("rag/embedding.py",),
-    "transformers": ("rag/embedding.py",),  # to set its verbosity
-    "torch": ("rag/embedding.py",),  # to set its number of threads; nothing computes with it here
+    "sentence_transformers": ("rag/torch_model.py",),
+    "transformers": ("rag/torch_model.py",),  # to set its verbosity
+    "torch": ("rag/torch_model.py",),  # to set its number of threads, and to export
+    "openvino": ("rag/openvino_model.py",),
+    "onnxruntime": ("rag/onnx_model.py",),
     "huggingface_hub": ("rag/weights.py", "mcp_server/engine/models/pull.py"),  # one download each: weights, models
+    "tokenizers": ("rag/static_embedding.py", "rag/text_model.py"),  # the instant model, and every other
+    "watchfiles": ("rag/watching.py",),
     "zenoh": ("shim/mesh/*.py",),
     "dbos": ("mcp_server/durable.py",),
     "mcp": (*MCP, "mcp_server/stdio.py", "mcp_server/transports.py", "shim/progress.py"),
@@ -119,13 +123,18 @@ LAZY: dict[tuple[str, str], str] = {
     ("mcp_server/engine/models/pull.py", "httpx2"): "comes with huggingface_hub",
     ("mcp_server/engine/models/pull.py", "huggingface_hub"): "0.4 s; most starts download nothing",
     ("rag/dense.py", "faiss"): "0.15 s; lexical retrieval needs no vectors",
-    ("rag/embedding.py", "sentence_transformers"): "3.8 s; nothing may wait for it before the first embedding",
-    ("rag/embedding.py", "torch"): "as sentence_transformers",
-    ("rag/embedding.py", "transformers"): "as sentence_transformers",
+    ("rag/onnx_model.py", "onnxruntime"): "0.2 s, and an extra",
     ("rag/ignore.py", "pathspec"): "0.02 s of the handshake; most starts index nothing",
     ("rag/index.py", "rag.parts"): "loads NumPy, 0.1 s of the handshake",
     ("rag/matching.py", "re2"): "few sessions search by pattern",
     ("rag/searching.py", "pathspec"): "as in rag/ignore.py",
+    ("rag/static_embedding.py", "tokenizers"): "0.05 s; lexical retrieval needs no tokens",
+    ("rag/openvino_model.py", "openvino"): "0.2 s; its telemetry is hidden first",
+    ("rag/text_model.py", "tokenizers"): "as in rag/static_embedding.py",
+    ("rag/torch_model.py", "sentence_transformers"): "4 s; only torch itself and the first start need it",
+    ("rag/torch_model.py", "torch"): "as sentence_transformers",
+    ("rag/torch_model.py", "transformers"): "as sentence_transformers",
+    ("rag/watching.py", "watchfiles"): "0.1 s with anyio; most sessions watch nothing",
     ("rag/weights.py", "huggingface_hub"): "0.4 s; weights on disk need no hub",
     ("sandbox/inside/linter.py", "pylint"): "only the zygote that rates code pays for it",
     ("sandbox/inside/under_pytest.py", "_pytest"): "as pytest",
@@ -140,6 +149,7 @@ BOUNDARIES: dict[str, str] = {
     "mcp_server/stdio.py": "one joined session among others: logged, then that session ends",
     "mcp_server/engine/remote/relay.py": "carried out of a task group that would wrap it, then raised again",
     "mcp_server/engine/worker.py": "worker thread: logged, then the error of every request it served",
+    "rag/filling.py": "thread behind the calls: logged, then that collection waits until somebody indexes it again",
     "shim/app.py": "door: logged, then the door's own 500",
     "shim/streaming.py": "door, after the first byte: logged, then an error frame of the dialect",
     "shim/commands/running.py": "command line: a person's mistake is told in one line, a defect is raised again",

@@ -17,6 +17,7 @@ from rag.embedding import Embedder, SentenceTransformerEmbedder
 from rag.embedding_cache import CachedEmbedder
 from rag.errors import EmbeddingUnavailableError
 from rag.settings import RagSettings
+from rag.static_embedding import StaticEmbedder
 from rag.weights import WEIGHTS_SHA256, describe_weights, find_weights
 
 
@@ -28,9 +29,10 @@ class LoadedModel(Protocol):
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 
 
-@pytest.fixture(params=["hash", "minilm"])
+@pytest.fixture(params=["hash", "static", "minilm"])
 def any_embedder(request: pytest.FixtureRequest) -> Embedder:
-    return HashEmbedder() if request.param == "hash" else request.getfixturevalue("minilm")
+    made = {"hash": HashEmbedder, "static": StaticEmbedder}
+    return made[request.param]() if request.param in made else request.getfixturevalue("minilm")
 
 
 def test_vectors_are_normalised_rows_of_float32(any_embedder: Embedder) -> None:
@@ -81,8 +83,9 @@ def test_each_heavy_library_has_exactly_one_importer() -> None:
     sources = {path.name: path.read_text(encoding="utf-8") for path in Path(weights.__file__).parent.glob("*.py")}
     for library, owner in {
         "faiss": "dense.py",
-        "sentence_transformers": "embedding.py",
-        "torch": "embedding.py",
+        "sentence_transformers": "torch_model.py",
+        "torch": "torch_model.py",
+        "onnxruntime": "onnx_model.py",
         "huggingface_hub": "weights.py",
         "tree_sitter": "symbols.py",
     }.items():

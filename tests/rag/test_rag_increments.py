@@ -13,7 +13,7 @@ from rag.generation import Generation, read_generation
 from rag.index import Retrieval
 from rag.settings import RagSettings
 from rag.store import Store
-from rag.types import Document, IndexRequest
+from rag.types import Document, IndexRequest, RetrieveRequest
 
 WORDS = ("socket", "open_file", "parseHeader", "close", "token", "cache", "bread", "oven", "flour", "retry", "größe")
 QUERIES = ("open socket", "parse the header of a token", "bread", "size größe", "nothing of it")
@@ -210,6 +210,7 @@ def test_another_static_model_makes_the_index_anew(tmp_path: Path) -> None:
     files = {"a.py": "def one():\n    pass\n"}
     index(opened(tmp_path), files)
     other = Retrieval(RagSettings(home=tmp_path), HashEmbedder(), HashEmbedder("static two", 16))
+    assert other.retrieve(RetrieveRequest("c", "one")).hits[0].path == "a.py"
     index(other, files)
     static = generation_of(tmp_path).static
     assert static is not None
