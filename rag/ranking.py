@@ -10,7 +10,7 @@ docstrings that must find their function, and 85 questions, by span and by file,
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
@@ -71,10 +71,11 @@ _TEST_WORDS: Final = frozenset({"test", "tests", "testing", "tested", "spec", "f
 
 @dataclass(frozen=True)
 class Candidate:
-    """A fused row and the chunk that it is."""
+    """A fused row, the chunk that it is, and, once ranked, its final score of 0..1."""
 
     found: Fused
     chunk: Chunk
+    score: float = 0.0
 
 
 def rank(candidates: Sequence[Candidate], query: Query) -> list[Candidate]:
@@ -88,10 +89,7 @@ def rank(candidates: Sequence[Candidate], query: Query) -> list[Candidate]:
     ]
     order = _saturate(scores, [candidate.chunk.path for candidate in candidates], SATURATION[query.kind])
     best = order[0][1] or 1.0
-    return [
-        Candidate(replace(candidates[number].found, score=score / best), candidates[number].chunk)
-        for number, score in order
-    ]
+    return [Candidate(candidates[number].found, candidates[number].chunk, score / best) for number, score in order]
 
 
 def _boost(chunk: Chunk, query: Query) -> float:
@@ -150,23 +148,28 @@ def _words_of_path(path: str) -> frozenset[str]:
 
 def _share_of_symbol(symbol: str, query: Query) -> float:
     """How many words of the symbol's last part the query has, as a share of the part's."""
-    words = _words_of_last_part(symbol)
-    return sum(_is_among(word, query.words) for word in words) / len(words) if words else 0.0
+    return _share(_words_of_last_part(symbol), query.words)
 
 
 def _share_of_query(words: frozenset[str], query: Query) -> float:
     """How many of the query's words are among `words`, as a share of the query's."""
-    return sum(_is_among(word, words) for word in query.words) / len(query.words) if query.words else 0.0
+    return _share(query.words, words)
 
 
-def _is_among(word: str, words: frozenset[str]) -> bool:
-    """Tell whether `words` has the word, or one that differs in its ending only: `sessions`, `serialize`."""
-    if word in words:
-        return True
-    # Words that begin alike share their first letters, which rules nearly all pairs out at once.
-    if len(word) < _PREFIX_CHARS or word[:_PREFIX_CHARS] not in _beginnings(words):
-        return False
-    long_ones = (other for other in words if len(other) >= _PREFIX_CHARS)
+def _share(words: frozenset[str], among: frozenset[str]) -> float:
+    """How many of `words` are `among`, or differ from one there in their ending only: `sessions`, `serialize`."""
+    if not words:
+        return 0.0
+    n_found = len(words & among)
+    # Words that begin alike share their first letters, which nearly always rules out that there are any.
+    alike = _beginnings(words) & _beginnings(among)
+    if alike and n_found < len(words):
+        n_found += sum(_is_akin(word, among) for word in words - among if word[:_PREFIX_CHARS] in alike)
+    return n_found / len(words)
+
+
+def _is_akin(word: str, among: frozenset[str]) -> bool:
+    long_ones = (other for other in among if len(other) >= _PREFIX_CHARS)
     return any(other.startswith(word) or word.startswith(other) for other in long_ones)
 
 

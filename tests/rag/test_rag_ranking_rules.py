@@ -71,7 +71,7 @@ def test_the_frames_of_a_stack_trace_come_first() -> None:
 
 def test_scores_lie_between_nought_and_one_best_first() -> None:
     found = rank([candidate(f"{n}.py", "f", n / 10, start=n) for n in range(10)], Query("what is it"))
-    scores = [each.found.score for each in found]
+    scores = [each.score for each in found]
     assert scores == sorted(scores, reverse=True)
     assert scores[0] == 1.0
     assert rank([], Query("what")) == []
