@@ -79,10 +79,18 @@ def _lines_of(hit: Hit, first: int, last: int) -> Hit:
 
 
 def _cut(hit: Hit, size: int) -> Hit:
-    """Cut a hit to `size` characters: after the last line that fits whole, or within its first line."""
+    """Cut a hit to `size` characters: after the last line that fits whole, or within its first line.
+
+    A hit with matched lines begins at the first of them, so that what was sought is there.
+    """
+    if hit.matched_lines:
+        hit = _lines_of(hit, hit.matched_lines[0], hit.end_line)
+        if len(hit.text) <= size:
+            return hit
     end = hit.text.rfind("\n", 0, size + 1)
     if end <= 0:
-        return replace(hit, text=hit.text[:size], end_line=hit.start_line)
+        hit = _lines_of(hit, hit.start_line, hit.start_line)
+        return replace(hit, text=hit.text[:size])
     return _lines_of(hit, hit.start_line, hit.start_line + hit.text.count("\n", 0, end))
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from rag.embedding import Embedder
 from rag.errors import InvalidRequestError
-from rag.fusion import Fused, Ranking, Signals, fuse, top_ranking
+from rag.fusion import Ranking, Signals, fuse, top_ranking
 from rag.generation import Generation
 from rag.languages import canonical_language
 from rag.matching import Match, compile_exact, compile_regex, match_chunks
@@ -81,7 +81,7 @@ def search(
     neighbours = _file_chunks(generation) if request.include_neighbours else None
     if request.mode == "hybrid":
         candidates = _rank(generation, request, mask, (embedder, static_embedder), dense_weight)
-        hits, truncated = fill((_hit(found.chunk, found.found) for found in candidates), limits, neighbours)
+        hits, truncated = fill((_hit(candidate) for candidate in candidates), limits, neighbours)
     else:
         find = (compile_exact if request.mode == "exact" else compile_regex)(request.query)
         chunks = (generation.chunks[row] for row in _rows_by_file(generation, mask))
@@ -128,7 +128,8 @@ def _rank_dense(generation: Generation, dense: JoinedDense, vector: Floats, mask
     return Ranking(np.asarray(rows, dtype=np.int64), scores)
 
 
-def _hit(chunk: Chunk, found: Fused) -> Hit:
+def _hit(candidate: Candidate) -> Hit:
+    chunk, found = candidate.chunk, candidate.found
     return Hit(
         path=chunk.path,
         language=chunk.language,
@@ -137,7 +138,7 @@ def _hit(chunk: Chunk, found: Fused) -> Hit:
         start_line=chunk.start_line,
         end_line=chunk.end_line,
         text=chunk.text,
-        score=found.score,
+        score=candidate.score,
         dense_rank=found.dense_rank,
         sparse_rank=found.sparse_rank,
         static_rank=found.static_rank,

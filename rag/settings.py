@@ -55,7 +55,7 @@ class RagSettings(BaseSettings):
 
     max_results: int = Field(100, ge=1, le=10_000, description="Hits that one query may ask for (hits).")
     dense_weight: float = Field(
-        0.5, ge=0, le=1, description="Share of the dense score in the fused one; the rest is lexical (fraction)."
+        0.55, ge=0, le=1, description="Share of the dense score in the fused one; the rest is lexical (fraction)."
     )
     max_open_collections: int = Field(
         8, ge=1, description="Collections kept in memory, least recently used dropped first (collections)."

@@ -1,6 +1,7 @@
 """What of a ranked list reaches the caller: the token budget, repeated lines, neighbours."""
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -30,6 +31,12 @@ def test_a_best_hit_larger_than_the_budget_is_cut_at_the_end_of_a_line() -> None
 def test_a_first_line_larger_than_the_budget_is_cut_within() -> None:
     hits, truncated = fill([hit(5, 6, size=100)], Limits(10, 8))
     assert (spans(hits), len(hits[0].text), truncated) == ([(5, 5)], 32, True)
+
+
+def test_a_cut_hit_begins_where_it_matched() -> None:
+    found = replace(hit(5, 40), matched_lines=(20, 21, 39))
+    hits, truncated = fill([found], Limits(10, 8))
+    assert (spans(hits), hits[0].matched_lines, truncated) == ([(20, 22)], (20, 21), True)
 
 
 def test_a_later_hit_that_does_not_fit_leaves_room_for_smaller_ones() -> None:
