@@ -109,6 +109,8 @@ class Indexer:
                 and request.fingerprint
                 and request.fingerprint == row.fingerprint
             ):
+                row = replace(row, updated_at=_now())  # it was synced just now, which keeps it from expiring
+                self._store.catalog.put(row)
                 return _report(row, None, started)
             previous = self._previous(row)
             scan = self._scan(request, previous.manifest, progress)

@@ -44,9 +44,7 @@ class Hit:
     score: float  # fused, higher is better, comparable only within one answer
     dense_rank: int | None
     sparse_rank: int | None
-    static_rank: int | None = (
-        None  # by the static model, which stands in for missing dense vectors
-    )
+    static_rank: int | None = None  # by the static model, which stands in for missing dense vectors
     matched_lines: tuple[int, ...] = ()  # of exact and regex mode: the lines of the file that match
 
 

@@ -37,6 +37,26 @@ class ShimSettings(BaseSettings):
     max_sync_body_bytes: int = Field(
         default=160 * 1024 * 1024, ge=1024, description="Largest body of a project sync: 100 MB of text as JSON (bytes)"
     )
+    max_large_bodies: int = Field(
+        default=2,
+        ge=1,
+        description="Bodies beyond CINQUE_MAX_BODY_BYTES that are worked on at once; others wait their turn (count)",
+    )
+    project_ttl_s: float = Field(
+        default=30 * 24 * 3600.0,
+        ge=0,
+        le=100 * 365 * 24 * 3600.0,
+        description="Time after its last sync at which a synced project is deleted; 0: never (seconds)",
+    )
+    context_budget_tokens: int = Field(
+        default=8000,
+        ge=0,
+        le=100_000,
+        description="Code put before the question of a chat about a project, 4 characters each (tokens)",
+    )
+    context_results: int = Field(
+        default=20, ge=1, le=100, description="Pieces of code that the search for such a chat may return (count)"
+    )
     restart_wait_s: float = Field(
         default=15.0, ge=0, description="How long a call waits for the MCP server while it restarts (seconds)"
     )
