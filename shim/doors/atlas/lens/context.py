@@ -13,6 +13,7 @@ from mcp_server.contract import Hit, Message
 
 CHARS_PER_TOKEN = 4  # of a budget, as `retrieve` counts; what a model's own tokens hold is measured
 LEAST_LINES = 3  # of a piece that is cut: fewer tell nothing, and cost a heading
+LINE = re.compile(r"[^\n]*\n|[^\n]+")  # as the index counts lines
 BACKTICKS = re.compile(r"`{3,}")
 
 HEAD = (
@@ -72,7 +73,7 @@ def _is_inside(hit: Hit, piece: Piece) -> bool:
 
 def _cut(piece: Piece, max_chars: int) -> Piece | None:
     """Keep the first lines of *piece* that fit; None when they are too few to tell anything."""
-    lines = piece.text.splitlines(keepends=True)
+    lines = LINE.findall(piece.text)
     left = max_chars - len(replace(piece, text="").render())
     n_kept = len(list(takewhile(lambda length: length <= left, accumulate(map(len, lines)))))
     if n_kept < LEAST_LINES:
