@@ -1,7 +1,8 @@
 """`cinque search QUERY`: what an indexed folder has on a question, as `path:line`, symbol and a few lines of code.
 
 It calls the server that runs for this data folder, or starts one for as long as it takes. As with grep the exit
-status is 0 when something was found and 1 when nothing was. Colours are for terminals, and NO_COLOR is respected.
+status is 0 when something was found, 1 when nothing was, and 2 when the search failed. Colours are for terminals, and
+NO_COLOR is respected.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from rich.text import Text
 from mcp_server.contract import Hit, IndexStatus, RetrieveRequest, RetrieveResult
 from shim.commands.folders import choose, root_of
 from shim.commands.running import FAILED, run_async
+from shim.errors import ApiError, CommandError
 from shim.gateway import Gateway
 from shim.supervisor import one_session
 
@@ -37,22 +39,29 @@ def run(options: argparse.Namespace) -> int:
 async def _in_session(options: argparse.Namespace) -> int:
     gateway = Gateway(restart_wait_s=0)  # nobody restarts the server of one command
     async with one_session(gateway):
-        project = choose(await gateway.list_collections(), options.project, Path.cwd())
-        request = RetrieveRequest(
-            collection=project.collection,
-            query=options.query,
-            max_results=options.k,
-            max_tokens=MAX_TOKENS,
-            path_glob=options.path,
-            language=options.language,
-            mode=options.mode,
-        )
-        result = await gateway.retrieve(request)
+        try:
+            project, result = await _search(gateway, options)
+        except ApiError as error:  # told apart from nothing found
+            raise CommandError(error.message) from error
     if options.json:
         Console().out(json.dumps(asdict(result), ensure_ascii=False, indent=2), highlight=False)
     else:
         _print(project, result)
     return 0 if result.hits else FAILED
+
+
+async def _search(gateway: Gateway, options: argparse.Namespace) -> tuple[IndexStatus, RetrieveResult]:
+    project = choose(await gateway.list_collections(), options.project, Path.cwd())
+    request = RetrieveRequest(
+        collection=project.collection,
+        query=options.query,
+        max_results=options.k,
+        max_tokens=MAX_TOKENS,
+        path_glob=options.path,
+        language=options.language,
+        mode=options.mode,
+    )
+    return project, await gateway.retrieve(request)
 
 
 def _print(project: IndexStatus, result: RetrieveResult) -> None:
@@ -68,10 +77,11 @@ def _print(project: IndexStatus, result: RetrieveResult) -> None:
 
 
 def shown_path(path: str, root: Path | None, folder: Path) -> str:
-    """Write *path* as it is typed in *folder*, where that lies in the project; else as the project has it."""
-    if root is None or not folder.is_relative_to(root):
+    """Write *path* as it is typed in *folder*; absolute where that is elsewhere, and as it is without a *root*."""
+    if root is None:
         return path
-    return os.path.relpath(root / path, folder)
+    is_near = folder.is_relative_to(root) or root.is_relative_to(folder)
+    return os.path.relpath(root / path, folder) if is_near else str(root / path)
 
 
 def shown_lines(hit: Hit) -> list[int]:
@@ -97,7 +107,8 @@ def _print_hit(console: Console, hit: Hit, path: str) -> None:
         _print_line(console, numbered)
     n_more = hit.end_line - hit.start_line + 1 - len(shown)
     if n_more > 0:
-        console.print(Text(f"{'':{width + 4}}... {n_more:,} more lines", style="dim"), soft_wrap=True)
+        more = f"... {n_more:,} more line{'s' if n_more > 1 else ''}"
+        console.print(Text(f"{'':{width + 4}}{more}", style="dim"), soft_wrap=True)
     console.print()
 
 
