@@ -9,7 +9,7 @@ import pytest
 from sandbox.errors import SandboxUnavailableError
 from sandbox.runner import Sandbox
 from sandbox.types import ExecutionRequest
-from tests.sandbox.machine import Runner, footprint, settings_with, share_go_cache, warm_up
+from tests.sandbox.machine import Runner, footprint, settings_with, share_go_cache, wait_until, warm_up
 
 
 @pytest.fixture(scope="session")
@@ -50,4 +50,4 @@ def nothing_leaks(run: Runner, canary: int) -> Iterator[int]:
     result = run("print(1)")
     assert (result.stdout, result.verdict) == ("1\n", "OK")
     assert threading.active_count() <= n_threads
-    assert footprint() == before
+    wait_until(lambda: footprint() == before)
