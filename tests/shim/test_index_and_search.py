@@ -1,6 +1,8 @@
 """`cinque index` and `cinque search` over a server in this process: what they print, and which folder is meant."""
 
 import json
+import os
+import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -10,7 +12,7 @@ import pytest
 from mcp.client._memory import InMemoryTransport
 
 from mcp_server.app import build_server
-from mcp_server.contract import Hit, IndexProgress, IndexStatus
+from mcp_server.contract import CollectionList, Hit, IndexProgress, IndexStatus
 from shim.cli import main
 from shim.commands.folders import ROOT, choose, collection_of
 from shim.commands.search import CONTROLS, shown_lines, shown_path
@@ -150,6 +152,59 @@ def test_a_number_of_results_that_is_none_is_a_2(run: Run, k: str) -> None:
     status, _, err = run("search", "x", "-k", k)
     assert status == 2
     assert "is not a number from 1 to 100" in err or "expected one argument" in err
+
+
+class Followed(ScriptedRetrieval):
+    """Follows its folder: it has changed at the third look, and at the fourth somebody presses Ctrl-C."""
+
+    n_looks = 0
+
+    def index_status(self, collection: str) -> IndexStatus:
+        self.n_looks += 1
+        if self.n_looks == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+        changed = {"updated_at": "later", "n_files": 77} if self.n_looks >= 3 else {}
+        return replace(super().index_status(collection), is_watched=True, n_pending=5, **changed)  # type: ignore[arg-type]  # each of its type
+
+
+def test_a_followed_folder_tells_of_changes_until_ctrl_c(
+    run: Run, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shim.commands.index.LOOK_AGAIN_S", 0)
+    monkeypatch.setattr(f"{__name__}.ScriptedRetrieval", Followed)
+    status, out, err = run("index", str(project), "--watch")
+    assert (status, err) == (0, "")
+    assert f"following {project}; Ctrl-C ends it" in out
+    assert out.count("later  77 files, 3 chunks, 5 still to be embedded") == 1
+
+
+def test_a_folder_that_nobody_follows_any_more_ends_the_watch(
+    run: Run, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Unfollowed(ScriptedRetrieval):
+        def index_status(self, collection: str) -> IndexStatus:
+            return replace(super().index_status(collection), is_watched=False)
+
+    monkeypatch.setattr(f"{__name__}.ScriptedRetrieval", Unfollowed)
+    status, out, err = run("index", str(project), "--watch")
+    assert status == 2
+    assert "following" in out
+    assert err == f"cinque index: the server has stopped following {project}; its log says why\n"
+
+
+def test_a_search_tells_what_is_not_embedded_yet(run: Run, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Embedding(ScriptedRetrieval):
+        def list_collections(self, cursor: str | None = None, limit: int = 100) -> CollectionList:
+            page = super().list_collections(cursor, limit)
+            pending = tuple(replace(status, n_pending=1, state="embedding") for status in page.collections)
+            return replace(page, collections=pending)
+
+    run("index", str(project), "--name", "shop")
+    monkeypatch.setattr(f"{__name__}.ScriptedRetrieval", Embedding)
+    status, _, err = run("search", "tax", "--project", "shop")
+    assert status == 0
+    assert err.startswith("1 of ")
+    assert "are not embedded yet" in err
 
 
 def test_two_folders_of_one_name_are_two_collections() -> None:
