@@ -110,7 +110,9 @@ async def _count(call: Call[LensChatRequest], model: str | None, text: str) -> i
     """Count the tokens of *text* by the model that will answer; estimate where its server does not."""
     properties = await call.services.names.properties(call.gateway, model)
     try:
-        return (await call.gateway.tokenize(TokenizeRequest(text, model=properties.model_id))).n_tokens
+        return (
+            await call.gateway.tokenize(TokenizeRequest(text, model=properties.model_id, parse_special=False))
+        ).n_tokens
     except ApiError as error:
         if error.code != ErrorCode.NOT_SUPPORTED:
             raise
