@@ -71,6 +71,8 @@ class Indexer:
             row = self._row(request.collection)
             is_current = row is not None and self.is_current(row)
             if row is not None and is_current and request.fingerprint and request.fingerprint == row.fingerprint:
+                row = replace(row, updated_at=_now())  # it was synced just now, which keeps it from expiring
+                self._store.catalog.put(row)
                 return _report(row, None, started)
             previous = self._previous(row)
             scan = self._scan(request, previous.manifest, progress)
