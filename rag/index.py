@@ -124,11 +124,10 @@ class Retrieval:
         Raises:
             CollectionNotFoundError: it does not exist.
         """
-        store = self._opened().store
+        parts = self._opened()
         check_name(collection)
-        store.find(collection)
-        with store.exclusive(collection, lambda: None):
-            store.delete(collection)
+        parts.store.find(collection)
+        parts.delete(collection)
         return DeleteResult(collection, deleted=True)
 
     def retrieve(self, request: RetrieveRequest) -> RetrieveResult:
@@ -211,6 +210,8 @@ def _check_index_request(request: IndexRequest) -> None:
             "give either documents or root, and only one of them",
             param="documents" if request.documents is not None else "root",
         )
+    if request.watch and request.root is None:
+        raise InvalidRequestError("only a folder can be watched; give root, or leave watch out", param="watch")
     if request.root is not None and (not request.root.strip() or "\0" in request.root or not _is_utf8(request.root)):
         raise InvalidRequestError("root is not a path; give an existing folder", param="root")
     for param, text in (("title", request.title), ("fingerprint", request.fingerprint)):
@@ -250,7 +251,7 @@ def _status(row: CollectionRow, parts: "Parts") -> IndexStatus:
         n_lines=row.n_lines,
         n_dense=row.n_dense,
         n_pending=row.n_chunks - row.n_dense if row.embedding_model else 0,
-        is_watched=False,
+        is_watched=parts.is_followed(row.collection),
         fingerprint=row.fingerprint,
         embedding_model=row.embedding_model,
         created_at=row.created_at,

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 from rag import static_embedding
@@ -15,6 +16,7 @@ from rag.catalog import CollectionRow
 from rag.embedding import Embedder, SentenceTransformerEmbedder
 from rag.embedding_cache import CachedEmbedder
 from rag.filling import Filler
+from rag.following import Following
 from rag.indexing import Indexer
 from rag.outline import outline
 from rag.overview import overview
@@ -53,6 +55,7 @@ class Parts:
         self._static = static
         self._indexer = Indexer(settings, self.store, self._embedder.name if self._embedder else "", static)
         self._filler = _filler(settings, self.store, self._embedder) if self._embedder else None
+        self._following = Following()
         if self._filler is not None:
             self._resume(self._filler)
 
@@ -66,6 +69,7 @@ class Parts:
         started = time.monotonic()
         progress = Progress(on_progress, cancelled, request.collection)
         report = self._indexer.run(request, progress)
+        self._follow(request)
         progress.is_searchable = True
         if self._filler is not None and report.n_dense < report.n_chunks:
             if request.wait_for_dense:
@@ -98,6 +102,16 @@ class Parts:
         """Do what `Retrieval.overview` says."""
         return overview(*self.store.load(collection))
 
+    def is_followed(self, collection: str) -> bool:
+        """Tell whether the changes of a collection's folder are followed."""
+        return self._following.is_followed(collection)
+
+    def delete(self, collection: str) -> None:
+        """Follow the folder of a collection no more, and delete its index."""
+        self._following.unfollow(collection)
+        with self.store.exclusive(collection, lambda: None):
+            self.store.delete(collection)
+
     def is_filling(self, collection: str) -> bool:
         """Tell whether dense vectors of a collection are being filled in, or are about to be."""
         if self._filler is None:
@@ -105,10 +119,25 @@ class Parts:
         return self._filler.is_filling(collection)
 
     def close(self) -> None:
-        """Stop filling in, and let go of the memory held."""
+        """Stop following and filling in, and let go of the memory held."""
+        self._following.close()
         if self._filler is not None:
             self._filler.close()
         self.store.close()
+
+    def _follow(self, request: IndexRequest) -> None:
+        """Follow the request's folder from now on, or no more: the last request for a collection says which."""
+        if request.root is None or not request.watch:
+            self._following.unfollow(request.collection)
+            return
+        again = replace(request, fingerprint="", wait_for_dense=False)
+
+        def update(stop: threading.Event) -> None:
+            report = self._indexer.run(again, Progress(None, stop, request.collection))
+            if self._filler is not None and report.n_dense < report.n_chunks:
+                self._filler.later(request.collection, is_asked=True)
+
+        self._following.follow(request.collection, Path(request.root), update)
 
     def _resume(self, filler: Filler) -> None:
         after = None

@@ -59,7 +59,7 @@ class IndexRequest:
     fingerprint: str = ""  # the caller's hash of the whole; equal to the stored one means nothing to do
     title: str = ""
     metadata: dict[str, str] = field(default_factory=dict)
-    watch: bool = False  # folders only: go on following the folder's changes
+    watch: bool = False  # folders only: follow the folder's changes until the next request for the collection
     wait_for_dense: bool = True  # False: return as soon as it can be searched, while dense vectors fill in behind
 
 

@@ -3,7 +3,9 @@
 import queue
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,8 @@ import pytest
 from rag import watching
 from rag.errors import IndexCancelledError, InvalidRequestError
 from rag.following import Following
+from rag.index import Retrieval
+from rag.types import IndexRequest, RetrieveRequest
 from rag.watching import Watcher, _is_of_interest
 
 PATIENCE_S = 10
@@ -199,3 +203,22 @@ def test_unfollowing_stops_a_running_update_and_closing_stops_all(root: Path, fo
     following.follow("e", root, Calls())
     assert not following.is_followed("d")
     assert not following.is_followed("e")
+
+
+def test_a_collection_of_a_watched_folder_follows_it_until_asked_otherwise(retrieval: Retrieval, root: Path) -> None:
+    (root / "a.py").write_text("def before():\n    return 1\n")
+    request = IndexRequest("c", root=str(root), watch=True)
+    retrieval.index(request)
+    assert retrieval.index_status("c").is_watched
+    (root / "b.py").write_text("def afterwards():\n    return 2\n")
+    deadline = time.monotonic() + PATIENCE_S
+    while not any(hit.path == "b.py" for hit in retrieval.retrieve(RetrieveRequest("c", "afterwards")).hits):
+        assert time.monotonic() < deadline, "the change was not followed"
+        threading.Event().wait(0.02)
+    retrieval.index(replace(request, watch=False))
+    assert not retrieval.index_status("c").is_watched
+
+
+def test_documents_cannot_be_watched(retrieval: Retrieval) -> None:
+    with pytest.raises(InvalidRequestError, match="only a folder can be watched"):
+        retrieval.index(IndexRequest("c", documents=(), watch=True))
