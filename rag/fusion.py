@@ -69,7 +69,8 @@ def fuse(signals: Signals, dense_weight: float, limit: int) -> list[Fused]:
     """Merge the rankings, best first; equal scores go by row. Without meaning the lexical order stands.
 
     Lexical scores are divided by the best one, since zero means that no word occurs. Cosines have no such zero, so they
-    are stretched between the best and the worst that was returned.
+    are stretched between the best and the worst that was returned. A row whose meaning is not known yet, as it has
+    neither vector, is taken to mean what its words say.
     """
     static = _static_ranking(signals, limit)
     meaning = _by_meaning(signals, static, limit)
@@ -82,12 +83,23 @@ def fuse(signals: Signals, dense_weight: float, limit: int) -> list[Fused]:
     ):
         for row, part in zip(ranking.rows.tolist(), parts.tolist(), strict=True):
             scores[row] = scores.get(row, 0.0) + weight * part
+    for row, part in _without_meaning(signals):
+        scores[row] += weights[0] * part
     dense_ranks, sparse_ranks, static_ranks = _ranks(signals.dense), _ranks(signals.sparse), _ranks(static)
     best_first = sorted(scores.items(), key=lambda item: (-item[1], item[0]))
     return [
         Fused(row, score, dense_ranks.get(row), sparse_ranks.get(row), static_ranks.get(row))
         for row, score in best_first
     ]
+
+
+def _without_meaning(signals: Signals) -> list[tuple[int, float]]:
+    """The lexical rows that have neither a dense nor a static vector, with their part."""
+    if signals.has_dense is None or signals.static is not None:
+        return []
+    rows, parts = signals.sparse.rows, _divided(signals.sparse.scores)
+    unknown = ~signals.has_dense[rows]
+    return list(zip(rows[unknown].tolist(), parts[unknown].tolist(), strict=True))
 
 
 def _ranks(ranking: Ranking | None) -> dict[int, int]:

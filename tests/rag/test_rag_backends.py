@@ -27,7 +27,7 @@ ROOT = Path(converted_model.__file__).parents[1]
 CONVERTED = ("openvino", "onnx")
 
 # The first test that needs it waits for a conversion, in a process that loads torch.
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.sweep, pytest.mark.timeout(240)]
 
 
 @pytest.fixture(scope="session")
