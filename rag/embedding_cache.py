@@ -2,7 +2,7 @@
 
 A row is keyed by the embedder's name and the hash of the text, so a second checkout or a renamed collection costs
 nothing; over 59 snapshots of repositories, three chunks in four were found here. The backends of one model share their
-vectors, whose cosine is .99 and more (docs/decisions/018-embedding-backends.md). Knows nothing of chunks. A
+vectors, whose cosine is .99 and more (docs/decisions/019-embedding-backends.md). Knows nothing of chunks. A
 lost or deleted cache costs time only.
 """
 
