@@ -10,7 +10,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 
-TAIL_CHARS = 8000  # of standard error; a report stands at its end
+TAIL_CHARS = 32_000  # of standard error; a report stands at its end, and one of Go's on a full stack is long
 OUT_OF_MEMORY = "MemoryError"
 LINE_CHARS = 300
 
@@ -23,7 +23,7 @@ _NODE_MEMORY = re.compile(r"^(FATAL ERROR: |# Fatal ).*(out of memory|Allocation
 _GO = re.compile(r"^(?P<type>panic|fatal error): (?P<text>.*)$", re.MULTILINE)
 _GO_LINE = re.compile(r"/solution\.go:(\d+)")
 _GO_MEMORY = re.compile(
-    r"^(fatal error: runtime: (out of memory|cannot allocate memory)|runtime: out of memory)", re.MULTILINE
+    r"^(fatal error: (runtime: )?(out of memory|cannot allocate memory)|runtime: out of memory)", re.MULTILINE
 )
 _RUST = re.compile(
     r"^thread '[^']*'(?: \(\d+\))? panicked at "

@@ -2,7 +2,8 @@
 
 A generator's body never runs when it is called, and what a test returns is ignored by every runner: both would pass
 whatever the candidate does. The first fails when it is called; the second when it returns anything but None, or True
-at the end of asserts. A top-level call `check(f)` fails when it returns False.
+at the end of asserts. A top-level call `check(f)` fails when it returns False. `assert (a == b, "text")` holds whatever
+`a` is, so it fails, too.
 """
 
 import ast
@@ -10,9 +11,11 @@ from collections.abc import Iterator
 
 from sandbox.inside import asserting, suite
 
+SHOWN_CHARS = 200
 _GENERATOR = "@generator"  # not identifiers, so no program can name or replace them
 _RETURNED = "@returned"
 _CALLED = "@called"
+_PAIR = "@pair"
 _INNER = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
 
 
@@ -38,7 +41,11 @@ def _called(value: object, name: str) -> None:
         raise TestChecksNothing(f"{name} returned False, which nobody looks at; assert in it, or assert its result")
 
 
-NAMES: dict[str, object] = {_GENERATOR: _generator, _RETURNED: returned, _CALLED: _called}
+def _pair(text: str) -> None:
+    raise TestChecksNothing(f"assert {text} always holds, for a tuple is true; take the brackets away")
+
+
+NAMES: dict[str, object] = {_GENERATOR: _generator, _RETURNED: returned, _CALLED: _called, _PAIR: _pair}
 
 
 def _own_nodes(function: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[ast.AST]:
@@ -67,6 +74,11 @@ def has_asserts(function: ast.AST) -> bool:
 
 def expose(tree: ast.Module) -> None:
     """Change the test functions, test methods and top-level calls of a text of tests in place."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assert) and isinstance(node.test, ast.Tuple) and node.test.elts:
+            text = ast.Constant(ast.unparse(node.test)[:SHOWN_CHARS])
+            node.test = ast.copy_location(_call(_PAIR, text), node.test)
+            ast.fix_missing_locations(node)
     for function in suite.test_functions(tree.body):
         _expose_function(function)
     defined = {node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))}

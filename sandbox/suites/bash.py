@@ -9,7 +9,8 @@ import re
 import shlex
 
 from sandbox.recipes import Recipe
-from sandbox.suites.plans import FOLDER, Sources, SuitePlan, driver, no_tests
+from sandbox.suites import bash_effects
+from sandbox.suites.plans import FOLDER, Sources, SuiteError, SuitePlan, driver, no_tests
 from sandbox.suites.scan import numbered
 
 CONVENTION = 'functions test_*, or commands that must succeed, as [ "$(add 1 2)" = 3 ] or assert_eq'
@@ -21,6 +22,7 @@ _VARIABLE = re.compile(
     r"(?:^|[;&|({]|\b(?:declare|export|readonly|typeset)\b(?:\s+-\w+)*)\s*([A-Za-z_]\w*)\+?=", re.MULTILINE
 )
 _READ = re.compile(r"\$\{?[#!]?([A-Za-z_]\w*)")
+_ARITHMETIC = re.compile(r"\(\(([^()]*)\)\)")
 _SOURCES = re.compile(
     r"^[ \t]*(?:source|\.)[ \t]+\S*(?:solution|main|script)(?:\.sh)?['\"]?[ \t]*;?[ \t]*$", re.MULTILINE
 )
@@ -87,6 +89,7 @@ def _prelude(sources: Sources, names: list[str], test_text: str) -> str:
     """Return how a test gets at the program: through processes, or by reading it where variables are looked at."""
     assigned = set(_VARIABLE.findall(sources.code))
     read = set(_READ.findall(test_text))
+    read |= {name for sum_ in _ARITHMETIC.findall(test_text) for name in re.findall(r"[A-Za-z_]\w*", sum_)}
     name = shlex.quote(sources.source_name)
     if assigned & read - set(_VARIABLE.findall(test_text)):
         return f"builtin source ./{name} 4<&- 5>&- >/dev/null\n__cq_guard\n"
@@ -112,19 +115,59 @@ class _Tests:
         self.functions = [name for name in functions(text) if name.startswith("test")]
         self.shared: list[tuple[int, str]] = []
         self.bodies: list[tuple[str, list[tuple[int, str]]]] = []
-        bare: list[tuple[str, list[tuple[int, str]]]] = []
+        self.script: str | None = None  # the test that is the whole text, where its statements need each other
+        self._bare: list[tuple[int, list[tuple[int, str]]]] = []
+        self._defined: dict[str, str] = {}
+        self._sequence: list[tuple[int, str]] = []  # all that the top of the text does
         for line, statement in statements(text):
-            word = statement.strip()
-            if word in self.functions or statement.startswith("#!") or re.fullmatch(r"set\s+[-+].*|exit\s*\d*", word):
-                continue
-            defines = _FUNCTION.match(statement)
-            if not defines and (_checks(statement) or not _PREPARES.match(statement)):
-                bare.append((f"line {line}", [*self.shared, (line, statement)]))
-            else:
-                self.shared.append((line, statement))
-        ids = numbered([name for name, _ in bare])
-        self.bodies = [(name, body) for name, (_, body) in zip(ids, bare, strict=True)]
+            self._add(line, statement)
+        idle = [name for name in self.functions if not bash_effects.can_fail(self._defined.get(name, "false"))]
+        if self._bare and self._is_stateful():
+            self.functions = [name for name in self.functions if name not in idle]
+            self.script = f"line {self._bare[0][0]}"
+            self.bodies = [(self.script, self._sequence)]
+        elif idle:
+            text = f"{idle[0]} cannot fail, whatever the program does: let it return a status, or use [ ] alone"
+            raise SuiteError("TestChecksNothing", text)
+        else:
+            ids = numbered([f"line {line}" for line, _ in self._bare])
+            self.bodies = [(name, body) for name, (_, body) in zip(ids, self._bare, strict=True)]
         self.bodies += [(name, self.shared) for name in self.functions]
+
+    def _add(self, line: int, statement: str) -> None:
+        word = statement.strip()
+        if statement.startswith("#!") or re.fullmatch(r"set\s+[-+].*|exit\s*\d*", word):
+            return
+        if word in self.functions:  # it runs by itself, unless the whole text has to
+            self._sequence.append((line, statement))
+            return
+        if re.fullmatch(r"exit\s.*", word):  # with a status that was counted
+            statement = f"( {word.rstrip(';')} )"
+        defines = _FUNCTION.match(statement)
+        if defines:
+            self._defined[defines["one"] or defines["two"]] = statement[defines.end() :]
+        self._sequence.append((line, statement))
+        is_check = not defines and (_checks(statement) or not _PREPARES.match(statement))
+        if is_check and (bash_effects.can_fail(statement) or bash_effects.assigned(statement, self._defined)):
+            self._bare.append((line, [*self.shared, (line, statement)]))
+        else:
+            self.shared.append((line, statement))
+
+    def _is_stateful(self) -> bool:
+        """Tell whether a check may see what an earlier one did: a variable that counts failures, a file."""
+        checks = {line for line, _ in self._bare}
+        changed: set[str] = set()
+        has_written = False
+        for line, statement in self._sequence:
+            if _FUNCTION.match(statement):
+                continue
+            is_affected = bash_effects.reads(statement, changed)
+            if line in checks and (is_affected or has_written):
+                return True
+            has_written = has_written or (line in checks and bash_effects.writes(statement))
+            if is_affected or line in checks or statement.strip() in self.functions:
+                changed |= bash_effects.assigned(statement, self._defined)
+        return False
 
 
 def _placed(body: list[tuple[int, str]]) -> str:
@@ -136,17 +179,28 @@ def _placed(body: list[tuple[int, str]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _scripts(
-    number: int, prelude: str, test: tuple[str, list[tuple[int, str]]], *, is_function: bool
-) -> dict[str, str]:
+def _in_sequence(body: list[tuple[int, str]]) -> str:
+    """Return statements one after the other, where those that check something must hold."""
+    commands = []
+    for line, statement in body:
+        shown = shlex.quote(f"{statement.strip()[:200]} (line {line})")
+        ended = "__cq_ended $?\n" if not _FUNCTION.match(statement) and not _PREPARES.match(statement) else ""
+        commands.append(f"__cq_shown={shown}\n{statement}\n{ended}")
+    return "".join(commands)
+
+
+def _scripts(number: int, prelude: str, test: tuple[str, list[tuple[int, str]]], tests: _Tests) -> dict[str, str]:
     """Return the scripts of one test: what it is, and what it builds on.
 
     All of a test is one compound command: an error that makes bash give up a command, as a division by zero in an
     expansion does, gives up the word with which it says that it passed, too.
     """
     test_id, body = test
+    is_function = test_id in tests.functions
     if is_function:
         steps, call, shown = body, test_id, ""
+    elif test_id == tests.script:
+        steps, call, shown = [], _in_sequence(body), ""
     else:
         steps, (line, last) = body[:-1], body[-1]
         call, shown = last.strip().rstrip(";"), f"{last.strip()[:200]} (line {line})"
@@ -175,8 +229,17 @@ def _expecting_another(statement: str) -> str | None:
     return None
 
 
-def _twins(body: list[tuple[int, str]], function: str | None) -> list[list[tuple[int, str]]]:
+def _twins(test: tuple[str, list[tuple[int, str]]], tests: _Tests) -> list[list[tuple[int, str]]]:
     """Return the test once for each of its checks that can expect another result; each of them has to fail."""
+    test_id, body = test
+    function = test_id if test_id in tests.functions else None
+    if test_id == tests.script:
+        others = [(index, line, _expecting_another(statement)) for index, (line, statement) in enumerate(body)]
+        return [
+            [*body[:index], (line, changed), *body[index + 1 :]]
+            for index, line, changed in others
+            if changed is not None
+        ]
     if function is None:
         line, last = body[-1]
         changed = _expecting_another(last)
@@ -224,12 +287,12 @@ def plan(sources: Sources) -> SuitePlan:
     prelude = _prelude(sources, names, sources.test_code)
     scripts: dict[str, str] = {}
     for number, test in enumerate(tests.bodies):
-        scripts |= _scripts(number, prelude, test, is_function=test[0] in tests.functions)
+        scripts |= _scripts(number, prelude, test, tests)
     ids = [name for name, _ in tests.bodies]
     twins: list[int] = []
-    for index, (name, body) in enumerate(tests.bodies):
-        for twin in _twins(body, name if name in tests.functions else None)[: MAX_TWINS - len(twins)]:
-            scripts |= _scripts(len(ids) + len(twins), prelude, (name, twin), is_function=name in tests.functions)
+    for index, test in enumerate(tests.bodies):
+        for twin in _twins(test, tests)[: MAX_TWINS - len(twins)]:
+            scripts |= _scripts(len(ids) + len(twins), prelude, (test[0], twin), tests)
             twins.append(index)
     files = {
         sources.source_name: sources.code,

@@ -26,7 +26,15 @@ WORDS = (
 COMPARERS = {*COMPARED, "isnan", "strlen", "abs"}
 _DEFINE = re.compile(r"^[ \t]*(?:#|%:|\?\?=)[ \t]*define[ \t]+([A-Za-z_]\w*)(\(?)(.*)$", re.MULTILINE)
 _CONSTANT = re.compile(r"\s*\(*\s*[-+]?(?:[\d.][\w.+-]*|\"[^\"]*\"|'[^']*')\s*\)*\s*")
-_FUNCTION = r"\b(?P<type>void|int|bool|_Bool)\s+(?P<name>test\w*|main)\s*\([^()]*\)\s*(?:noexcept\s*)?(?=\{)"
+_FUNCTION = (
+    r"\b(?P<type>void|int|bool|_Bool)\s+(?:(?P<name>test\w*)\s*\(\s*(?:void)?\s*\)|main\s*\((?P<parameters>[^()]*)\))"
+    r"\s*(?:noexcept\s*)?(?=\{)"
+)
+# What a main does that only runs the test functions, apart from calling them.
+_ONLY_RUNS = re.compile(
+    r"\s*(?:return\s+(?:0|EXIT_SUCCESS)|(?:std\s*::\s*)?(?:printf|puts|fprintf|fflush)\s*\([^()]*\)|(?:std\s*::\s*)?cout\b[^;(]*)?\s*"
+)
+_ARGUMENTS = ("1", "cq_argv", "cq_argv + 1")  # of a main that has parameters
 _SPLICE = re.compile(r"\\[ \t]*\n")
 
 
@@ -55,6 +63,7 @@ class _Group:
     function: str
     returns: str
     slots: list[str] = field(default_factory=list)
+    arguments: str = ""
 
 
 def quoted(text: str) -> str:
@@ -127,7 +136,7 @@ class _Tests:
         return self._scan.identifiers()
 
     def _read(self) -> None:
-        functions = {match["name"]: match for match in self._scan.find(_FUNCTION, depth=0)}
+        functions = {match["name"] or "main": match for match in self._scan.find(_FUNCTION, depth=0)}
         main = functions.pop("main", None)
         for name, match in functions.items():
             self.groups.append(_Group(name, match["type"], [name]))
@@ -135,12 +144,21 @@ class _Tests:
         if main is not None:
             opening = main.end()
             spans.append((opening, self._scan.closing(opening)))
-            body = self._scan.blank[opening : spans[0][1]]
-            if not any(re.search(rf"\b{name}\b", body) for name in functions):
-                self.groups.append(_Group(f"{self._prefix}_main", "int", []))
+            if not self._only_runs(self._scan.blank[opening + 1 : spans[0][1]], list(functions)):
+                n_parameters = 0 if main["parameters"].strip() in {"", "void"} else main["parameters"].count(",") + 1
+                arguments = ", ".join(_ARGUMENTS[:n_parameters]).replace("cq", self._prefix)
+                self.groups.append(_Group(f"{self._prefix}_main", "int", [], arguments))
                 self._main_slots(*spans[0])
             self._changes.append((spans[0][1], spans[0][1], "return 0;"))
         self._rewrite_nested()
+
+    @staticmethod
+    def _only_runs(body: str, functions: list[str]) -> bool:
+        """Tell whether a main does no more than run test functions, each of which runs by itself anyhow."""
+        names = "|".join(map(re.escape, functions))
+        call = re.compile(rf"\s*(?:[A-Z]\w*\s*\(\s*(?:{names})\s*\)|(?:{names})\s*\(\s*\))\s*")
+        parts = body.split(";")
+        return bool(functions) and all(_ONLY_RUNS.fullmatch(part) or call.fullmatch(part) for part in parts)
 
     def _is_direct(self, position: int, end: int) -> bool:
         """Tell whether an assert is a statement of its own right in the body of main."""
@@ -221,7 +239,7 @@ def _entry(dialect: Dialect, groups: list[_Group], prefix: str) -> str:
     cases, first = [], 0
     for index, group in enumerate(groups):
         last = first + len(group.slots) - 1
-        call = f"{group.function}();"
+        call = f"{group.function}({group.arguments});"
         if group.returns == "int":
             call = f"status = {call}"
         elif group.returns != "void":
@@ -233,7 +251,9 @@ def _entry(dialect: Dialect, groups: list[_Group], prefix: str) -> str:
     body = f"    switch ({prefix}_group()) {{\n{''.join(cases)}    }}\n"
     if dialect.name == "cpp":
         body = f"    try {{\n{body}    }} {driver('caught.inc').replace('CQ', prefix)}"
-    return f"#undef main\nint main(void) {{\n    int status = 0;\n{body}    {prefix}_done();\n    return status;\n}}\n"
+    argv = f'static char {prefix}_name[] = "tests";\nstatic char *{prefix}_argv[] = {{{prefix}_name, 0}};\n'
+    body += f"    {prefix}_done();\n    return status;\n"
+    return f"{argv}#undef main\nint main(void) {{\n    int status = 0;\n{body}}}\n"
 
 
 def _suite(dialect: Dialect, sources: Sources, tests: _Tests, prefix: str) -> str:

@@ -11,7 +11,7 @@ import re
 from itertools import pairwise
 
 from sandbox.recipes import Recipe, Step
-from sandbox.suites.plans import BINARY, Sources, SuitePlan, driver, no_tests
+from sandbox.suites.plans import BINARY, Sources, SuiteError, SuitePlan, driver, no_tests
 from sandbox.suites.scan import edit, scan
 from sandbox.suites.symbols import refuse_replaced
 
@@ -58,8 +58,10 @@ class _Tests:
 
     def _add(self, match: re.Match[str]) -> None:
         function = _FUNCTION.match(self._scan.blank, match.end())
-        if function is None:
-            return
+        if function is None:  # of a macro or async: the compiler drops what is marked so, without a word
+            line = self._scan.line(match.start())
+            text = f"the test in line {line} of the tests is no plain `fn name()`; write it out, without a macro"
+            raise SuiteError("UnsupportedTests", text)
         before = self._attributes_before(match.start())
         attributes = self._scan.text[before : function.start("keyword")]
         path = [name for start, end, name in self._modules if start < match.start() < end]

@@ -14,6 +14,7 @@ from sandbox.settings import SandboxSettings
 from sandbox.types import ExecutionRequest, ExecutionResult
 
 ROOT = Path(__file__).resolve().parents[2]
+SETTLING_S = 0.02
 
 
 @dataclass
@@ -67,8 +68,8 @@ def wait_until_no_more_than(before: set[int], limit_s: float = 5.0) -> None:
         threading.Event().wait(0.01)
 
 
-def processes_below() -> set[int]:
-    """Every process below this one, on the host's side of all namespaces."""
+def processes_below(root: int | None = None) -> set[int]:
+    """Every process below one, else below this one, on the host's side of all namespaces."""
     parents = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -79,7 +80,7 @@ def processes_below() -> set[int]:
             if fields[0] != "Z":
                 parents[int(entry.name)] = int(fields[1])
     found: set[int] = set()
-    frontier = {os.getpid()}
+    frontier = {root or os.getpid()}
     while frontier:
         frontier = {pid for pid, parent in parents.items() if parent in frontier}
         found |= frontier
@@ -94,6 +95,17 @@ def warm_up(sandbox: Sandbox) -> None:
 
 
 def footprint() -> tuple[int, int, int]:
-    """Return the number of processes below us, of our descriptors and of our mounts."""
+    """Count the processes below us, our descriptors and our mounts, once two looks agree.
+
+    What a sandbox makes ahead, or reaps, it may make or reap a moment after a job's end.
+    """
+    before, now = None, _counts()
+    while now != before:
+        threading.Event().wait(SETTLING_S)
+        before, now = now, _counts()
+    return now
+
+
+def _counts() -> tuple[int, int, int]:
     n_mounts = len(Path("/proc/self/mountinfo").read_text().splitlines())
     return len(processes_below()), len(list(Path("/proc/self/fd").iterdir())), n_mounts

@@ -9,10 +9,12 @@ pytestmark = pytest.mark.timeout(240)  # the first Go program compiles Go's libr
 GO = 'package main\n\nimport ("log"; "os")\n\nfunc main() {\n\t%s\n}\n'
 GO_OPENS = GO % '_, err := os.Open("no.txt")\n\tlog.Fatal(err)'
 GO_PANICS = GO % 'log.Println(os.Args)\n\tvar m map[string]int\n\tm["a"] = 1'
+GO_DEEP = "package main\n\nfunc f(n int) int { return f(n+1) + 1 }\n\nfunc main() { println(f(0)) }\n"
 C_OPENS = '#include <stdio.h>\nint main(void) {\n  if (!fopen("no.txt", "r")) { perror("no.txt"); return 1; }\n}\n'
 RUST_OPENS = 'fn main() {\n    std::fs::read_to_string("no.txt").unwrap();\n}\n'
 
 RAN = [
+    ("go", GO_DEEP, "MemoryLimit"),
     ("python", "f(", "SyntaxError"),
     ("python", "eval('1 +')", "SyntaxError"),
     ("python", "print(y)", "NameError"),

@@ -117,6 +117,8 @@ CHECKING_NOTHING = {
     "generator method": "class TestIt:\n    def test_x(self):\n        yield f()\n",
     "generator of a case": CASE + "    def test_x(self):\n        yield f()\n",
     "async generator": "async def test_x():\n    yield f()\n",
+    "pair": "def test_x():\n    assert (f() == 2, 'of test_x')\n",
+    "pair with a fixture": FIXTURE + "def test_x(one):\n    assert (f() == 2, 'of test_x')\n",
     "returned": "def test_x():\n    return f() == 2\n",
     "returned true": "def test_x():\n    return f() == 1\n",
     "returned with a fixture": FIXTURE + "def test_x(one):\n    return f() == one\n",

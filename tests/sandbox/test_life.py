@@ -143,10 +143,10 @@ def test_a_killed_zygote_is_replaced_and_its_job_run_again(run: Runner) -> None:
 def test_a_split_run_is_repeated_when_one_of_its_zygotes_is_killed(flavour: str, run: Runner) -> None:
     pool = run.sandbox._isolation
     assert run("def f():\n    return 1", "assert f() == 1").success  # both zygotes are there
-    n_before = len(descendants_of(os.getpid()))
+    n_before = len(processes_below())
     with ThreadPoolExecutor(1) as threads:
-        future = threads.submit(run, "import time\ndef f():\n    time.sleep(0.4)\n    return 1", "assert f() == 1")
-        wait_until(lambda: len(descendants_of(os.getpid())) >= n_before + 4)  # both jobs, each with its init
+        future = threads.submit(run, "import time\ndef f():\n    time.sleep(1)\n    return 1", "assert f() == 1")
+        wait_until(lambda: len(processes_below()) >= n_before + 4)  # both jobs, each with its init
         os.kill(pool.zygote_pids()[flavour], signal.SIGKILL)
         result = future.result()
     assert (result.verdict, result.result_trust, result.tests_passed) == ("OK", "isolated", 1)
@@ -154,13 +154,13 @@ def test_a_split_run_is_repeated_when_one_of_its_zygotes_is_killed(flavour: str,
 
 def test_tests_of_other_languages_are_repeated_when_their_zygote_is_killed(run: Runner) -> None:
     pool = run.sandbox._isolation
-    tests = 'test_f() { sleep 0.4; assert_eq "$(f)" 1; }\n'
+    tests = 'test_f() { sleep 1; assert_eq "$(f)" 1; }\n'
     assert run("f() { echo 1; }", tests, language="bash").success  # what is started on first use is there
     before = pool.zygote_pids()["tools"]
-    idle = descendants_of(os.getpid())
+    idle = processes_below()
     with ThreadPoolExecutor(1) as threads:
         future = threads.submit(run, "f() { echo 1; }", tests, language="bash")
-        wait_until(lambda: len(descendants_of(os.getpid()) - idle) >= 2)  # a job and its init
+        wait_until(lambda: len(processes_below() - idle) >= 2)  # a job and its init
         os.kill(before, signal.SIGKILL)
         assert (future.result().verdict, future.result().tests_passed) == ("OK", 1)
     assert pool.zygote_pids()["tools"] != before
@@ -260,8 +260,8 @@ def test_a_zygote_and_its_jobs_die_with_an_owner_that_is_killed(tier: str, tmp_p
         try:
             assert owner.stdout is not None
             assert owner.stdout.readline() == b"ready\n"
-            wait_until(lambda: len(descendants_of(owner.pid)) >= 4)  # a zygote, an init or a guard, two of the program
-            below = descendants_of(owner.pid)
+            wait_until(lambda: len(processes_below(owner.pid)) >= 4)  # a zygote, an init or a guard, two of the program
+            below = processes_below(owner.pid)
         finally:
             owner.kill()
         wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in below))
@@ -273,20 +273,6 @@ def works_here(tier: str, home: Path) -> bool:
         return sandbox.status().ready
     finally:
         sandbox.close()
-
-
-def descendants_of(root: int) -> set[int]:
-    found: set[int] = set()
-    frontier = {root}
-    while frontier:
-        lists = [Path(f"/proc/{pid}/task/{pid}/children") for pid in frontier]
-        frontier = {int(pid) for path in lists if path.exists() for pid in path.read_text().split()}
-        # a thread of the owner made them, so look at all its threads
-        if not found:
-            tasks = Path(f"/proc/{root}/task").iterdir()
-            frontier = {int(pid) for task in tasks for pid in (task / "children").read_text().split()}
-        found |= frontier
-    return found
 
 
 def test_without_isolation_nothing_pretends_to_be_isolated(tmp_path: Path) -> None:

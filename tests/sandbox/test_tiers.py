@@ -287,13 +287,6 @@ def test_tests_and_programs_run_as_in_every_tier(tier: Runner) -> None:
         assert tier("import os\nx = 1\n", lint=True).lint_score is not None
 
 
-def descendants_of(pid: int) -> set[int]:
-    found = {pid}
-    for child in children_of(pid):
-        found |= descendants_of(child)
-    return found
-
-
 @pytest.fixture(params=list(TIERS))
 def mortal(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Runner]:
     """A sandbox of its own whose processes may be killed; closed, it leaves no process and no descriptor."""
@@ -314,7 +307,7 @@ def test_a_job_whose_zygote_or_launcher_is_killed_is_run_again(mortal: Runner) -
     before = set(isolation.zygote_pids().values())
     idle = processes_below()
     with ThreadPoolExecutor(1) as threads:
-        code = "import os, time\nos.fork()\ntime.sleep(0.6)\nprint('again')"
+        code = "import os, time\nos.fork()\ntime.sleep(1.5)\nprint('again')"
         future = threads.submit(mortal, code, timeout_s=20.0)
         wait_until(lambda: len(processes_below() - idle) >= 3)
         running = processes_below() - idle
@@ -330,12 +323,12 @@ def test_a_guard_or_a_sandbox_that_is_killed_leaves_nothing_behind(mortal: Runne
     if isolation.tier == "namespaces":
         pytest.skip("a job's init cannot be told from its program there; the kernel ends one with the other")
     (mother,) = isolation.zygote_pids().values()
-    code = "import os, time\nfor _ in range(2):\n    if os.fork() == 0:\n        os.setsid()\ntime.sleep(0.8)\n"
+    code = "import os, time\nfor _ in range(2):\n    if os.fork() == 0:\n        os.setsid()\ntime.sleep(1.5)\n"
     with ThreadPoolExecutor(1) as threads:
         future = threads.submit(mortal, code, timeout_s=20.0)
-        wait_until(lambda: any(len(descendants_of(pid)) >= 4 for pid in children_of(mother)))
-        guard = max(children_of(mother), key=lambda pid: len(descendants_of(pid)))
-        running = descendants_of(guard)
+        wait_until(lambda: any(len(processes_below(pid)) >= 3 for pid in children_of(mother)))
+        guard = max(children_of(mother), key=lambda pid: len(processes_below(pid)))
+        running = processes_below(guard) | {guard}
         os.kill(guard, signal.SIGKILL)
         assert future.result().success
     wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in running))

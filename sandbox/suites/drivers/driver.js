@@ -65,6 +65,11 @@ function conclude(id, error, skipped) {
   }
 }
 
+const DEAF = 'the program took away what hears of failures that nobody awaits';
+const listeners = process.listeners.bind(process);
+const hear = (error) => { noteFailure(error); };
+const hears = () => HEARD.every((event) => includes(listeners(event), hear));
+
 const started = [];
 async function runOne(id, body, ownHooks) {
   current = { failure: null };
@@ -79,6 +84,7 @@ async function runOne(id, body, ownHooks) {
     const context = { name: id, test: async (name, inner) => inner(context), diagnostic() {}, skip() {} };
     const returned = await (body.length > 0 && ownHooks ? withCallback(body, context) : body());
     await new PromiseHere((resolve) => { later(resolve); }); // rejections that nobody awaits are told only now
+    if (!hears()) throw new AssertionFailure(DEAF);
     if (returned === false) throw new AssertionFailure('the test returned false');
     if (ownHooks) for (const one of ownHooks.afterEach) await one();
   } catch (caught) {
@@ -141,6 +147,17 @@ function exportsAndNames(found) {
   return exports;
 }
 
+// What nobody awaits, as a function that is called where it stands, may still check something.
+const IDLE_MS = 250; // a program may keep a timer or a socket for ever
+const { setTimeout: inTime } = globalThis;
+const once = process.once.bind(process);
+function drained() {
+  return new PromiseHere((resolve) => {
+    once('beforeExit', resolve); // nothing is left to wait for
+    inTime(resolve, IDLE_MS).unref();
+  });
+}
+
 async function main() {
   const file = path.join(__dirname, config.tests);
   const body = fs.readFileSync(file, 'utf8');
@@ -172,7 +189,6 @@ async function main() {
     noteFailure(error);
     functions = [];
   }
-  if (outside !== null || nOutside > 0) conclude('top level', outside, false);
   for (let i = 0; i < functions.length; i++) {
     if (functions[i] !== null) await runOne(config.functions[i], functions[i], null);
   }
@@ -180,13 +196,15 @@ async function main() {
     if (one.skipped) conclude(one.id, null, true);
     else await runOne(one.id, one.body || (() => {}), one.hooks);
   }
+  await drained();
+  if (!hears()) noteFailure(new AssertionFailure(DEAF));
+  if (outside !== null || nOutside > 0) conclude('top level', outside, false);
   send('collected', `,"tests":[${reported.map(quote).join(',')}]`);
   send('end', '');
   return exit(nFailed > 0 ? 1 : 0);
 }
 
-process.on('uncaughtException', (error) => { noteFailure(error); });
-process.on('unhandledRejection', (error) => { noteFailure(error); });
+for (const event of HEARD) process.on(event, hear);
 main().catch((error) => {
   const what = describe(error);
   send('exception', `,"type":${quote(what.type)},"message":${quote(what.message)},"line":null`);

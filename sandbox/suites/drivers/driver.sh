@@ -70,6 +70,8 @@ run_one() { # number; leaves the kind of failure in REPLY, empty when it passed,
     elif ((status > 128)); then
         signal_name $((status - 128))
         message='the test was ended by a signal'
+    elif ((status != 0)); then
+        REPLY=AssertionError message="the test exited with status $status"
     else
         REPLY=ProgramEnded message="the program exited in this test (status $status), so it did not finish"
     fi

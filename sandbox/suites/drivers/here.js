@@ -46,6 +46,11 @@ function lock() {
   for (const name of intrinsics) {
     if (hasOwn(globalThis, name)) defineProperty(globalThis, name, { value: globalThis[name], writable: false, configurable: false });
   }
+  for (const name of ['removeListener', 'off', 'removeAllListeners']) {
+    const remove = process[name];
+    const value = (event, ...rest) => (event === undefined || includes(HEARD, event) ? process : apply(remove, process, [event, ...rest]));
+    defineProperty(process, name, { value, writable: false, configurable: false });
+  }
   for (const name of ['binding', '_linkedBinding', 'dlopen']) { // they give what fs itself writes with
     defineProperty(process, name, { value: undefined, writable: false, configurable: false });
   }

@@ -30,6 +30,7 @@ const replaceAll = bind(String.prototype.replace);
 const charCode = bind(String.prototype.charCodeAt);
 const inBase = bind(Number.prototype.toString);
 const apply = Reflect.apply;
+const HEARD = ['uncaughtException', 'unhandledRejection']; // failures that no test awaits
 const exit = process.reallyExit.bind(process);
 const text = String;
 const buffer = Buffer.alloc(65536);
