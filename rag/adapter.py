@@ -46,12 +46,11 @@ class FolderSearch:
         embedder: "Embedder | None" = None,
     ) -> None:
         """Do no work yet. `settings` are those of the environment, where not given; `home` goes before theirs."""
-        self._temporary = None
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
         if home is None:
             self._temporary = tempfile.TemporaryDirectory(prefix="cinque-")
             home = self._temporary.name
-        self._settings = (settings or RagSettings()).model_copy(update={"home": Path(home)})
-        self._retrieval = Retrieval(self._settings, embedder)
+        self._retrieval = Retrieval((settings or RagSettings()).model_copy(update={"home": Path(home)}), embedder)
         self._collection = ""
 
     def index(self, root: str | os.PathLike[str]) -> IndexReport:

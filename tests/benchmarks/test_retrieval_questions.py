@@ -5,7 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.peers.retrieval_packages import LANGUAGES, QUESTIONS, Package, folder_of, packages, read_lines
+from benchmarks.peers.retrieval_packages import (
+    LANGUAGES,
+    QUESTIONS,
+    Package,
+    archive_of,
+    folder_of,
+    packages,
+    read_lines,
+)
 from benchmarks.peers.retrieval_sets import questions_about
 from rag.sparse import split_words
 
@@ -69,3 +77,17 @@ def test_every_answer_is_in_the_package_and_its_name_is_not_in_the_question(pack
 
 def _lines(file: Path) -> list[str]:
     return file.read_text(encoding="utf-8", errors="replace").split("\n")
+
+
+@pytest.mark.parametrize("name", ["flask", "requests"])
+def test_a_docstring_question_asks_for_a_function_that_no_longer_says_it(name: str) -> None:
+    package = next(package for package in PACKAGES if package.name == name)
+    if not folder_of(package).exists() or not archive_of(package).exists():
+        pytest.skip("the package was not fetched; python -m benchmarks.peers.retrieval_packages fetches it")
+    questions = questions_about(package)
+    assert len(questions) > 100
+    for question in questions:
+        (answer,) = question.answers
+        span = _lines(folder_of(package) / answer.path)[(answer.start_line or 1) - 1 : answer.end_line]
+        assert span[0].strip().startswith(("def ", "async def ", "@")), question.id
+        assert question.text not in " ".join("\n".join(span).split()), question.id
