@@ -38,14 +38,14 @@ def is_key(given: str, key: str) -> bool:
     return hmac.compare_digest(given.encode(), key.encode())
 
 
-def check_key(key: str) -> None:
-    """Refuse a key that no client could send.
+def check_key(key: str, name: str = "CINQUE_API_KEY") -> None:
+    """Refuse a key, of the setting *name*, that no client could send.
 
     Raises:
         ValueError: without the key itself, as the message is logged.
     """
     if not (key.isascii() and key.isprintable() and key == key.strip()):
-        msg = "CINQUE_API_KEY cannot be sent in a header; use printable ASCII characters, without spaces at the ends"
+        msg = f"{name} cannot be sent in a header; use printable ASCII characters, without spaces at the ends"
         raise ValueError(msg)
 
 

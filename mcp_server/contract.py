@@ -56,13 +56,24 @@ from rag.types import (
     CollectionList,
     DeleteResult,
     Document,
+    FileSize,
+    FolderSize,
+    Hit,
     IndexProgress,
     IndexReport,
     IndexRequest,
     IndexStatus,
+    LanguageShare,
+    Outline,
+    OutlineItem,
+    Overview,
     RetrievalStatus,
     RetrieveRequest,
     RetrieveResult,
+    SkippedFile,
+    SymbolLocation,
+    SymbolRequest,
+    SymbolResult,
 )
 from sandbox.types import (
     ExecutionRequest,
@@ -94,10 +105,13 @@ __all__ = [
     "ExecutionResult",
     "FailureAnalysis",
     "FailureReport",
+    "FileSize",
     "Finding",
     "FinishReason",
+    "FolderSize",
     "GenerationRequest",
     "GenerationResult",
+    "Hit",
     "IndexProgress",
     "IndexReport",
     "IndexRequest",
@@ -106,6 +120,7 @@ __all__ = [
     "InfillFile",
     "Language",
     "LanguageList",
+    "LanguageShare",
     "LoadFailure",
     "LoadedModel",
     "Message",
@@ -113,7 +128,10 @@ __all__ = [
     "ModelList",
     "ModelProperties",
     "ModelStatistics",
+    "Outline",
+    "OutlineItem",
     "OutputParams",
+    "Overview",
     "Pooling",
     "PullProgress",
     "RenderedPrompt",
@@ -127,7 +145,11 @@ __all__ = [
     "SchedulingParams",
     "Score",
     "ServerStatus",
+    "SkippedFile",
     "SlotStatistics",
+    "SymbolLocation",
+    "SymbolRequest",
+    "SymbolResult",
     "SyntaxReport",
     "TemplateParams",
     "Timings",
@@ -174,6 +196,9 @@ class ToolName(StrEnum):
     LIST_COLLECTIONS = "list_collections"
     DELETE_COLLECTION = "delete_collection"
     RETRIEVE = "retrieve"
+    FIND_SYMBOL = "find_symbol"
+    OUTLINE = "outline"
+    OVERVIEW = "overview"
     STATUS = "status"
     DIAGNOSE = "diagnose"
 

@@ -17,9 +17,13 @@ from rag.types import (
     IndexReport,
     IndexRequest,
     IndexStatus,
+    Outline,
+    Overview,
     RetrievalStatus,
     RetrieveRequest,
     RetrieveResult,
+    SymbolRequest,
+    SymbolResult,
 )
 from sandbox.types import ExecutionRequest, ExecutionResult, Language, SandboxStatus, SyntaxReport
 
@@ -76,6 +80,18 @@ class Retriever(Protocol):
 
     def retrieve(self, request: RetrieveRequest) -> RetrieveResult:
         """Search one collection."""
+        ...
+
+    def find_symbol(self, request: SymbolRequest) -> SymbolResult:
+        """Find where a symbol is defined and named."""
+        ...
+
+    def outline(self, collection: str, path: str) -> Outline:
+        """List what one file defines."""
+        ...
+
+    def overview(self, collection: str) -> Overview:
+        """Describe one collection at a glance."""
         ...
 
     def status(self) -> RetrievalStatus:

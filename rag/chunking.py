@@ -6,18 +6,19 @@ owner becomes a chunk, cut into overlapping windows where it is too large. Knows
 """
 
 import hashlib
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Final
 
+from rag.headings import find_headings
 from rag.languages import PLAIN_TEXT, language_of
-from rag.symbols import GRAMMARS, find_definitions
+from rag.notebooks import SUFFIX as NOTEBOOK_SUFFIX
+from rag.notebooks import find_cells
+from rag.symbols import find_definitions, grammar_of
 from rag.types import Chunk, Document
 
 # Raise with every change of what chunks come out: a stored index of another version is made anew.
-CHUNKER_VERSION: Final = 1
+CHUNKER_VERSION: Final = 2
 
 # A chunk of code is read by an embedding model that sees 256 tokens, about 900 characters, and by a language model that
 # wants whole functions. 2,400 characters keep nine in ten functions whole; more would dilute the vector.
@@ -31,10 +32,6 @@ OVERLAP_LINES: Final = 5
 # A definition right above this many rows or fewer stays whole, whatever is nested in it.
 WHOLE_ROWS: Final = 60
 
-_HEADING: Final = re.compile(r"^ {0,3}(#{1,6})[ \t]+(.*?)[ \t]*#*[ \t]*$")
-_FENCE: Final = re.compile(r"^ {0,3}(`{3,}|~{3,})")
-_CPP_HEADER: Final = re.compile(r"^[ \t]*(?:class|namespace|template|using)\b", re.MULTILINE)
-
 
 @dataclass(frozen=True)
 class _Owner:
@@ -43,6 +40,7 @@ class _Owner:
     kind: str
     symbol: str
     first_row: int
+    signature: str = ""
 
 
 def chunk_document(document: Document) -> list[Chunk]:
@@ -55,7 +53,7 @@ def chunk_document(document: Document) -> list[Chunk]:
     chunks: dict[str, Chunk] = {}
     for owner, first, last in _runs(owners, lines):
         for start, end, text in _pieces(lines, first, last):
-            chunk = _make_chunk(document.path, language, _describe(owner, first), (start, end), text)
+            chunk = _make_chunk(document.path, language, _describe(owner, first, start), (start, end), text)
             chunks.setdefault(chunk.chunk_id, chunk)
     return list(chunks.values())
 
@@ -67,57 +65,40 @@ def split_lines(content: str) -> list[str]:
 
 
 def text_to_embed(chunk: Chunk) -> str:
-    """Write what the embedding model reads of a chunk: where it stands and its name, then its text."""
+    """Write what the embedding model reads of a chunk: where it stands and its name, then its text.
+
+    The name of a method has its class, and a later piece of a definition begins with the signature.
+    """
     where = f"{chunk.path} {chunk.symbol}".rstrip()
-    return f"{where}\n{chunk.text}"
+    return "\n".join(line for line in (where, chunk.signature, chunk.text) if line)
 
 
 def _owners(document: Document, language: str, lines: list[str]) -> list[_Owner | None]:
     """Give each line its innermost owner; inner ones come later and paint over outer ones."""
     owners: list[_Owner | None] = [None] * len(lines)
-    spans = _sections(lines) if language == "markdown" else _definitions(document, language)
+    spans = (*_cells(document.path, lines), *_sections(lines, language), *_definitions(document, language))
     for owner, last_row in spans:
         for row in range(owner.first_row, min(last_row + 1, len(lines))):
             owners[row] = owner
     return owners
 
 
+def _cells(path: str, lines: list[str]) -> Iterator[tuple[_Owner, int]]:
+    for first, last in find_cells(lines) if path.endswith(NOTEBOOK_SUFFIX) else ():
+        yield _Owner("window", "", first), last
+
+
+def _sections(lines: list[str], language: str) -> Iterator[tuple[_Owner, int]]:
+    for heading in find_headings(lines, language):
+        yield _Owner("section", heading.symbol, heading.first_row), heading.last_row
+
+
 def _definitions(document: Document, language: str) -> Iterator[tuple[_Owner, int]]:
-    grammar = language
-    if document.path.lower().endswith(".tsx"):
-        grammar = "tsx"
-    elif language == "c" and document.path.endswith(".h") and _CPP_HEADER.search(document.content):
-        grammar = "cpp"
-    if grammar not in GRAMMARS:
+    grammar = grammar_of(document.path, language, document.content)
+    if grammar is None:
         return
     for found in find_definitions(document.content.encode("utf-8", "replace"), grammar, WHOLE_ROWS):
-        yield _Owner(found.kind, found.symbol, found.first_row), found.last_row
-
-
-def _sections(lines: list[str]) -> Iterator[tuple[_Owner, int]]:
-    """Cut markdown at its headings, outside fenced code; the symbol is the path of headings, `Guide > Install`."""
-    trail: list[tuple[int, str]] = []
-    starts: list[_Owner] = []
-    fence = ""
-    for row, line in enumerate(lines):
-        mark = _FENCE.match(line)
-        if mark:
-            fence = _next_fence(fence, mark.group(1), line)
-        heading = None if fence or mark else _HEADING.match(line)
-        if heading:
-            level = len(heading.group(1))
-            trail = [*(item for item in trail if item[0] < level), (level, heading.group(2))]
-            starts.append(_Owner("section", " > ".join(title for _, title in trail), row))
-    ends = [after.first_row - 1 for _, after in pairwise(starts)] + [len(lines) - 1]
-    return zip(starts, ends, strict=False)  # text without headings has no starts and one end
-
-
-def _next_fence(fence: str, mark: str, line: str) -> str:
-    """Track fenced code: a fence is closed by its own character, at least as long, with nothing after it."""
-    if not fence:
-        return mark
-    closes = mark[0] == fence[0] and len(mark) >= len(fence) and line.strip() == mark
-    return "" if closes else fence
+        yield _Owner(found.kind, found.symbol, found.first_row, found.signature), found.last_row
 
 
 def _runs(owners: list[_Owner | None], lines: list[str]) -> Iterator[tuple[_Owner | None, int, int]]:
@@ -135,13 +116,17 @@ def _runs(owners: list[_Owner | None], lines: list[str]) -> Iterator[tuple[_Owne
     yield owners[start], start, last
 
 
-def _describe(owner: _Owner | None, first_row: int) -> tuple[str, str]:
-    """Name the kind and symbol of a run: a class's first run is its header, its later ones are what is left over."""
+def _describe(owner: _Owner | None, first_row: int, start_row: int) -> _Owner:
+    """Describe the piece at `start_row` of the run at `first_row`.
+
+    A class's first run is its header, its later ones are what is left over. What lacks the beginning of its definition
+    is told the signature.
+    """
     if owner is None:
-        return "window", ""
-    if owner.kind == "class" and first_row > owner.first_row:
-        return "window", owner.symbol
-    return owner.kind, owner.symbol
+        return _Owner("window", "", start_row)
+    is_left_over = owner.kind == "class" and first_row > owner.first_row
+    signature = owner.signature if start_row > owner.first_row else ""
+    return _Owner("window" if is_left_over else owner.kind, owner.symbol, start_row, signature)
 
 
 def _pieces(lines: list[str], first: int, last: int) -> Iterator[tuple[int, int, str]]:
@@ -180,16 +165,16 @@ def _slices(line: str) -> Iterator[str]:
         yield line[offset : offset + MAX_CHUNK_CHARS]
 
 
-def _make_chunk(path: str, language: str, name: tuple[str, str], rows: tuple[int, int], text: str) -> Chunk:
-    kind, symbol = name
+def _make_chunk(path: str, language: str, described: _Owner, rows: tuple[int, int], text: str) -> Chunk:
     identity = f"{path}\0{rows[0]}\0{rows[1]}\0{text}".encode("utf-8", "replace")
     return Chunk(
         chunk_id=hashlib.blake2b(identity, digest_size=16).hexdigest(),
         path=path,
         language=language or PLAIN_TEXT,
-        kind=kind,
-        symbol=symbol,
+        kind=described.kind,
+        symbol=described.symbol,
         start_line=rows[0] + 1,
         end_line=rows[1] + 1,
         text=text,
+        signature=described.signature,
     )

@@ -31,6 +31,16 @@ def write_folder(target: Path, write: Callable[[Path], None]) -> None:
     _flush(target.parent)
 
 
+def write_file(target: Path, text: str) -> None:
+    """Make the file `target` whole: after a crash at any moment it is either absent or complete."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = target.with_name(f".{target.name}")
+    unfinished.write_text(text, encoding="utf-8")
+    _flush(unfinished)
+    unfinished.rename(target)
+    _flush(target.parent)
+
+
 def remove_folder(folder: Path) -> None:
     """Remove a folder and all in it; nothing happens when it is absent or another process removes it too."""
     shutil.rmtree(folder, ignore_errors=True)

@@ -1,31 +1,27 @@
-"""Texts to vectors: the `Embedder` protocol, and sentence-transformers behind it.
+"""Texts to vectors: the `Embedder` protocol, and a sentence-transformers model behind it on the fastest backend.
 
-Vectors are float32 and L2-normalised, so an inner product is a cosine. The only importer of sentence_transformers and
-torch, both on first use (3.8 s and 400 MB). Where the weights come from is `weights`' business; the cache that spares
-most of the work is `embedding_cache`. Tests use a hashing embedder that passes the same contract tests.
+Vectors are float32 and L2-normalised, so an inner product is a cosine. Which backend runs the model is the business of
+`converted_model`, where the weights come from that of `weights`; the cache that spares most of the work is
+`embedding_cache`. Nothing heavy is imported before the first text. Tests use a hashing embedder that passes the same
+contract tests.
 """
 
 import logging
-import os
 import threading
-from collections.abc import Sequence
-from types import ModuleType
-from typing import Any, Final, Protocol, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rag.errors import EmbeddingUnavailableError
+from rag.converted_model import open_converted, open_torch
 from rag.settings import RagSettings
-from rag.weights import find_weights
+from rag.text_model import Lanes, TextModel
 
 Vectors: TypeAlias = NDArray[np.float32]
 
-# all-MiniLM-L6-v2 was trained on 256 tokens at most; the cost of attention grows with the square of the length.
-MAX_TOKENS: Final = 256
-
-# No token is shorter than one character, and a tokenizer need not see text whose tokens would be cut off anyway.
-MAX_CHARS: Final = 16 * MAX_TOKENS
+# Embedded to learn the number of dimensions, and to have the first real text find everything warm.
+_WARM_UP_TEXT: Final = "warm up"
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +31,7 @@ class Embedder(Protocol):
 
     @property
     def name(self) -> str:
-        """Identity of the vectors: equal names give equal vectors for equal texts. Cheap; loads nothing."""
+        """Identity of the vectors: equal names give comparable vectors for equal texts. Cheap; loads nothing."""
 
     @property
     def dimensions(self) -> int:
@@ -49,71 +45,87 @@ class Embedder(Protocol):
         """
 
 
+class _Lane:
+    """One lane of a backend, opened by its first text, for any number of threads: one after the other."""
+
+    def __init__(self, open_model: Callable[[], TextModel]) -> None:
+        self._open_model = open_model
+        self._lock = threading.Lock()
+        self._model: TextModel | None = None
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        with self._lock:
+            self._model = self._model or self._open_model()
+            return np.ascontiguousarray(self._model.embed(texts), dtype=np.float32)
+
+
+class _Opened:
+    """A model in memory."""
+
+    def __init__(self, backend: str, lanes: Lanes) -> None:
+        self.backend = backend
+        self._single = _Lane(lambda: lanes.single)
+        self._batch = _Lane(lanes.open_batch)
+        self.dimensions = int(self._single.embed([_WARM_UP_TEXT]).shape[1])
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        if not texts:
+            return np.zeros((0, self.dimensions), dtype=np.float32)
+        return (self._single if len(texts) == 1 else self._batch).embed(texts)
+
+
 class SentenceTransformerEmbedder:
     """A sentence-transformers model on the CPU, loaded by the first call that needs it and then kept.
 
-    One call embeds at a time: torch already uses all the threads that the settings grant.
+    A single text never waits for a batch: it has a lane of its own, and both run at the same time. So a query is
+    answered in milliseconds while thousands of chunks are being embedded.
     """
 
-    def __init__(self, settings: RagSettings) -> None:
+    def __init__(
+        self, settings: RagSettings, open_lanes: Callable[[RagSettings], tuple[str, Lanes]] | None = None
+    ) -> None:
         self._settings = settings
+        self._open_lanes = open_lanes or _open_lanes
         self._lock = threading.Lock()
-        self._model: Any = None
+        self._opened: _Opened | None = None
 
     @property
     def name(self) -> str:
-        """The model's name as the settings give it."""
+        """The model's name as the settings give it, whatever the backend: their vectors are comparable."""
         return self._settings.embedding_model
 
     @property
     def dimensions(self) -> int:
         """Numbers in a vector; loads the model."""
-        with self._lock:
-            return int(self._loaded().get_embedding_dimension())
+        return self._loaded().dimensions
+
+    @property
+    def backend(self) -> str:
+        """The backend that runs the model: openvino, onnx or torch; loads the model."""
+        return self._loaded().backend
+
+    @property
+    def is_loaded(self) -> bool:
+        """Tell whether a text would be embedded at once; the first one waits for the model, and once for choosing."""
+        return self._opened is not None
 
     def embed(self, texts: Sequence[str]) -> Vectors:
-        """Embed texts of any length; what lies past MAX_TOKENS does not count. See `Embedder.embed`."""
+        """Embed texts of any length; what lies past MAX_TOKENS of `text_model` does not count. See `Embedder.embed`."""
+        return self._loaded().embed(texts)
+
+    def _loaded(self) -> _Opened:
+        opened = self._opened
+        if opened is not None:
+            return opened
         with self._lock:
-            model = self._loaded()
-            if not texts:
-                return np.zeros((0, int(model.get_embedding_dimension())), dtype=np.float32)
-            # encode() sorts by length itself, so a batch pads little.
-            vectors = model.encode(
-                [text[:MAX_CHARS] for text in texts],
-                batch_size=self._settings.embedding_batch_size,
-                show_progress_bar=False,
-                convert_to_numpy=True,
-                normalize_embeddings=True,
-            )
-        return np.ascontiguousarray(vectors, dtype=np.float32)
-
-    def _loaded(self) -> Any:
-        if self._model is None:
-            folder = find_weights(self.name, hub_timeout_s=self._settings.hub_timeout_s)
-            sentence_transformers = _sentence_transformers(self._settings.embedding_threads)
-            try:
-                model = sentence_transformers.SentenceTransformer(str(folder), device="cpu", local_files_only=True)
-            except (OSError, ValueError, KeyError) as error:
-                raise EmbeddingUnavailableError(
-                    f"the embedding model {self.name} could not be loaded from {folder}: {error}; remove that folder "
-                    "so that it is fetched again, or set CINQUE_RAG_EMBEDDING_MODEL to another model"
-                ) from error
-            model.max_seq_length = min(model.max_seq_length or MAX_TOKENS, MAX_TOKENS)
-            log.info("embedding model loaded", extra={"model": self.name})
-            self._model = model
-        return self._model
+            if self._opened is None:
+                backend, lanes = self._open_lanes(self._settings)
+                self._opened = _Opened(backend, lanes)
+                log.info("embedding model loaded", extra={"model": self.name, "backend": backend})
+            return self._opened
 
 
-def _sentence_transformers(threads: int) -> ModuleType:
-    """Import the library with its telemetry, progress bars and forked tokenizers off."""
-    for variable in ("HF_HUB_DISABLE_TELEMETRY", "HF_HUB_DISABLE_PROGRESS_BARS"):
-        os.environ.setdefault(variable, "1")  # read once, while the library is imported
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    import sentence_transformers  # noqa: PLC0415 - loaded on first use: 3.8 s
-    import torch  # noqa: PLC0415 - as above
-    import transformers  # noqa: PLC0415 - as above; already imported by sentence_transformers
-
-    transformers.utils.logging.disable_progress_bar()
-    torch.set_num_threads(threads)
-    module: ModuleType = sentence_transformers
-    return module
+def _open_lanes(settings: RagSettings) -> tuple[str, Lanes]:
+    if settings.embedding_backend == "torch":
+        return "torch", open_torch(settings)
+    return open_converted(settings)

@@ -1,8 +1,9 @@
 """Vectors already computed, kept in SQLite across collections, branches and restarts.
 
 A row is keyed by the embedder's name and the hash of the text, so a second checkout or a renamed collection costs
-nothing; over 59 snapshots of repositories, three chunks in four were found here. Knows nothing of chunks. A lost or
-deleted cache costs time only.
+nothing; over 59 snapshots of repositories, three chunks in four were found here. The backends of one model share their
+vectors, whose cosine is .99 and more (docs/decisions/019-embedding-backends.md). Knows nothing of chunks. A
+lost or deleted cache costs time only.
 """
 
 import hashlib
@@ -22,8 +23,8 @@ Vectors: TypeAlias = NDArray[np.float32]
 # SQLite answers at most 32,766 parameters a statement; this keeps statements short and few.
 _KEYS_PER_QUERY: Final = 500
 
-# Texts embedded between two looks at the caller's event, and between two commits. A query waits for the model until a
-# step is over, so a step is a second or two even on a busy core; more texts would hardly be embedded faster.
+# Texts embedded between two looks at the caller's event, and between two commits: a second or two even on a busy core.
+# Larger steps would hardly be faster. Queries do not wait for them.
 _TEXTS_PER_STEP: Final = 16
 
 _BUSY_TIMEOUT_S: Final = 30.0

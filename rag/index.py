@@ -10,7 +10,7 @@ import binascii
 import json
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from rag.catalog import Catalog, CollectionRow, check_name
 from rag.errors import CollectionNotFoundError, InvalidRequestError, RagError
@@ -22,15 +22,20 @@ from rag.types import (
     IndexReport,
     IndexRequest,
     IndexStatus,
+    Outline,
+    Overview,
     RetrievalStatus,
     RetrieveRequest,
     RetrieveResult,
+    SymbolRequest,
+    SymbolResult,
 )
 from rag.weights import describe_weights
 
 if TYPE_CHECKING:
     from rag.embedding import Embedder
     from rag.parts import Parts
+    from rag.static_vectors import StaticEmbedder
 
 MAX_PAGE: Final = 1_000
 
@@ -46,9 +51,15 @@ class Retrieval:
     answer from the previous index. Other processes may share the folder.
     """
 
-    def __init__(self, settings: RagSettings, embedder: "Embedder | None" = None) -> None:
+    def __init__(
+        self,
+        settings: RagSettings,
+        embedder: "Embedder | None" = None,
+        static: "StaticEmbedder | None" = None,
+    ) -> None:
         self._settings = settings
         self._given_embedder = embedder
+        self._given_static = static
         self._lock = threading.Lock()
         self._parts: Parts | None = None
         self._closed = False
@@ -61,33 +72,35 @@ class Retrieval:
     ) -> IndexReport:
         """Bring a collection up to date with a folder or with documents, which are the whole of it, then commit.
 
-        Work is proportional to what changed. `on_progress` is called in this thread. Setting `cancelled` stops within
-        one batch of embeddings and leaves the previous index; embeddings already made are kept for the next time.
+        Work is proportional to what changed. What is committed first can be searched by words; then dense vectors are
+        filled in, by a thread behind this call when `request.wait_for_dense` is off. `on_progress` is called in this
+        thread. Setting `cancelled` stops within one batch of embeddings, and leaves the previous index or, once dense
+        vectors are being filled in, one that can be searched; what was embedded is kept for the next time.
 
         Raises:
             InvalidRequestError: a field cannot be used as given.
             LimitExceededError: there is more text than the settings allow.
-            EmbeddingUnavailableError: there are no embedding weights on this machine.
+            EmbeddingUnavailableError: there are no embedding weights on this machine; words can be searched.
             IndexCancelledError: `cancelled` was set.
         """
         _check_index_request(request)
         return self._opened().index(request, on_progress, cancelled)
 
     def index_status(self, collection: str) -> IndexStatus:
-        """Describe one collection as committed, and whether it is being indexed right now.
+        """Describe one collection as committed, and whether it is being indexed or filled in right now.
 
         Raises:
             CollectionNotFoundError: it does not exist, nor is its first index being made.
         """
-        store = self._opened().store
+        parts = self._opened()
         check_name(collection)
         try:
-            row = store.find(collection)
+            row = parts.store.find(collection)
         except CollectionNotFoundError:
-            if not store.is_busy(collection):
+            if not parts.store.is_changing(collection):
                 raise
             row = CollectionRow(collection, generation="")
-        return _status(row, is_busy=store.is_busy(collection))
+        return _status(row, parts)
 
     def list_collections(self, cursor: str | None = None, limit: int = 100) -> CollectionList:
         """List collections by title, one page of at most `limit`; pass `next_cursor` on for the next page.
@@ -95,13 +108,13 @@ class Retrieval:
         Raises:
             InvalidRequestError: `cursor` is not one of ours, or `limit` is not 1 to 1,000.
         """
-        store = self._opened().store
+        parts = self._opened()
         if not 1 <= limit <= MAX_PAGE:
             raise InvalidRequestError(f"limit is {limit}; give 1 to {MAX_PAGE}", param="limit")
-        rows = store.catalog.page(None if cursor is None else _read_cursor(cursor), limit + 1)
+        rows = parts.store.catalog.page(None if cursor is None else _read_cursor(cursor), limit + 1)
         page = rows[:limit]
         return CollectionList(
-            collections=tuple(_status(row, is_busy=store.is_busy(row.collection)) for row in page),
+            collections=tuple(_status(row, parts) for row in page),
             next_cursor=_write_cursor(page[-1]) if len(rows) > limit else None,
         )
 
@@ -111,11 +124,10 @@ class Retrieval:
         Raises:
             CollectionNotFoundError: it does not exist.
         """
-        store = self._opened().store
+        parts = self._opened()
         check_name(collection)
-        store.find(collection)
-        with store.exclusive(collection, lambda: None):
-            store.delete(collection)
+        parts.store.find(collection)
+        parts.delete(collection)
         return DeleteResult(collection, deleted=True)
 
     def retrieve(self, request: RetrieveRequest) -> RetrieveResult:
@@ -129,6 +141,35 @@ class Retrieval:
         check_name(request.collection)
         return self._opened().retrieve(request)
 
+    def find_symbol(self, request: SymbolRequest) -> SymbolResult:
+        """Find where a symbol is defined and where it is named, in the text as indexed. See `references`.
+
+        Raises:
+            InvalidRequestError: a field cannot be used as given.
+            CollectionNotFoundError: the collection does not exist.
+        """
+        check_name(request.collection)
+        return self._opened().find_symbol(request)
+
+    def outline(self, collection: str, path: str) -> Outline:
+        """List what one file defines, in its order.
+
+        Raises:
+            InvalidRequestError: the collection has no such file.
+            CollectionNotFoundError: the collection does not exist.
+        """
+        check_name(collection)
+        return self._opened().outline(collection, path)
+
+    def overview(self, collection: str) -> Overview:
+        """Describe a collection: languages, entry points, sizes, the head of its README.
+
+        Raises:
+            CollectionNotFoundError: the collection does not exist.
+        """
+        check_name(collection)
+        return self._opened().overview(collection)
+
     def status(self) -> RetrievalStatus:
         """Tell whether retrieval works here; loads no model and asks no network."""
         n_collections = Catalog(self._settings.folder / "catalog.sqlite3").count()
@@ -141,11 +182,14 @@ class Retrieval:
         return RetrievalStatus(ready, detail, self._settings.embedding_model, n_collections)
 
     def close(self) -> None:
-        """Let go of the memory held; later calls raise RagError. Closing twice is closing once."""
+        """Let go of the memory held and stop filling in, which takes a second or two; later calls raise RagError.
+
+        Closing twice is closing once.
+        """
         with self._lock:
             self._closed = True
             if self._parts is not None:
-                self._parts.store.close()
+                self._parts.close()
                 self._parts = None
 
     def _opened(self) -> "Parts":
@@ -155,7 +199,7 @@ class Retrieval:
             if self._parts is None:
                 from rag.parts import Parts  # noqa: PLC0415 - loads NumPy, 0.1 s, on first use
 
-                self._parts = Parts(self._settings, self._given_embedder)
+                self._parts = Parts(self._settings, self._given_embedder, self._given_static)
             return self._parts
 
 
@@ -166,6 +210,8 @@ def _check_index_request(request: IndexRequest) -> None:
             "give either documents or root, and only one of them",
             param="documents" if request.documents is not None else "root",
         )
+    if request.watch and request.root is None:
+        raise InvalidRequestError("only a folder can be watched; give root, or leave watch out", param="watch")
     if request.root is not None and (not request.root.strip() or "\0" in request.root or not _is_utf8(request.root)):
         raise InvalidRequestError("root is not a path; give an existing folder", param="root")
     for param, text in (("title", request.title), ("fingerprint", request.fingerprint)):
@@ -190,15 +236,22 @@ def _is_utf8(text: str) -> bool:
     return True
 
 
-def _status(row: CollectionRow, *, is_busy: bool) -> IndexStatus:
+def _status(row: CollectionRow, parts: "Parts") -> IndexStatus:
+    state: Literal["ready", "indexing", "embedding"] = "ready"
+    if row.n_dense < row.n_chunks and parts.is_filling(row.collection):  # though it takes the lock to commit
+        state = "embedding"
+    elif parts.store.is_changing(row.collection):
+        state = "indexing"
     return IndexStatus(
         collection=row.collection,
         title=row.title,
-        state="indexing" if is_busy else "ready",
+        state=state,
         n_files=row.n_files,
         n_chunks=row.n_chunks,
         n_lines=row.n_lines,
         n_dense=row.n_dense,
+        n_pending=row.n_chunks - row.n_dense if row.embedding_model else 0,
+        is_watched=parts.is_followed(row.collection),
         fingerprint=row.fingerprint,
         embedding_model=row.embedding_model,
         created_at=row.created_at,

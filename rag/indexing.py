@@ -1,74 +1,42 @@
-"""Make the next generation of a collection from the previous one and from what its text is now.
+"""Bring a collection up to date with its text, so that it can be searched by words and static vectors.
 
-Only files whose text changed are cut into chunks and embedded; everything else is taken over, and what belonged to
-deleted or changed files is left out, so no ghost of it can be found. One indexing of a collection runs at a time;
-readers keep the previous generation until the commit. Knows nothing of queries.
+Only files whose text changed are cut into chunks; everything else is taken over untouched, and what belonged to deleted
+or changed files dies, so no ghost of it can be found. One indexing of a collection runs at a time; readers keep the
+previous generation until the commit. Dense vectors are filled in afterwards, by `filling`. Knows nothing of queries.
 """
 
 import logging
-import threading
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
+
+import numpy as np
 
 from rag.catalog import CollectionRow
 from rag.chunking import chunk_document, text_to_embed
-from rag.dense import DenseIndex, keys_of
-from rag.embedding import Embedder
-from rag.embedding_cache import CachedEmbedder
-from rag.errors import CollectionNotFoundError, IndexCancelledError, RagError
-from rag.generation import VERSIONS, Generation, Manifest
+from rag.errors import CollectionNotFoundError, RagError
+from rag.generation import VERSIONS, Generation
+from rag.manifest import IndexedFile, Manifest
+from rag.merging import next_generation
+from rag.part import Part, make_part
+from rag.progress import Progress
 from rag.settings import RagSettings
-from rag.sparse import SparseIndex, weigh_words
+from rag.static_vectors import Bytes, StaticEmbedder, to_bytes
 from rag.store import Store
 from rag.sync import Scan, SourceFile, scan_documents, scan_folder
-from rag.types import Chunk, Document, IndexProgress, IndexReport, IndexRequest, SkippedFile
-
-Stage = Literal["reading", "chunking", "embedding", "committing"]
+from rag.types import Chunk, Document, IndexReport, IndexRequest, SkippedFile
 
 # Skipped files named in a report; the rest are counted.
 MAX_SKIPPED_NAMED: Final = 100
 
-# A progress report crosses the MCP seam; this many a stage are smooth enough for a bar.
-_REPORTS_PER_STAGE: Final = 100
+# Texts that the static model takes between two looks at the caller's wish to stop: a quarter of a second.
+_TEXTS_PER_STEP: Final = 512
 
 log = logging.getLogger(__name__)
-
-
-class Progress:
-    """Tells the caller how far an indexing is, and notices that the caller wants it to stop."""
-
-    def __init__(
-        self, on_progress: Callable[[IndexProgress], None] | None, cancelled: threading.Event | None, collection: str
-    ) -> None:
-        self._on_progress = on_progress
-        self._cancelled = cancelled
-        self._collection = collection
-        self._last: tuple[str, int, int] | None = None
-
-    def check(self) -> None:
-        """Raise IndexCancelledError once the caller's event is set."""
-        if self._cancelled is not None and self._cancelled.is_set():
-            raise IndexCancelledError(
-                f"indexing of collection {self._collection!r} was cancelled; its previous index is unchanged"
-            )
-
-    def report(self, stage: Stage, done: int, total: int) -> None:
-        """Check, and pass on the first, the last and every hundredth part of a stage."""
-        self.check()
-        step = max(1, total // _REPORTS_PER_STAGE)
-        if self._on_progress is None or (done % step and done != total) or self._last == (stage, done, total):
-            return
-        self._last = (stage, done, total)
-        self._on_progress(IndexProgress(stage, done, total))
-
-    def finish(self) -> None:
-        """Say that the commit is done; too late to stop."""
-        if self._on_progress is not None:
-            self._on_progress(IndexProgress("committing", 1, 1))
 
 
 @dataclass(frozen=True)
@@ -78,50 +46,49 @@ class _Change:
     scan: Scan
     changed: list[SourceFile]
     gone: set[str]  # paths no longer there
-    kept_rows: list[int]  # of the previous generation
+    has_new_stats: bool  # of unchanged files: the disk describes them otherwise, or they had to be read to be sure
 
     @property
     def is_nothing(self) -> bool:
-        return not self.changed and not self.gone
+        return not self.changed and not self.gone and not self.has_new_stats
 
 
 class Indexer:
     """Indexes collections of one store. Safe to call from any thread; `request` has been checked."""
 
-    def __init__(self, settings: RagSettings, store: Store, embedder: Embedder | None) -> None:
+    def __init__(self, settings: RagSettings, store: Store, model: str, static: StaticEmbedder | None) -> None:
+        """Index for dense vectors of `model`, "" for none, and embed with `static` where it is given."""
         self._settings = settings
         self._store = store
-        self._model = embedder.name if embedder else ""
-        self._cached = (
-            CachedEmbedder(embedder, settings.folder / "embeddings.sqlite3", max_rows=settings.max_cached_embeddings)
-            if embedder
-            else None
-        )
+        self._model = model
+        self._static = static
+        self.versions: Final = f"{VERSIONS}+{static.name}" if static else VERSIONS
 
     def run(self, request: IndexRequest, progress: Progress) -> IndexReport:
-        """Bring the collection up to date with the request's text. See `Retrieval.index`."""
+        """Bring the collection up to date with the request's text, but for dense vectors."""
         started = time.monotonic()
         with self._store.exclusive(request.collection, progress.check):
             row = self._row(request.collection)
-            if (
-                row is not None
-                and self._is_current(row)
-                and request.fingerprint
-                and request.fingerprint == row.fingerprint
-            ):
+            is_current = row is not None and self.is_current(row)
+            if row is not None and is_current and request.fingerprint and request.fingerprint == row.fingerprint:
+                row = replace(row, updated_at=_now())  # it was synced just now, which keeps it from expiring
+                self._store.catalog.put(row)
                 return _report(row, None, started)
             previous = self._previous(row)
             scan = self._scan(request, previous.manifest, progress)
-            change = _compare(previous, scan)
-            if row is None or not change.is_nothing or not self._is_current(row):
+            change = _compare(previous.manifest, scan)
+            if row is None or not is_current or not change.is_nothing:
                 generation = self._next(previous, change, progress)
-                progress.report("committing", 0, 1)
-                row = self._store.commit(_describe(request, row, generation), generation)
-                progress.finish()
+                progress.check()
+                row = self._store.commit(self._describe(request, row, generation), generation)
             else:
                 row = _touched(request, row)
                 self._store.catalog.put(row)
         return _report(row, change, started)
+
+    def is_current(self, row: CollectionRow) -> bool:
+        """Tell whether this code and these embedding models made the row's generation."""
+        return row.versions == self.versions and row.embedding_model == self._model
 
     def _row(self, collection: str) -> CollectionRow | None:
         try:
@@ -129,13 +96,9 @@ class Indexer:
         except CollectionNotFoundError:
             return None
 
-    def _is_current(self, row: CollectionRow) -> bool:
-        """Tell whether this code and this embedding model made the row's generation."""
-        return row.versions == VERSIONS and row.embedding_model == self._model
-
     def _previous(self, row: CollectionRow | None) -> Generation:
         """Return what can be built upon; a damaged or outdated index is made anew from nothing."""
-        if row is None or row.versions != VERSIONS:
+        if row is None or row.versions != self.versions:
             return Generation()
         try:
             return self._store.load(row.collection)[1]
@@ -152,64 +115,67 @@ class Indexer:
         return scan_documents(request.documents or (), previous, self._settings, tick)
 
     def _next(self, previous: Generation, change: _Change, progress: Progress) -> Generation:
-        kept = [previous.chunks[row] for row in change.kept_rows]
-        added: list[Chunk] = []
-        words: list[dict[str, float]] = []
-        for number, source in enumerate(change.changed):
-            progress.report("chunking", number, len(change.changed))
-            chunks = chunk_document(Document(source.indexed.path, source.content or ""))
-            added.extend(chunks)
-            words.extend(weigh_words(chunk) for chunk in chunks)
-        progress.report("chunking", len(change.changed), len(change.changed))
         manifest = Manifest(
             embedding_model=self._model,
             scanned_at_ns=change.scan.scanned_at_ns,
             files=tuple(source.indexed for source in change.scan.files),
         )
-        table = previous.sparse.table.extended(change.kept_rows, words)
-        dense = self._embed(previous, kept, added, progress)
-        return Generation(manifest, (*kept, *added), SparseIndex(table), dense)
+        replaced = change.gone | {source.indexed.path for source in change.changed}
+        return next_generation(previous, manifest, replaced, self._added(change.changed, progress))
 
-    def _embed(
-        self, previous: Generation, kept: list[Chunk], added: list[Chunk], progress: Progress
-    ) -> DenseIndex | None:
-        """Take over the vectors of kept chunks, where they are of the same model, and compute the others."""
-        if self._cached is None or not (kept or added):
+    def _added(self, changed: list[SourceFile], progress: Progress) -> Part | None:
+        """Cut what changed into chunks; None when nothing did."""
+        files: list[tuple[IndexedFile, list[Chunk]]] = []
+        for number, source in enumerate(changed):
+            progress.report("chunking", number, len(changed))
+            files.append((source.indexed, chunk_document(Document(source.indexed.path, source.content or ""))))
+        progress.report("chunking", len(changed), len(changed))
+        if not files:
             return None
-        base = previous.dense if previous.manifest.embedding_model == self._model else None
-        missing = added if base is not None else [*kept, *added]
-        vectors = self._cached.embed(
-            [text_to_embed(chunk) for chunk in missing], lambda done: progress.report("embedding", done, len(missing))
+        # Tokenizers work outside of the interpreter's lock, so words are weighed meanwhile.
+        with ThreadPoolExecutor(max_workers=1) as beside:
+            static = beside.submit(self._embed, [chunk for _, chunks in files for chunk in chunks], progress)
+            part = make_part(files)
+        return replace(part, static=static.result())
+
+    def _embed(self, chunks: Sequence[Chunk], progress: Progress) -> Bytes | None:
+        """Make the static vectors of chunks, (n, d)."""
+        if self._static is None:
+            return None
+        vectors = []
+        for start in range(0, max(len(chunks), 1), _TEXTS_PER_STEP):
+            progress.check()
+            texts = [text_to_embed(chunk) for chunk in chunks[start : start + _TEXTS_PER_STEP]]
+            vectors.append(to_bytes(self._static.embed(texts)))
+        return np.concatenate(vectors)
+
+    def _describe(self, request: IndexRequest, row: CollectionRow | None, generation: Generation) -> CollectionRow:
+        """Write the row of a generation that is about to be committed."""
+        fresh = CollectionRow(
+            collection=request.collection,
+            generation="",  # named by the store
+            n_files=len(generation.manifest.files),
+            n_chunks=len(generation.keys),
+            n_lines=generation.n_lines,
+            n_dense=int(generation.has_dense.sum()),
+            embedding_model=generation.manifest.embedding_model,
+            versions=self.versions,
+            created_at=row.created_at if row else _now(),
         )
-        still_there = {chunk.chunk_id for chunk in kept}
-        gone = [chunk.chunk_id for chunk in previous.chunks if base and chunk.chunk_id not in still_there]
-        base = base or DenseIndex.empty(vectors.shape[1])
-        return base.updated(keys_of(gone), keys_of([chunk.chunk_id for chunk in missing]), vectors)
+        return _touched(request, fresh)
 
 
-def _compare(previous: Generation, scan: Scan) -> _Change:
-    changed = [source for source in scan.files if source.content is not None]
-    unchanged = {source.indexed.path for source in scan.files if source.content is None}
-    found = {source.indexed.path for source in scan.files}
-    gone = {path for path in previous.manifest.by_path if path not in found}
-    kept_rows = [row for row, chunk in enumerate(previous.chunks) if chunk.path in unchanged]
-    return _Change(scan, changed, gone, kept_rows)
-
-
-def _describe(request: IndexRequest, row: CollectionRow | None, generation: Generation) -> CollectionRow:
-    """Write the row of a generation that is about to be committed."""
-    fresh = CollectionRow(
-        collection=request.collection,
-        generation="",  # named by the store
-        n_files=len(generation.manifest.files),
-        n_chunks=len(generation.chunks),
-        n_lines=generation.n_lines,
-        n_dense=len(generation.dense) if generation.dense is not None else 0,
-        embedding_model=generation.manifest.embedding_model,
-        versions=generation.manifest.versions,
-        created_at=row.created_at if row else _now(),
-    )
-    return _touched(request, fresh)
+def _compare(previous: Manifest, scan: Scan) -> _Change:
+    known = previous.by_path
+    changed: list[SourceFile] = []
+    has_new_stats = False
+    for source in scan.files:
+        if source.content is not None:
+            changed.append(source)
+        elif source.indexed.stat and source.indexed is not known.get(source.indexed.path):
+            has_new_stats = True
+    gone = known.keys() - {source.indexed.path for source in scan.files}
+    return _Change(scan, changed, gone, has_new_stats)
 
 
 def _touched(request: IndexRequest, row: CollectionRow) -> CollectionRow:
@@ -231,6 +197,7 @@ def _report(row: CollectionRow, change: _Change | None, started: float) -> Index
         n_files=row.n_files,
         n_chunks=row.n_chunks,
         n_lines=row.n_lines,
+        n_dense=row.n_dense,
         n_files_changed=len(change.changed) if change else 0,
         n_files_deleted=len(change.gone) if change else 0,
         skipped=skipped[:MAX_SKIPPED_NAMED],

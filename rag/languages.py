@@ -11,7 +11,7 @@ PLAIN_TEXT: Final = "text"
 
 # Language -> the suffixes of its files, lower case.
 SUFFIXES: Final[dict[str, tuple[str, ...]]] = {
-    "python": (".py", ".pyi", ".pyw"),
+    "python": (".py", ".pyi", ".pyw", ".ipynb"),
     "javascript": (".js", ".mjs", ".cjs", ".jsx"),
     "typescript": (".ts", ".mts", ".cts", ".tsx"),
     "go": (".go",),

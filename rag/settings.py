@@ -4,7 +4,9 @@ Every field has a default that works offline on two cores. Constants that change
 BM25's k1 and b) are not here: they stand at the head of their own module, because changing one needs a new index.
 """
 
+import os
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -30,7 +32,14 @@ class RagSettings(BaseSettings):
         min_length=1,
         description="sentence-transformers model: an id on the Hugging Face hub or a local folder (name).",
     )
-    embedding_threads: int = Field(1, ge=1, le=256, description="Threads that torch may use to embed (threads).")
+    embedding_backend: Literal["auto", "openvino", "onnx", "torch"] = Field(
+        "auto",
+        description="What runs the embedding model; auto measures all that are installed, once, and keeps to the "
+        "fastest (name).",
+    )
+    embedding_threads: int = Field(
+        0, ge=0, le=256, description="Threads that embedding may use; 0 means half of the processors (threads)."
+    )
     embedding_batch_size: int = Field(16, ge=1, le=1024, description="Texts embedded in one forward pass (texts).")
     hub_timeout_s: float = Field(
         3.0, gt=0, le=60, description="Wait for the Hugging Face hub's first answer before going on without it (s)."
@@ -46,11 +55,16 @@ class RagSettings(BaseSettings):
 
     max_results: int = Field(100, ge=1, le=10_000, description="Hits that one query may ask for (hits).")
     dense_weight: float = Field(
-        0.5, ge=0, le=1, description="Share of the dense score in the fused one; the rest is lexical (fraction)."
+        0.55, ge=0, le=1, description="Share of the dense score in the fused one; the rest is lexical (fraction)."
     )
     max_open_collections: int = Field(
         8, ge=1, description="Collections kept in memory, least recently used dropped first (collections)."
     )
+
+    @property
+    def n_embedding_threads(self) -> int:
+        """Threads that embedding may use, with 0 replaced by half of the processors."""
+        return self.embedding_threads or max(1, (os.cpu_count() or 1) // 2)
 
     @property
     def folder(self) -> Path:

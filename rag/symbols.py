@@ -6,12 +6,13 @@ yields whatever tree-sitter could recover, which is why nothing here can fail on
 """
 
 import importlib
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from tree_sitter import Language, Node, Parser
+from tree_sitter import Language, Node, Parser, Tree
 
 # Deeper nesting than this is generated code or an attack; what lies below belongs to its enclosing definition.
 MAX_DEPTH: Final = 150
@@ -23,6 +24,14 @@ _NAME_FIELDS: Final = ("name", "declarator", "key", "property", "left", "type")
 
 # A name is for people and for the index; a computed key or a wild template may be a page long.
 MAX_NAME_CHARS: Final = 120
+
+# A signature is one line of an outline, and what the pieces of a large function repeat.
+MAX_SIGNATURE_CHARS: Final = 200
+
+# Decorators stand before a signature and are no part of it; other wrappers (`export`, `type`, `template`) are.
+_DECORATED: Final = "decorated_definition"
+
+_CPP_HEADER: Final = re.compile(r"^[ \t]*(?:class|namespace|template|using)\b", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -149,6 +158,9 @@ class Definition:
     symbol: str
     first_row: int
     last_row: int
+    signature: str  # on one line, without the body
+    name_row: int
+    name_span: tuple[int, int]  # bytes of the source, the end excluded; empty when it has no name
 
 
 @dataclass(frozen=True)
@@ -168,11 +180,28 @@ def find_definitions(source: bytes, language: str, whole_rows: int) -> list[Defi
     Spans nest or are disjoint, except where two definitions share a row. Functions of at most `whole_rows` rows are
     not searched for inner ones.
     """
-    grammar = GRAMMARS.get(language)
-    if grammar is None:
+    if language not in GRAMMARS:
         return []
-    tree = Parser(_load_language(language, grammar)).parse(source)
-    return list(_walk(tree.root_node, grammar, whole_rows))
+    return definitions_of(parse(source, language), source, language, whole_rows)
+
+
+def grammar_of(path: str, language: str, content: str) -> str | None:
+    """Name the grammar for a file: nearly always its language's; None when there is none."""
+    if path.lower().endswith(".tsx"):
+        return "tsx"
+    if language == "c" and path.endswith(".h") and _CPP_HEADER.search(content):
+        return "cpp"
+    return language if language in GRAMMARS else None
+
+
+def parse(source: bytes, grammar: str) -> Tree:
+    """Parse UTF-8 source by one of `GRAMMARS`; bad code gives a tree with errors in it."""
+    return Parser(_load_language(grammar, GRAMMARS[grammar])).parse(source)
+
+
+def definitions_of(tree: Tree, source: bytes, grammar: str, whole_rows: int) -> list[Definition]:
+    """List the definitions of parsed `source`. See `find_definitions`."""
+    return list(_walk(tree.root_node, source, GRAMMARS[grammar], whole_rows))
 
 
 _languages: dict[str, Language] = {}
@@ -187,7 +216,7 @@ def _load_language(name: str, grammar: Grammar) -> Language:
         return _languages[name]
 
 
-def _walk(root: Node, grammar: Grammar, whole_rows: int) -> Iterator[Definition]:
+def _walk(root: Node, source: bytes, grammar: Grammar, whole_rows: int) -> Iterator[Definition]:
     """Visit nodes in source order without recursion, so that no source can exhaust the Python stack."""
     stack = [_Visit(root, root, "", in_class=False, depth=0)]
     while stack:
@@ -197,7 +226,16 @@ def _walk(root: Node, grammar: Grammar, whole_rows: int) -> Iterator[Definition]
         if kind is not None:
             scope, in_class = _qualified(scope, node, visit.outer), kind == "class"
             first, last = _first_row(visit.outer, grammar), max(_last_row(visit.outer), _last_row(node))
-            yield Definition(kind, scope, first, last)
+            named = _name_node(node) or node
+            yield Definition(
+                kind=kind,
+                symbol=scope,
+                first_row=first,
+                last_row=last,
+                signature=_signature(node, visit.outer, source),
+                name_row=named.start_point[0],
+                name_span=(named.start_byte, named.end_byte if named is not node else named.start_byte),
+            )
             if kind != "class" and last - first < whole_rows:
                 continue
         elif node.type in grammar.scopes:
@@ -268,11 +306,28 @@ def _qualified(scope: str, node: Node, outer: Node) -> str:
 
 
 def _name_of(node: Node) -> str:
+    named = _name_node(node)
+    return _clean_name(named) if named is not None else ""
+
+
+def _name_node(node: Node) -> Node | None:
     for field in _NAME_FIELDS:
         found = node.child_by_field_name(field)
         if found is not None:
-            return _clean_name(_declared(found))
-    return ""
+            return _declared(found)
+    return None
+
+
+def _signature(node: Node, outer: Node, source: bytes) -> str:
+    """Write what stands before the body on one line; of what has no body, the first line."""
+    value = node.child_by_field_name("value") or node.child_by_field_name("right") or node
+    body = value.child_by_field_name("body")
+    start = node.start_byte if outer.type == _DECORATED else outer.start_byte
+    end = body.start_byte if body is not None else outer.end_byte
+    text = source[start : min(end, start + 4 * MAX_SIGNATURE_CHARS)].decode("utf-8", "replace")
+    if body is None:
+        text = text.split("\n")[0]
+    return " ".join(text.split())[:MAX_SIGNATURE_CHARS].rstrip(" {:")
 
 
 def _clean_name(node: Node) -> str:

@@ -1,15 +1,16 @@
-"""What a collection's text is right now: a folder walked, or documents posted, compared with what was indexed before.
+"""What a collection's text is right now: a folder listed, or documents posted, compared with what was indexed before.
 
-A walk looks only at names and stats; a file is read when its stat is new, and its text is kept only when its hash is
-new too. What is not text, not a person's work or too large is skipped and listed with the reason. Never follows a
-symbolic link. Knows nothing of chunks. Limits are those of the settings.
+`listing` gives names and stats; a file is read when its stat is new, and its text is kept only when its hash is new
+too. What is not text, not a person's work or too large is skipped and listed with the reason. Never follows a symbolic
+link. Knows nothing of chunks. Limits are those of the settings. Not covered: folders that are replaced by links between
+the listing and the reading.
 """
 
 import hashlib
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -17,7 +18,9 @@ from typing import Final
 from rag.chunking import split_lines
 from rag.errors import InvalidRequestError, LimitExceededError
 from rag.generation import IndexedFile, Manifest
-from rag.ignore import UNWANTED_FOLDERS, IgnoreRules, rules_of
+from rag.listing import STAT_FIELDS, Listing, list_folder, printable
+from rag.notebooks import SUFFIX as NOTEBOOK_SUFFIX
+from rag.notebooks import read_notebook
 from rag.settings import RagSettings
 from rag.types import Document, SkippedFile
 
@@ -32,8 +35,11 @@ _SNIFF_BYTES: Final = 8_000
 _MINIFIED_MEAN_CHARS: Final = 400
 _MINIFIED_MIN_CHARS: Final = 4_000
 
-# Candidates are counted before they are read; a walk that finds this many times the limit need not go on.
+# Files are counted before they are read; a listing that finds this many times the limit need not go on.
 _WALK_FACTOR: Final = 4
+
+# How often a scan tells of its progress, and may be stopped.
+_TICKS: Final = 100
 
 # Suffixes not worth opening: what they hold is found to be binary anyway.
 _BINARY_SUFFIXES: Final = frozenset(
@@ -58,7 +64,7 @@ _LOCK_FILES: Final = frozenset(
 Tick = Callable[[int, int], None]  # gets (done, total), (0, 0) before the total is known; may raise to stop
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SourceFile:
     """One file that belongs to the collection; `content` is None when the previous index has the same text."""
 
@@ -73,6 +79,7 @@ class Scan:
     files: tuple[SourceFile, ...]
     skipped: tuple[SkippedFile, ...]
     scanned_at_ns: int
+    n_reread: int = 0  # files read only to find them unchanged; a manifest with today's stats spares that next time
 
 
 @dataclass
@@ -89,9 +96,11 @@ class _Tally:
         self.n_files += 1
         self.n_lines += file.n_lines
         self.n_bytes += file.n_bytes
-        self.check("files", self.n_files, self.settings.max_files)
-        self.check("lines", self.n_lines, self.settings.max_lines)
-        self.check("bytes", self.n_bytes, self.settings.max_bytes)
+        settings = self.settings
+        if self.n_files > settings.max_files or self.n_lines > settings.max_lines or self.n_bytes > settings.max_bytes:
+            self.check("files", self.n_files, settings.max_files)
+            self.check("lines", self.n_lines, settings.max_lines)
+            self.check("bytes", self.n_bytes, settings.max_bytes)
 
     def check(self, unit: str, found: int, limit: int) -> None:
         if found > limit:
@@ -100,15 +109,6 @@ class _Tally:
                 f"ignore what is not source, or raise CINQUE_RAG_MAX_{unit.upper()}",
                 param=self.param,
             )
-
-
-@dataclass(frozen=True)
-class _Candidate:
-    """A regular file that the walk found worth opening."""
-
-    path: str
-    absolute: str
-    stat: tuple[int, ...]
 
 
 def scan_documents(documents: tuple[Document, ...], previous: Manifest, settings: RagSettings, tick: Tick) -> Scan:
@@ -127,18 +127,19 @@ def scan_documents(documents: tuple[Document, ...], previous: Manifest, settings
         path = _posted_path(document.path)
         if path in files:
             raise InvalidRequestError(f"document {path!r} was given twice; give each path once", param="documents")
-        reason = _name_reason(path) or _text_reason(document.content, settings)
+        content = _readable(path, document.content)
+        reason = _name_reason(path) or _text_reason(content, settings)
         if reason:
             skipped.append(SkippedFile(path, reason))
             continue
-        files[path] = _source_file(path, document.content, previous)
+        files[path] = _source_file(path, content, previous)
         tally.add(files[path].indexed)
     tick(len(documents), len(documents))
     return Scan(tuple(files.values()), tuple(skipped), time.time_ns())
 
 
-def scan_folder(root: Path, previous: Manifest, settings: RagSettings, tick: Tick) -> Scan:
-    """Walk `root` and read what is new or changed.
+def scan_folder(root: Path, previous: Manifest, settings: RagSettings, tick: Tick, *, with_git: bool = True) -> Scan:
+    """List `root` and read what is new or changed. Without `with_git`, git is never asked.
 
     Raises:
         InvalidRequestError: `root` is not a folder that can be read.
@@ -153,108 +154,100 @@ def scan_folder(root: Path, previous: Manifest, settings: RagSettings, tick: Tic
             f"the folder {str(root)!r} cannot be indexed: {error.strerror}; give an existing folder", param="root"
         ) from error
     scanned_at_ns = time.time_ns()
-    skipped: list[SkippedFile] = []
-    candidates: list[_Candidate] = []
     tally = _Tally(settings, "root")
-    for candidate in _walk(real_root, settings, skipped, tick):
-        candidates.append(candidate)
-        if len(candidates) > settings.max_files * _WALK_FACTOR:
-            tally.check("files", len(candidates), settings.max_files)
+
+    def check(n_found: int) -> None:
+        tick(0, 0)
+        if n_found > settings.max_files * _WALK_FACTOR:
+            tally.check("files", n_found, settings.max_files)
+
+    listing = list_folder(real_root, check, max_files=settings.max_files * _WALK_FACTOR, with_git=with_git)
+    found = _read_listed(listing, previous, tally, tick)
+    return replace(found, scanned_at_ns=scanned_at_ns)
+
+
+def _read_listed(listing: Listing, previous: Manifest, tally: _Tally, tick: Tick) -> Scan:
+    """Trust an old enough equal stat, else read the file and compare hashes; 4 us a file that is trusted."""
+    known = previous.by_path
+    settled_ns = previous.scanned_at_ns - _RACY_NS
+    max_bytes = tally.settings.max_file_bytes
     files: list[SourceFile] = []
-    for number, candidate in enumerate(candidates):
-        tick(number, len(candidates))
-        found = _examine(candidate, previous, settings)
+    skipped = listing.skipped
+    n_reread = 0
+    total = len(listing.paths)
+    step = max(1, total // _TICKS)
+    numbers = iter(listing.numbers)
+    stats = zip(*[numbers] * STAT_FIELDS, strict=True)
+    for number, (path, status) in enumerate(zip(listing.paths, stats, strict=True)):
+        if number % step == 0:
+            tick(number, total)
+        indexed = known.get(path)
+        is_known = indexed is not None and indexed.stat == status[:4] and status[0] <= max_bytes
+        if indexed is not None and is_known and status[1] < settled_ns and status[2] < settled_ns:
+            found: SourceFile | SkippedFile = SourceFile(indexed, None)
+        else:
+            found = _examine(listing.root, path, status, previous, tally.settings)
+            n_reread += indexed is not None and isinstance(found, SourceFile) and found.content is None
         if isinstance(found, SkippedFile):
             skipped.append(found)
-            continue
-        files.append(found)
-        tally.add(found.indexed)
-    tick(len(candidates), len(candidates))
-    return Scan(tuple(files), tuple(sorted(skipped, key=lambda file: file.path)), scanned_at_ns)
+        else:
+            files.append(found)
+            tally.add(found.indexed)
+    tick(total, total)
+    files.sort(key=lambda file: file.indexed.path)
+    return Scan(tuple(files), tuple(sorted(skipped, key=lambda file: file.path)), 0, n_reread)
 
 
-def _walk(root: Path, settings: RagSettings, skipped: list[SkippedFile], tick: Tick) -> Iterator[_Candidate]:
-    """Yield files in the order of their paths' folders; what is skipped for its name or stat goes to `skipped`."""
-    rules, prefix = rules_of(root)
-    stack: list[tuple[str, IgnoreRules]] = [("", rules)]
-    while stack:
-        tick(0, 0)
-        folder, outer = stack.pop()
-        rules = outer.entering(prefix + folder)
-        try:
-            with os.scandir(root / folder) as listing:
-                entries = sorted(listing, key=lambda entry: entry.name)
-        except OSError as error:
-            skipped.append(SkippedFile(folder, f"cannot be listed: {error.strerror}"))
-            continue
-        folders: list[tuple[str, IgnoreRules]] = []
-        for entry in entries:
-            path = folder + entry.name
-            if entry.is_dir(follow_symlinks=False):
-                if entry.name not in UNWANTED_FOLDERS and not rules.is_ignored(prefix + path, is_folder=True):
-                    folders.append((f"{path}/", rules))
-            elif entry.name != ".git" and not rules.is_ignored(prefix + path, is_folder=False):
-                found = _consider(entry, path, settings)
-                if isinstance(found, SkippedFile):
-                    skipped.append(found)
-                else:
-                    yield found
-        stack.extend(reversed(folders))
-
-
-def _consider(entry: os.DirEntry[str], path: str, settings: RagSettings) -> _Candidate | SkippedFile:
-    """Judge a file by its name and stat alone."""
+def _examine(
+    root: Path, path: str, status: tuple[int, ...], previous: Manifest, settings: RagSettings
+) -> SourceFile | SkippedFile:
+    """Judge a file by its name and stat, then read it."""
+    *described, mode = status
+    reason = _stat_reason(path, described[0], mode, settings)
+    if reason:
+        return SkippedFile(printable(path), reason)
     try:
-        path.encode("utf-8")
-    except UnicodeEncodeError:
-        return SkippedFile(path.encode("utf-8", "replace").decode(), "its name is not valid UTF-8")
-    if entry.is_symlink():
-        return SkippedFile(path, "symbolic link")
-    try:
-        status = entry.stat(follow_symlinks=False)
+        content = _read(f"{root}/{path}", settings.max_file_bytes)
     except OSError as error:
         return SkippedFile(path, f"cannot be read: {error.strerror}")
-    if not stat.S_ISREG(status.st_mode):
-        return SkippedFile(path, "not a regular file")
-    reason = _name_reason(path)
-    if reason is None and status.st_size > settings.max_file_bytes:
-        reason = f"{status.st_size} bytes, more than {settings.max_file_bytes}"
-    if reason:
-        return SkippedFile(path, reason)
-    return _Candidate(path, entry.path, (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino))
-
-
-def _examine(candidate: _Candidate, previous: Manifest, settings: RagSettings) -> SourceFile | SkippedFile:
-    """Trust an old enough equal stat, else read the file and compare hashes."""
-    known = previous.by_path.get(candidate.path)
-    if known is not None and known.stat == candidate.stat and _is_settled(known, previous):
-        return SourceFile(known, None)
-    try:
-        content = _read(candidate.absolute, settings.max_file_bytes)
-    except OSError as error:
-        return SkippedFile(candidate.path, f"cannot be read: {error.strerror}")
     except UnicodeDecodeError:
-        return SkippedFile(candidate.path, "not valid UTF-8")
+        return SkippedFile(path, "not valid UTF-8")
+    content = _readable(path, content)
     reason = _text_reason(content, settings)
     if reason:
-        return SkippedFile(candidate.path, reason)
-    found = _source_file(candidate.path, content, previous)
-    return replace(found, indexed=replace(found.indexed, stat=candidate.stat))
+        return SkippedFile(path, reason)
+    found = _source_file(path, content, previous)
+    return replace(found, indexed=replace(found.indexed, stat=tuple(described)))
 
 
-def _is_settled(known: IndexedFile, previous: Manifest) -> bool:
-    _, modified_ns, changed_ns, _ = known.stat
-    return max(modified_ns, changed_ns) < previous.scanned_at_ns - _RACY_NS
+def _stat_reason(path: str, size: int, mode: int, settings: RagSettings) -> str | None:
+    """Say why a file is not worth opening, or None."""
+    if not _is_utf8(path):
+        return "its name is not valid UTF-8"
+    if stat.S_ISLNK(mode):
+        return "symbolic link"
+    if not stat.S_ISREG(mode):
+        return "not a regular file"
+    reason = _name_reason(path)
+    if reason is None and size > settings.max_file_bytes:
+        return f"{size} bytes, more than {settings.max_file_bytes}"
+    return reason
 
 
 def _read(path: str, max_bytes: int) -> str:
     """Read a file without following a link or waiting on a pipe put in its place; NUL bytes are left to the caller."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor has no path
-        text = file.read(max_bytes + 1)
-    if b"\0" in text[:_SNIFF_BYTES]:
-        return "\0"
+    with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123 - a descriptor has no path
+        text = file.read(_SNIFF_BYTES) or b""
+        if b"\0" in text:
+            return "\0"
+        if len(text) == _SNIFF_BYTES:
+            text += file.read(max_bytes + 1 - _SNIFF_BYTES) or b""
     return text.decode("utf-8-sig")
+
+
+def _readable(path: str, content: str) -> str:
+    return read_notebook(content) if path.endswith(NOTEBOOK_SUFFIX) else content
 
 
 def _source_file(path: str, content: str, previous: Manifest) -> SourceFile:
@@ -268,7 +261,7 @@ def _source_file(path: str, content: str, previous: Manifest) -> SourceFile:
 
 def _name_reason(path: str) -> str | None:
     """Say why a file of this name is never indexed, or None."""
-    name = PurePosixPath(path).name.lower()
+    name = path.rpartition("/")[2].lower()
     if PurePosixPath(name).suffix in _BINARY_SUFFIXES:
         return "binary"
     if name.endswith(_GENERATED_SUFFIXES):

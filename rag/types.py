@@ -28,6 +28,7 @@ class Chunk:
     start_line: int
     end_line: int
     text: str
+    signature: str = ""  # of the definition whose beginning is in another chunk; embedded, and no part of the text
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ class Hit:
     score: float  # fused, higher is better, comparable only within one answer
     dense_rank: int | None
     sparse_rank: int | None
+    static_rank: int | None = None  # by the static model, which stands in for missing dense vectors
+    matched_lines: tuple[int, ...] = ()  # of exact and regex mode: the lines of the file that match
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,8 @@ class IndexRequest:
     fingerprint: str = ""  # the caller's hash of the whole; equal to the stored one means nothing to do
     title: str = ""
     metadata: dict[str, str] = field(default_factory=dict)
+    watch: bool = False  # folders only: follow the folder's changes until the next request for the collection
+    wait_for_dense: bool = True  # False: return as soon as it can be searched, while dense vectors fill in behind
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,7 @@ class IndexReport:
     n_files: int
     n_chunks: int
     n_lines: int
+    n_dense: int  # chunks that have a dense vector
     n_files_changed: int  # added or modified by this call
     n_files_deleted: int
     skipped: tuple[SkippedFile, ...]  # the first 100
@@ -88,11 +94,13 @@ class IndexStatus:
 
     collection: str
     title: str
-    state: Literal["ready", "indexing"]
+    state: Literal["ready", "indexing", "embedding"]  # embedding: searchable, dense vectors fill in behind
     n_files: int
     n_chunks: int
     n_lines: int
     n_dense: int  # chunks that have a dense vector
+    n_pending: int  # chunks that have no dense vector yet
+    is_watched: bool  # the changes of its folder are followed
     fingerprint: str
     embedding_model: str
     created_at: str  # ISO 8601, UTC
@@ -118,6 +126,9 @@ class RetrieveRequest:
     max_tokens: int = 8000  # of hit text, counted as 4 characters a token
     path_glob: str | None = None
     language: str | None = None
+    mode: Literal["hybrid", "exact", "regex"] = "hybrid"
+    kind: str | None = None  # function | method | class | section | window
+    include_neighbours: bool = False
 
 
 @dataclass(frozen=True)
@@ -128,6 +139,107 @@ class RetrieveResult:
     query: str
     hits: tuple[Hit, ...]
     truncated: bool
+
+
+@dataclass(frozen=True)
+class SymbolRequest:
+    """A name to find in one collection: plain, or qualified as in `Class.method`."""
+
+    collection: str
+    symbol: str
+    max_results: int = 50  # of definitions, and of references
+
+
+@dataclass(frozen=True)
+class SymbolLocation:
+    """One place where a symbol is defined or named."""
+
+    path: str
+    language: str
+    kind: str
+    symbol: str  # the qualified name; of a reference, that of what it stands in
+    start_line: int
+    end_line: int
+    line: str  # the text of `start_line`
+    role: Literal["definition", "reference"]
+
+
+@dataclass(frozen=True)
+class SymbolResult:
+    """Where a symbol is defined and named, and whether the limit cut any place off."""
+
+    collection: str
+    symbol: str
+    definitions: tuple[SymbolLocation, ...]
+    references: tuple[SymbolLocation, ...]
+    truncated: bool
+
+
+@dataclass(frozen=True)
+class OutlineItem:
+    """One definition or heading of a file; `depth` is 0 at its top level."""
+
+    kind: str
+    symbol: str
+    start_line: int
+    end_line: int
+    depth: int
+    signature: str
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What one file defines, in its own order."""
+
+    collection: str
+    path: str
+    language: str
+    n_lines: int
+    items: tuple[OutlineItem, ...]
+
+
+@dataclass(frozen=True)
+class LanguageShare:
+    """How much of a collection is in one language."""
+
+    language: str
+    n_files: int
+    n_lines: int
+    n_bytes: int
+
+
+@dataclass(frozen=True)
+class FileSize:
+    """How large one file is."""
+
+    path: str
+    n_lines: int
+    n_bytes: int
+
+
+@dataclass(frozen=True)
+class FolderSize:
+    """How much lies in one folder and below it."""
+
+    path: str
+    n_files: int
+    n_lines: int
+
+
+@dataclass(frozen=True)
+class Overview:
+    """A collection at a glance."""
+
+    collection: str
+    title: str
+    n_files: int
+    n_lines: int
+    n_bytes: int
+    languages: tuple[LanguageShare, ...]  # by lines, most first
+    entry_points: tuple[str, ...]  # paths where reading may begin
+    largest_files: tuple[FileSize, ...]
+    top_folders: tuple[FolderSize, ...]
+    readme: str  # its beginning; "" when there is none
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mcp_server.telemetry import request_id
 from shim.access import AccessLog, Guard
-from shim.body import discard_body, read_body
+from shim.body import LargeBodies, discard_body, read_body
 from shim.documentation import documentation_routes
 from shim.doors.door import Call, Door, Endpoint, Services
 from shim.errors import METHOD_NOT_ALLOWED, NOT_FOUND, ApiError
@@ -85,6 +85,7 @@ class _Resource:
         self._endpoints = endpoints
         self._services = services
         self._fallback = fallback
+        self._large_bodies = LargeBodies(services.settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._fallback is not None and self._falls_back(self._fallback, scope):
@@ -92,7 +93,9 @@ class _Resource:
             return
         request = Request(scope, receive)
         try:
-            await self._answer(self._endpoint(request), request, send)
+            endpoint = self._endpoint(request)
+            async with self._large_bodies.turn(request, endpoint.max_body_bytes(self._services.settings)):
+                await self._answer(endpoint, request, send)
         except ClientDisconnect:
             log.debug("client left while sending its body")
         except ApiError as error:

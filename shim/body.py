@@ -3,17 +3,46 @@
 A refused body is still read, and forgotten, so that the client gets to read the refusal. It knows no door.
 """
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
+import anyio
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.requests import Request
 
 from mcp_server.contract import ErrorCode
 from shim.doors.door import Endpoint, Services
 from shim.errors import BAD_JSON, BODY_TOO_LARGE, ApiError
+from shim.settings import ShimSettings
 
 DRAIN_LIMIT_BYTES = 1 << 30  # of a refused body; beyond it the connection is closed under the client
 ANY_JSON: TypeAdapter[Any] = TypeAdapter(Any)  # the parser that validation uses, so that both read the same
+
+
+class LargeBodies:
+    """Lets few large requests in at once, so that the memory that all of them take has a limit.
+
+    A request that waits has not been read: its client is held by TCP. Lives as long as its door.
+    """
+
+    def __init__(self, settings: ShimSettings) -> None:
+        self._ordinary_bytes = settings.max_body_bytes
+        self._n_at_once = settings.max_large_bodies
+        self._limiter: anyio.CapacityLimiter | None = None
+
+    @asynccontextmanager
+    async def turn(self, request: Request, limit: int) -> AsyncIterator[None]:
+        """Wait for a turn where *request* may be large: *limit* allows it, and its length is large or not told."""
+        told = request.headers.get("content-length", "")
+        is_small = told.isdecimal() and int(told) <= self._ordinary_bytes
+        if limit <= self._ordinary_bytes or is_small:
+            yield
+            return
+        if self._limiter is None:  # a limiter belongs to the event loop that it is made in
+            self._limiter = anyio.CapacityLimiter(self._n_at_once)
+        async with self._limiter:
+            yield
 
 
 async def read_body(endpoint: Endpoint, request: Request, services: Services) -> BaseModel | None:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from mcp_server.deferral import deferred_validators
 
+MAX_RESULTS = 100  # as the tool `retrieve` has it
 INTERRUPTED = 130  # what shells report after Ctrl-C
 
 
@@ -56,9 +57,33 @@ def _parser() -> argparse.ArgumentParser:
     remove.add_argument("model", metavar="MODEL", help="an id from `cinque models list`")
     models.set_defaults(module="models")
 
+    index = commands.add_parser("index", help="index a folder, so that it can be searched")
+    index.add_argument("path", metavar="PATH", help="the folder")
+    index.add_argument("--name", help="name of the project; without it the folder's own")
+    index.add_argument("--watch", action="store_true", help="go on following its changes until Ctrl-C")
+    index.set_defaults(module="index")
+
+    search = commands.add_parser("search", help="search an indexed folder by meaning, words or pattern")
+    search.add_argument("query", metavar="QUERY", help="a question, a name or an error message; or what to match")
+    search.add_argument("--project", metavar="NAME", help="without it the one that holds this folder")
+    search.add_argument("-k", type=_results, default=10, metavar="N", help="results at most; default: 10")
+    search.add_argument("--mode", choices=("hybrid", "exact", "regex"), default="hybrid", help="default: hybrid")
+    search.add_argument("--language", metavar="NAME", help="only files of this language")
+    search.add_argument("--path", metavar="GLOB", help="only paths that match, like 'src/**/*.py'")
+    search.add_argument("--json", action="store_true", help="print everything known of each result, for programs")
+    search.set_defaults(module="search")
+
     doctor = commands.add_parser("doctor", help="say what is installed, what is missing, and what that costs")
     doctor.set_defaults(module="doctor")
     return parser
+
+
+def _results(text: str) -> int:
+    """Read a number of results."""
+    if not (text.isdecimal() and 1 <= int(text) <= MAX_RESULTS):
+        msg = f"{text!r} is not a number from 1 to {MAX_RESULTS}"
+        raise argparse.ArgumentTypeError(msg)
+    return int(text)
 
 
 if __name__ == "__main__":

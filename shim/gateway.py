@@ -5,6 +5,7 @@ and takes it away when the process ends. A call made while there is none waits f
 """
 
 import json
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
@@ -24,6 +25,7 @@ from mcp_server.contract import (
     FailureReport,
     GenerationRequest,
     GenerationResult,
+    IndexProgress,
     IndexReport,
     IndexRequest,
     IndexStatus,
@@ -32,6 +34,8 @@ from mcp_server.contract import (
     Model,
     ModelList,
     ModelProperties,
+    Outline,
+    Overview,
     RenderedPrompt,
     RerankRequest,
     RerankResult,
@@ -39,6 +43,8 @@ from mcp_server.contract import (
     RetrieveResult,
     Score,
     ServerStatus,
+    SymbolRequest,
+    SymbolResult,
     SyntaxReport,
     TokenizeRequest,
     TokenizeResult,
@@ -52,6 +58,8 @@ from shim.progress import OnSteps, ProgressStep
 
 OnDeltas = Callable[[tuple[Delta, ...]], Awaitable[None]]
 OnProgress = Callable[[ProgressStep], Awaitable[None]]
+OnIndexProgress = Callable[[IndexProgress], Awaitable[None]]
+STAGE = re.compile(r"(?P<stage>reading|chunking|embedding|committing) (?P<done>\d+)/(?P<total>\d+)")
 
 
 @dataclass(frozen=True)
@@ -151,9 +159,17 @@ class Gateway(McpConnection):
         """List the sandbox's languages."""
         return await self.call(ToolName.LIST_LANGUAGES, {}, LanguageList)
 
-    async def index(self, request: IndexRequest, on_progress: OnProgress | None = None) -> IndexReport:
-        """Index a folder or posted documents."""
-        return await self.call(ToolName.INDEX, dump(request), IndexReport, _one_by_one(on_progress))
+    async def index(self, request: IndexRequest, on_progress: OnIndexProgress | None = None) -> IndexReport:
+        """Index a folder or posted documents; *on_progress* is awaited with each stage's own count."""
+        if on_progress is None:
+            return await self.call(ToolName.INDEX, dump(request), IndexReport)
+
+        async def on_steps(steps: Sequence[ProgressStep]) -> None:
+            for step in steps:
+                if (told := STAGE.fullmatch(step.message)) is not None:
+                    await on_progress(rebuild(IndexProgress, told.groupdict()))
+
+        return await self.call(ToolName.INDEX, dump(request), IndexReport, on_steps)
 
     async def index_status(self, collection: str) -> IndexStatus:
         """Describe one collection."""
@@ -176,6 +192,18 @@ class Gateway(McpConnection):
     async def retrieve(self, request: RetrieveRequest) -> RetrieveResult:
         """Search one collection."""
         return await self.call(ToolName.RETRIEVE, dump(request), RetrieveResult)
+
+    async def find_symbol(self, request: SymbolRequest) -> SymbolResult:
+        """Find where a symbol is defined and named."""
+        return await self.call(ToolName.FIND_SYMBOL, dump(request), SymbolResult)
+
+    async def outline(self, collection: str, path: str) -> Outline:
+        """List what one file defines."""
+        return await self.call(ToolName.OUTLINE, {"collection": collection, "path": path}, Outline)
+
+    async def overview(self, collection: str) -> Overview:
+        """Describe one collection at a glance."""
+        return await self.call(ToolName.OVERVIEW, {"collection": collection}, Overview)
 
     async def status(self) -> ServerStatus:
         """Ask what works at this moment.

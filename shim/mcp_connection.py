@@ -32,6 +32,7 @@ REPEATABLE = frozenset(
     {
         *(ToolName.STATUS, ToolName.LIST_MODELS, ToolName.LIST_LANGUAGES, ToolName.LIST_COLLECTIONS),
         *(ToolName.INDEX_STATUS, ToolName.RETRIEVE, ToolName.SCORE, ToolName.CHECK_SYNTAX, ToolName.ANALYZE_FAILURE),
+        *(ToolName.FIND_SYMBOL, ToolName.OUTLINE, ToolName.OVERVIEW),
         *(ToolName.TOKENIZE, ToolName.DETOKENIZE, ToolName.EMBED, ToolName.RERANK),
         *(ToolName.RENDER_PROMPT, ToolName.DESCRIBE_MODEL),
     }

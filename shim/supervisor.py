@@ -9,7 +9,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -27,6 +27,7 @@ MAX_DELAY_S = 10.0  # a child that cannot start needs a person; more often only 
 STABLE_AFTER_S = 30.0  # a child that lived this long starts the delays anew
 SETTINGS_STATUS = 2  # exit status of a child that cannot use its settings
 REFUSED = "the MCP server refused its settings; the line above names the variable"
+FOR_A_PERSON = {"CINQUE_LOG_LEVEL": "WARNING"}  # who reads what a command prints, not its log
 STOP_GRACE_S = 5.0  # between closing stdin and SIGKILL; the child frees its model and its sandbox in it
 
 
@@ -137,9 +138,12 @@ def restart_delay_s(last_s: float, uptime_s: float) -> float:
 
 
 @asynccontextmanager
-async def child_process(command: Sequence[str]) -> AsyncIterator[Process]:
-    """Start *command* with pipes; on the way out close its stdin, and kill it when that does not end it."""
-    process = await anyio.open_process(command, stderr=None, env=dict(os.environ))
+async def child_process(command: Sequence[str], defaults: Mapping[str, str] | None = None) -> AsyncIterator[Process]:
+    """Start *command* with pipes, and *defaults* for variables that our environment has not.
+
+    On the way out close its stdin, and kill it when that does not end it.
+    """
+    process = await anyio.open_process(command, stderr=None, env={**(defaults or {}), **os.environ})
     try:
         yield process
     finally:
@@ -179,7 +183,7 @@ async def one_session(gateway: Gateway) -> AsyncIterator[None]:
     Raises:
         ChildSettingsError: when the server refuses its settings.
     """
-    async with child_process(joining_command()) as process, gateway.connected(pipes(process)):
+    async with child_process(joining_command(), FOR_A_PERSON) as process, gateway.connected(pipes(process)):
         try:
             yield
         except BackendUnavailableError:

@@ -24,9 +24,8 @@ from mcp_server.contract import Finding
 from mcp_server.engine.types import Engine, Model, PullProgress
 from mcp_server.errors import InvalidRequestError, ModelNotFoundError
 from mcp_server.lens.scorer import DisabledScorer
+from mcp_server.ports import Retriever
 from mcp_server.settings import McpSettings
-from rag.index import Retrieval
-from rag.settings import RagSettings
 from sandbox.errors import UnknownLanguageError
 from sandbox.types import ExecutionRequest, ExecutionResult, Language, SandboxStatus, SyntaxReport, Verdict
 from shim.app import build_door, door_router
@@ -35,6 +34,7 @@ from shim.gateway import Gateway
 from shim.metrics import Metrics
 from shim.settings import ShimSettings
 from tests.fakes import SCRIPTED_MODEL, ScriptedEngine
+from tests.retrieving import ScriptedRetrieval
 
 PYTHON = Language("python", ("py", "python3"), "Python 3.11.0")
 PASSED = ExecutionResult(
@@ -177,15 +177,20 @@ def _model(name: str, *, is_default: bool = False) -> Model:
 
 
 def scripted_capabilities(
-    home: Path, *, engine: Engine | None = None, sandbox: ScriptedSandbox | None = None, models: Sequence[str] = ()
+    home: Path,
+    *,
+    engine: Engine | None = None,
+    sandbox: ScriptedSandbox | None = None,
+    models: Sequence[str] = (),
+    retrieval: Retriever | None = None,
 ) -> Capabilities:
-    """Make capabilities that need nothing of the machine; retrieval is real, over words only."""
+    """Make capabilities that need nothing of the machine; retrieval is real, over words only, but for its symbols."""
     return Capabilities(
         settings=McpSettings(home=home),
         engine=engine or ScriptedEngine(["def f():\n    return 1\n"], models=models),
         catalog=ScriptedCatalog(*models),
         sandbox=sandbox or ScriptedSandbox(),
-        retrieval=Retrieval(RagSettings(home=home, dense=False)),
+        retrieval=retrieval or ScriptedRetrieval(home),
         scorer=DisabledScorer(),
         diagnose=lambda: (Finding("python", "ok", "3.11", "", ""),),
     )
@@ -210,10 +215,11 @@ async def open_door(
     engine: Engine | None = None,
     sandbox: ScriptedSandbox | None = None,
     models: Sequence[str] = (),
+    retrieval: Retriever | None = None,
     **settings: object,
 ) -> AsyncIterator[httpx.AsyncClient]:
     """Open *door* over scripted capabilities and give a client of it."""
-    capabilities = scripted_capabilities(home, engine=engine, sandbox=sandbox, models=models)
+    capabilities = scripted_capabilities(home, engine=engine, sandbox=sandbox, models=models, retrieval=retrieval)
     async with connected_gateway(capabilities) as gateway, door_client(door, gateway, **settings) as client:
         yield client
 

@@ -144,7 +144,9 @@ def check_libraries(sources: tuple[Source, ...]) -> Iterator[str]:
 
 def check_declared(sources: tuple[Source, ...]) -> Iterator[str]:
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    declared = {re.split(r"[^\w-]", line)[0] for line in tomllib.loads(text)["project"]["dependencies"]}
+    project_table = tomllib.loads(text)["project"]
+    extras = [line for name, lines in project_table["optional-dependencies"].items() if name != "dev" for line in lines]
+    declared = {re.split(r"[^\w-]", line)[0] for line in (*project_table["dependencies"], *extras)}
     known = {*sys.stdlib_module_names, *PACKAGES}
     for source in sources:
         for name in sorted({found.target.split(".")[0] for found in imports(source, set())} if source.module else ()):

@@ -22,6 +22,7 @@ SANDBOX_THREADS = 2048  # more than run and wait at their highest settings, so t
 RETRIEVAL_THREADS = 8  # searches are CPU-bound and short; more only fight over the cores
 MODEL_THREADS = 4  # downloads and folder listings
 PROGRESS_INTERVAL_S = 0.1  # progress is for people; more often costs messages and tells nothing
+LEAST_GROWTH = 1e-3  # of progress that stands still: the protocol wants each to be greater, whatever its unit
 
 
 class Threads:
@@ -59,5 +60,5 @@ class Progress:
         if now_s - self._last_s < PROGRESS_INTERVAL_S and done < total:
             return
         self._last_s = now_s
-        self._progress = max(self._progress + 1, done)
+        self._progress = max(self._progress + LEAST_GROWTH, done)
         anyio.from_thread.run(self._report, self._progress, max(total, self._progress), message)

@@ -71,7 +71,7 @@ async def _demo(console: Console, question: str, options: argparse.Namespace) ->
     async with anyio.create_task_group() as group:
         opened = await group.start(serve, free_ports, joining_command())
         urls = {door.door.name: door.url for door in opened.doors}
-        headers = {"authorization": f"Bearer {free_ports.api_key}"} if free_ports.api_key else {}
+        headers = {"authorization": f"Bearer {free_ports.keys[0]}"} if free_ports.keys else {}
         async with httpx.AsyncClient(timeout=TIMEOUT_S, headers=headers) as client:
             status = await _ask_and_run(console, client, urls, (question, tests))
         group.cancel_scope.cancel()

@@ -4,6 +4,7 @@ Only a defect of ours shows a traceback. `cinque mcp` does without this module: 
 """
 
 import re
+import signal
 import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -35,6 +36,14 @@ def run_async(name: str, function: Callable[..., Awaitable[int]], *arguments: An
             raise
         print(f"cinque {name}: {_one_line(cause)}", file=sys.stderr)  # noqa: T201 - a command speaks to a person
         return UNUSABLE if isinstance(cause, MISTAKES) else FAILED
+
+
+async def cancel_on_signal(scope: anyio.CancelScope) -> None:
+    """Cancel *scope* at Ctrl-C or SIGTERM: the orderly end of a command that runs until it is told to stop."""
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async for _ in signals:
+            scope.cancel()
+            return
 
 
 def _one_line(error: BaseException) -> str:

@@ -5,14 +5,13 @@ The lines on stdout are for people; programs read the log line `door is open` th
 
 import argparse
 import logging
-import signal
 
 import anyio
 from rich.console import Console
 
 from mcp_server.contract import ServerStatus
 from mcp_server.telemetry import configure_logging
-from shim.commands.running import run_async
+from shim.commands.running import cancel_on_signal, run_async
 from shim.errors import BackendUnavailableError
 from shim.gateway import Gateway
 from shim.serve import OpenDoor, serve
@@ -33,7 +32,7 @@ async def _serve() -> int:
     settings = ShimSettings()
     configure_logging(settings.log_level)
     async with anyio.create_task_group() as group:
-        group.start_soon(_cancel_on_signal, group.cancel_scope)
+        group.start_soon(cancel_on_signal, group.cancel_scope)
         opened = await group.start(serve, settings, serving_command())
         _print(opened.doors, await _first_status(opened.gateway))
     return 0
@@ -62,10 +61,3 @@ def _print(doors: tuple[OpenDoor, ...], status: ServerStatus) -> None:
     for name, what, documentation in rows:
         console.print(f"{name:20}  {what:{width}}  {documentation}".rstrip())
     console.print("Ctrl-C stops everything.")
-
-
-async def _cancel_on_signal(scope: anyio.CancelScope) -> None:
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async for _ in signals:
-            scope.cancel()
-            return

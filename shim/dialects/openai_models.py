@@ -1,4 +1,7 @@
-"""OpenAI's list of models with what llama.cpp's server adds: `meta` of each loaded one, and a list in Ollama's form."""
+"""OpenAI's list of models: plain, and with what llama.cpp's server adds.
+
+That is `meta` of each loaded model, and a second list in Ollama's form.
+"""
 
 from typing import Literal
 
@@ -7,6 +10,22 @@ from pydantic import BaseModel
 from mcp_server.contract import Model, ModelProperties
 
 OWNER = "llamacpp"  # what llama.cpp's server says, and its clients look for
+
+
+class ModelEntry(BaseModel):
+    """One model, in OpenAI's form."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: str = "cinque"
+
+
+class ModelsPage(BaseModel):
+    """Every model, the default first."""
+
+    object: Literal["list"] = "list"
+    data: list[ModelEntry]
 
 
 class ModelMeta(BaseModel):
@@ -73,6 +92,16 @@ class LlamaModelsPage(BaseModel):
     models: list[LlamaNamedModel]
     object: Literal["list"] = "list"
     data: list[LlamaModelEntry]
+
+
+def plain_models_page(models: tuple[Model, ...]) -> ModelsPage:
+    """Encode *models* in OpenAI's form alone."""
+    return ModelsPage(data=[plain_model_entry(model) for model in models])
+
+
+def plain_model_entry(model: Model) -> ModelEntry:
+    """Encode one model in OpenAI's form alone."""
+    return ModelEntry(id=model.model_id, created=model.created_at)
 
 
 def models_page(models: tuple[Model, ...], described: dict[str, ModelProperties]) -> LlamaModelsPage:

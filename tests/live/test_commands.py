@@ -92,3 +92,20 @@ async def test_cinque_mcp_is_a_server_for_an_ide(shim: Shim) -> None:
         status = await client.call_tool(ToolName.STATUS, {})
     assert status.structured_content is not None
     assert status.structured_content["pid"] == shim.mcp_pid
+
+
+def test_a_folder_is_indexed_and_searched_with_and_without_a_running_server(shim: Shim, tmp_path: Path) -> None:
+    (tmp_path / "billing.py").write_text("def total_price(items):\n    return sum(items)\n", encoding="utf-8")
+    for home in (shim.home, tmp_path / "home"):  # the running server's, and one that nobody serves
+        words = {"CINQUE_RAG_DENSE": "false"}
+        indexed = cinque(home, "index", str(tmp_path), "--name", "billing", **words)
+        assert (indexed.returncode, indexed.stderr) == (0, "")
+        assert "billing: " in indexed.stdout
+        found = cinque(home, "search", "total price", "--project", "billing", "-k", "1", **words)
+        assert (found.returncode, found.stderr) == (0, "")
+        assert f"{tmp_path}/billing.py:1  total_price" in found.stdout
+        assert cinque(home, "search", "zzzqqq", "--project", "billing", "--mode", "hybrid", **words).returncode in {
+            0,
+            1,
+        }
+        assert cinque(home, "search", "x", "--project", "absent", **words).returncode == 2

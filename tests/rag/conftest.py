@@ -65,7 +65,8 @@ class LoadedModel:
 def loaded_minilm(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
     """Load the real model, once a session; from the network only where this machine has no weights."""
     folder = tmp_path_factory.mktemp("minilm")
-    embedder = SentenceTransformerEmbedder(RagSettings(home=folder))
+    # Converted models are the subject of test_rag_backends; torch runs at once.
+    embedder = SentenceTransformerEmbedder(RagSettings(home=folder, embedding_backend="torch"))
     with (
         pytest.MonkeyPatch.context() as patch,
         (folder / "output").open("w+b") as output,

@@ -1,7 +1,8 @@
 """Index version after version into one collection until killed; run as a program by the crash tests.
 
-Arguments: the home folder, and where to die: `never`, `writing`, `renamed`, `before_row` or `after_row`. Prints one
-line per finished version.
+Arguments: the home folder, and where to die: `never`, or a moment of a commit and which commit of the second version it
+is, as in `renamed 2`. The first commit of a version brings its words, those behind it its vectors. Goes on behind the
+version that the collection has, and prints one line per finished version.
 """
 
 import os
@@ -11,45 +12,84 @@ from pathlib import Path
 
 from hash_embedder import HashEmbedder
 
-from rag import durable, store
+from rag import durable, filling, merging, store
 from rag.catalog import Catalog
-from rag.generation import Generation
+from rag.errors import CollectionNotFoundError
 from rag.index import Retrieval
+from rag.part import Part
+from rag.segments import Segment
 from rag.settings import RagSettings
 from rag.types import Document, IndexRequest
 
+N_DOCUMENTS = 12
+CHANGES_EVERY = 4  # versions: three documents in twelve change with each
+
 
 def documents_of(version: int) -> tuple[Document, ...]:
-    """Make every document say which version it is of."""
-    text = "".join(f"def part_{number}():\n    return 'version{version}'\n\n" for number in range(8))
-    return tuple(Document(f"file_{number}.py", text) for number in range(12))
+    """Make every document say which version it is of; one in two moves when it changes."""
+    return tuple(_document(number, version - (version - number) % CHANGES_EVERY) for number in range(N_DOCUMENTS))
+
+
+def _document(number: int, version: int) -> Document:
+    text = "".join(f"def part_{part}():\n    return 'version {version}'\n\n" for part in range(8))
+    return Document(f"file_{number}_{version if number % 2 else ''}.py", text)
+
+
+def grow_quickly() -> None:
+    """Commit vectors, and join parts and make the base anew, as often as a large collection would in hours."""
+    filling.FIRST_COMMIT_S = filling.MAX_COMMIT_S = 0.0  # type: ignore[misc]
+    filling._CHUNKS_PER_STEP = 8  # type: ignore[misc]
+    merging.MAX_TAIL_CHUNKS = 40  # type: ignore[misc]
 
 
 def die(*_: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+class Deaths:
+    """Puts the kill where a real one could fall; only private seams reach these moments."""
+
+    def __init__(self, moment: str, commit: int) -> None:
+        self._left = commit
+        commit_really = store.Store.commit
+
+        def counted(self_: object, *arguments: object) -> object:
+            self._left -= 1
+            if self._left == 0:
+                plan_death(moment)
+            return commit_really(self_, *arguments)  # type: ignore[arg-type]
+
+        store.Store.commit = counted  # type: ignore[assignment, method-assign]
+
+
 def plan_death(moment: str) -> None:
-    """Put the kill where a real one could fall; only a private seam reaches these moments."""
     if moment == "writing":
-        write = Generation.write
-        Generation.write = lambda self, folder: (write(self, folder), die())  # type: ignore[method-assign]
+        for kind in (Part, Segment):
+            write = kind.write
+            kind.write = lambda self, folder, write=write: (write(self, folder), die())  # type: ignore[method-assign]
     elif moment == "renamed":
         rename = Path.rename
         Path.rename = lambda self, target: (rename(self, target), die())  # type: ignore[method-assign]
+    elif moment == "described":
+        store.write_file = lambda target, text: (durable.write_file(target, text), die())
     elif moment == "before_row":
         Catalog.put = die  # type: ignore[method-assign]
     elif moment == "after_row":
         store.remove_folder = die
-        durable.remove_folder = lambda _: None
 
 
 def main() -> None:
-    """Index version 1, then live or die."""
-    retrieval = Retrieval(RagSettings(home=Path(sys.argv[1])), HashEmbedder())
-    for version in range(1, 1_000):
-        if version == 2:
-            plan_death(sys.argv[2])
+    """Index the first version there is none of, then live or die."""
+    grow_quickly()
+    home, moment, *commit = sys.argv[1:]
+    retrieval = Retrieval(RagSettings(home=Path(home)), HashEmbedder())
+    try:
+        start = int(retrieval.index_status("c").fingerprint) + 1
+    except CollectionNotFoundError:
+        start = 1
+    for version in range(start, start + 1_000):
+        if commit and version == start + 1:
+            Deaths(moment, int(commit[0]))
         retrieval.index(IndexRequest("c", documents=documents_of(version), fingerprint=str(version)))
         print(version, flush=True)  # noqa: T201 - the parent reads it
 

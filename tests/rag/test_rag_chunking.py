@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rag import chunking
-from rag.chunking import MAX_CHUNK_CHARS, MAX_CHUNK_LINES, chunk_document, split_lines
+from rag.chunking import MAX_CHUNK_CHARS, MAX_CHUNK_LINES, chunk_document, split_lines, text_to_embed
 from rag.types import Chunk, Document
 
 SOURCES = {
@@ -165,3 +165,31 @@ def test_a_heading_inside_fenced_code_is_not_a_section() -> None:
 
 def test_the_version_of_the_chunker_is_stored_with_an_index() -> None:
     assert chunking.CHUNKER_VERSION >= 1
+
+
+def test_a_later_piece_of_a_definition_is_embedded_with_its_signature() -> None:
+    body = "".join(f"        x{number} = {number}\n" for number in range(200))
+    source = f"class Stack(list):\n    def push(self, item):\n{body}\n    limit = 3\n"
+    first, *later, rest = [chunk for chunk in chunks_of("a.py", source) if chunk.kind != "class"]
+    assert first.signature == ""
+    assert text_to_embed(first).startswith("a.py Stack.push\n    def push(self, item):\n        x0 = 0\n")
+    assert len(later) > 1
+    assert {chunk.signature for chunk in later} == {"def push(self, item)"}
+    assert text_to_embed(later[0]).startswith("a.py Stack.push\ndef push(self, item)\n        x")
+    assert (rest.kind, rest.symbol, rest.signature) == ("window", "Stack", "class Stack(list)")
+
+
+def test_sections_of_restructured_text_are_named_by_their_titles() -> None:
+    source = (
+        "intro\n\n=====\nGuide\n=====\n\ntext\n\nInstall\n-------\n\n- item\n\n=== ===\na   b\n=== ===\n\n"
+        "Deep\n~~~~\nx\n\nUse\n---\n\nend\n----\n"
+    )
+    found = [(chunk.symbol, chunk.start_line) for chunk in chunks_of("a.rst", source)]
+    assert found == [
+        ("", 1),
+        ("Guide", 3),
+        ("Guide > Install", 9),
+        ("Guide > Install > Deep", 18),
+        ("Guide > Use", 22),
+        ("Guide > end", 25),
+    ]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rag.errors import IndexCancelledError, RagError
 from rag.index import Retrieval
 from rag.settings import RagSettings
-from rag.types import Document, IndexRequest, RetrieveRequest
+from rag.types import Document, IndexProgress, IndexRequest, IndexStatus, RetrieveRequest
 
 
 class _Gate(HashEmbedder):
@@ -35,7 +35,7 @@ def gated(settings: RagSettings) -> Iterator[tuple[Retrieval, _Gate]]:
     gate.go_on.set()
 
 
-def test_queries_during_an_indexing_answer_from_the_previous_one(gated: tuple[Retrieval, _Gate]) -> None:
+def test_new_text_is_found_by_words_while_its_vectors_are_made(gated: tuple[Retrieval, _Gate]) -> None:
     retrieval, gate = gated
     retrieval.index(IndexRequest("c", documents=(Document("a.txt", "old text"),)))
     gate.is_shut = True
@@ -44,33 +44,54 @@ def test_queries_during_an_indexing_answer_from_the_previous_one(gated: tuple[Re
     )
     worker.start()
     assert gate.reached.wait(10)
-    assert retrieval.index_status("c").state == "indexing"
-    assert retrieval.list_collections().collections[0].state == "indexing"
-    assert retrieval.retrieve(RetrieveRequest("c", "text")).hits[0].text == "old text"
+    status = retrieval.index_status("c")
+    assert (status.state, status.n_dense, status.n_pending) == ("embedding", 0, 1)
+    assert retrieval.list_collections().collections == (status,)
+    (hit,) = retrieval.retrieve(RetrieveRequest("c", "text")).hits
+    assert (hit.text, hit.dense_rank, hit.sparse_rank) == ("gated new text", None, 1)
     gate.go_on.set()
     worker.join()
-    assert retrieval.index_status("c").state == "ready"
+    status = retrieval.index_status("c")
+    assert (status.state, status.n_dense, status.n_pending) == ("ready", 1, 0)
     assert retrieval.retrieve(RetrieveRequest("c", "text")).hits[0].text == "gated new text"
 
 
-def test_a_first_indexing_has_a_status_before_it_is_done(gated: tuple[Retrieval, _Gate]) -> None:
-    retrieval, gate = gated
-    gate.is_shut = True
-    worker = threading.Thread(
-        target=retrieval.index, args=(IndexRequest("c", documents=(Document("a.txt", "gated"),)),)
-    )
-    worker.start()
-    assert gate.reached.wait(10)
-    status = retrieval.index_status("c")
-    assert (status.state, status.n_chunks) == ("indexing", 0)
-    gate.go_on.set()
-    worker.join()
+def test_a_first_indexing_has_a_status_before_it_is_done(retrieval: Retrieval) -> None:
+    statuses: list[IndexStatus] = []
+
+    def on_progress(progress: IndexProgress) -> None:
+        if progress.stage == "chunking":
+            statuses.append(retrieval.index_status("c"))
+
+    retrieval.index(IndexRequest("c", documents=(Document("a.txt", "text"),)), on_progress)
+    assert {(status.state, status.n_chunks) for status in statuses} == {("indexing", 0)}
 
 
-def test_a_cancelled_indexing_leaves_the_previous_index(gated: tuple[Retrieval, _Gate]) -> None:
-    retrieval, gate = gated
+def test_queries_answer_from_the_previous_index_until_the_new_one_is_committed(retrieval: Retrieval) -> None:
+    retrieval.index(IndexRequest("c", documents=(Document("a.txt", "old text"),)))
+    found: list[str] = []
+
+    def on_progress(progress: IndexProgress) -> None:
+        if progress.stage == "chunking":
+            found.append(retrieval.retrieve(RetrieveRequest("c", "text")).hits[0].text)
+
+    retrieval.index(IndexRequest("c", documents=(Document("a.txt", "new text"),)), on_progress)
+    assert set(found) == {"old text"}
+    assert retrieval.retrieve(RetrieveRequest("c", "text")).hits[0].text == "new text"
+
+
+def test_an_indexing_cancelled_before_its_commit_leaves_the_previous_index(retrieval: Retrieval) -> None:
     retrieval.index(IndexRequest("c", documents=(Document("a.txt", "old text"),)))
     before = retrieval.index_status("c")
+    cancelled = threading.Event()
+    with pytest.raises(IndexCancelledError, match="previous index"):
+        retrieval.index(IndexRequest("c", documents=()), lambda _: cancelled.set(), cancelled)
+    assert retrieval.index_status("c") == before
+
+
+def test_an_indexing_cancelled_while_it_embeds_can_be_searched_by_words(gated: tuple[Retrieval, _Gate]) -> None:
+    retrieval, gate = gated
+    retrieval.index(IndexRequest("c", documents=(Document("a.txt", "old text"),)))
     cancelled = threading.Event()
     documents = tuple(Document(f"{number}.txt", f"gated {number}") for number in range(200))
     failures: list[RagError] = []
@@ -90,8 +111,11 @@ def test_a_cancelled_indexing_leaves_the_previous_index(gated: tuple[Retrieval, 
     worker.join()
     assert [type(failure) for failure in failures] == [IndexCancelledError]
     assert len(gate.embedded) < 100, "it went on after the cancellation"
-    assert retrieval.index_status("c") == before
-    assert retrieval.retrieve(RetrieveRequest("c", "text")).hits[0].text == "old text"
+    status = retrieval.index_status("c")
+    assert (status.state, status.n_dense, status.n_pending) == ("ready", 0, 200)
+    assert retrieval.retrieve(RetrieveRequest("c", "gated 7")).hits[0].path == "7.txt"
+    retrieval.index(IndexRequest("c", documents=documents))
+    assert retrieval.index_status("c").n_pending == 0
 
 
 def test_an_indexing_that_waits_for_another_can_be_cancelled(gated: tuple[Retrieval, _Gate]) -> None:

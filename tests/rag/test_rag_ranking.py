@@ -11,6 +11,8 @@ from rag.index import Retrieval
 from rag.settings import RagSettings
 from rag.types import IndexRequest, RetrieveRequest
 
+pytestmark = pytest.mark.timeout(90)  # loading torch takes seven seconds, on a busy machine thirty
+
 QUESTIONS = {
     "skip whitespace and decode a document that may have extraneous data at the end": "JSONDecoder.raw_decode",
     "which line and column is the error in": "JSONDecodeError",

@@ -55,6 +55,21 @@ def test_scores_equal_plain_bm25() -> None:
     np.testing.assert_allclose(actual, expected, rtol=1e-4)
 
 
+def test_a_plural_finds_its_singular_and_a_verb_its_stem() -> None:
+    table = empty_table().extended([], [weigh_words(chunk("return header")), weigh_words(chunk("class glass"))])
+    scores = SparseIndex(table)
+    assert scores.scores("returns")[0] > 0
+    assert scores.scores("headers")[0] == scores.scores("header")[0] > 0
+    assert scores.scores("clas")[1] == 0
+
+
+def test_words_that_say_nothing_count_only_in_a_query_of_nothing_else() -> None:
+    table = empty_table().extended([], [weigh_words(chunk("what is this")), weigh_words(chunk("socket closed"))])
+    scores = SparseIndex(table)
+    assert scores.scores("what is the socket")[0] == 0
+    assert scores.scores("what is it")[0] > 0
+
+
 def test_an_extended_table_scores_like_one_made_from_nothing() -> None:
     old = [weigh_words(chunk(text)) for text in ("alpha beta", "beta gamma", "gamma delta delta", "omega")]
     new = [weigh_words(chunk(text)) for text in ("beta epsilon", "zeta")]

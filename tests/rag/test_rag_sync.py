@@ -85,7 +85,7 @@ def test_files_come_in_an_order_that_does_not_depend_on_the_disk(tmp_path: Path)
     for path in ("b/x.py", "a/x.py", "z.py", "c.py"):
         (tmp_path / path).parent.mkdir(exist_ok=True)
         (tmp_path / path).write_text("x\n")
-    assert [file.indexed.path for file in scan(tmp_path).files] == ["c.py", "z.py", "a/x.py", "b/x.py"]
+    assert [file.indexed.path for file in scan(tmp_path).files] == ["a/x.py", "b/x.py", "c.py", "z.py"]
 
 
 def test_a_file_with_an_old_unchanged_stat_is_not_even_opened(tmp_path: Path) -> None:
@@ -144,10 +144,10 @@ def test_the_limit_is_allowed_and_one_more_is_refused_with_both_numbers(
     assert caught.value.param == "documents"
 
 
-def test_a_walk_far_past_the_limit_stops_early_and_names_the_limit(tmp_path: Path) -> None:
+def test_a_listing_far_past_the_limit_stops_before_reading_and_names_the_limit(tmp_path: Path) -> None:
     for number in range(30):
         (tmp_path / f"{number}.py").write_text("a\n")
-    with pytest.raises(LimitExceededError, match="at least 9 files and the limit is 2"):
+    with pytest.raises(LimitExceededError, match="at least 30 files and the limit is 2"):
         scan(tmp_path, settings=RagSettings(home=tmp_path, max_files=2))
 
 
@@ -177,3 +177,25 @@ def test_a_root_that_is_no_folder_is_refused(tmp_path: Path, root: str) -> None:
     with pytest.raises(InvalidRequestError) as caught:
         scan(tmp_path / root)
     assert caught.value.param == "root"
+
+
+def test_files_that_were_read_only_to_be_found_unchanged_are_counted(tmp_path: Path) -> None:
+    for name in ("a.py", "b.py"):
+        (tmp_path / name).write_text(f"{name}\n")
+    first = scan(tmp_path)
+    known = tuple(file.indexed for file in first.files)
+    racy = Manifest(files=known, scanned_at_ns=first.scanned_at_ns)
+    assert (first.n_reread, scan(tmp_path, racy).n_reread) == (0, 2)
+    settled = Manifest(files=known, scanned_at_ns=first.scanned_at_ns + 10**10)
+    assert scan(tmp_path, settled).n_reread == 0
+    (tmp_path / "b.py").write_text("new\n")
+    assert scan(tmp_path, settled).n_reread == 0
+
+
+def test_the_same_files_are_found_with_and_without_git(tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "a.py").write_text("x\n")
+    (tmp_path / "b.bin").write_text("x\n")
+    asked = scan_folder(tmp_path, Manifest(), SETTINGS, lambda _done, _total: None)
+    walked = scan_folder(tmp_path, Manifest(), SETTINGS, lambda _done, _total: None, with_git=False)
+    assert (asked.files, asked.skipped) == (walked.files, walked.skipped)

@@ -1,6 +1,7 @@
 """Retrieval as the rest of the product sees it."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -109,7 +110,9 @@ def test_an_equal_fingerprint_means_nothing_to_do(retrieval: Retrieval, post: Po
     embedder.embedded.clear()
     report = post({"other.py": "x = 1\n"}, fingerprint="v1")
     assert (report.already_synced, report.n_files, report.n_chunks) == (True, 4, 4)
-    assert retrieval.index_status("c") == before
+    after = retrieval.index_status("c")
+    assert after.updated_at >= before.updated_at, "it was synced just now"
+    assert replace(after, updated_at=before.updated_at) == before
     assert embedder.embedded == []
     assert not post({"other.py": "x = 1\n"}, fingerprint="v2").already_synced
 
@@ -139,9 +142,41 @@ def test_hits_stop_at_the_number_asked_for(retrieval: Retrieval, post: Post) -> 
 
 def test_hits_stop_before_their_text_passes_the_token_budget(retrieval: Retrieval, post: Post) -> None:
     post({f"{number}.txt": "socket " + "x" * 33 for number in range(5)})  # 40 characters, 10 tokens each
-    for budget, found in ((9, 0), (10, 1), (29, 2), (30, 3), (50, 5)):
+    for budget, found in ((9, 1), (10, 1), (29, 2), (30, 3), (50, 5)):
         result = retrieval.retrieve(RetrieveRequest("c", "socket", max_tokens=budget))
         assert (len(result.hits), result.truncated) == (found, found < 5)
+        assert sum(len(hit.text) for hit in result.hits) <= 4 * budget
+
+
+def test_a_kind_filters_before_ranking(retrieval: Retrieval, post: Post) -> None:
+    post(FILES | {f"src/noise_{number}.py": f"open_socket({number})\n" for number in range(300)})
+    hits = retrieval.retrieve(RetrieveRequest("c", "open socket", kind="function")).hits
+    assert {hit.kind for hit in hits} == {"function"}
+    assert retrieval.retrieve(RetrieveRequest("c", "open socket", kind="class")).hits == ()
+
+
+def test_exact_and_regex_modes_match_in_the_order_of_the_files(retrieval: Retrieval, post: Post) -> None:
+    files = {"b.py": "x = 1\nopen(x)\n", "a.py": "open(y)\n\n\nopen (z)\n", "c.js": "open(x)\n"}
+    post(files)
+    post(files | {"a0.py": "open(x)\n"})  # lies behind the others on disk
+    for mode, query, found in (
+        ("exact", "open(x)", [("a0.py", (1,)), ("b.py", (2,)), ("c.js", (1,))]),
+        ("regex", r"open ?\(", [("a.py", (1, 4)), ("a0.py", (1,)), ("b.py", (2,)), ("c.js", (1,))]),
+    ):
+        result = retrieval.retrieve(RetrieveRequest("c", query, mode=mode))
+        assert [(hit.path, hit.matched_lines) for hit in result.hits] == found
+        assert not result.truncated
+    filtered = retrieval.retrieve(RetrieveRequest("c", "open(x)", mode="exact", language="python", max_results=1))
+    assert ([hit.path for hit in filtered.hits], filtered.truncated) == (["a0.py"], True)
+
+
+def test_neighbours_are_the_lines_around_a_hit(retrieval: Retrieval, post: Post) -> None:
+    text = "import os\n\n\ndef first():\n    return 1\n\n\ndef bake():\n    return 2\n\n\ndef last():\n    return 3\n"
+    post({"a.py": text})
+    request = RetrieveRequest("c", "bake", max_results=1, include_neighbours=True)
+    hit = retrieval.retrieve(request).hits[0]
+    assert (hit.symbol, hit.start_line, hit.end_line) == ("bake", 4, 13)
+    assert hit.text == "\n".join(text.split("\n")[3:13])
 
 
 @pytest.mark.parametrize(
@@ -153,6 +188,9 @@ def test_hits_stop_before_their_text_passes_the_token_budget(retrieval: Retrieva
         ({"max_results": 0}, "max_results"),
         ({"max_results": 101}, "max_results"),
         ({"max_tokens": 0}, "max_tokens"),
+        ({"mode": "fuzzy"}, "mode"),
+        ({"kind": "struct"}, "kind"),
+        ({"mode": "regex", "query": "("}, "query"),
         ({"path_glob": " "}, "path_glob"),
         ({"path_glob": "!src/"}, "path_glob"),
         ({"path_glob": "# src"}, "path_glob"),
@@ -288,10 +326,16 @@ class _Weightless(HashEmbedder):
         raise EmbeddingUnavailableError(f"no weights for {len(texts)} texts")
 
 
-def test_without_weights_nothing_is_committed_and_words_alone_still_work(settings: RagSettings, tmp_path: Path) -> None:
+def test_without_weights_indexing_says_so_and_words_are_found(settings: RagSettings) -> None:
+    weightless = Retrieval(settings, _Weightless())
     with pytest.raises(EmbeddingUnavailableError):
-        Retrieval(settings, _Weightless()).index(IndexRequest("c", documents=(Document("a.txt", "alpha"),)))
-    assert Retrieval(settings).list_collections().collections == ()
+        weightless.index(IndexRequest("c", documents=(Document("a.txt", "alpha"),)))
+    (hit,) = weightless.retrieve(RetrieveRequest("c", "alpha")).hits
+    assert (hit.dense_rank, hit.sparse_rank) == (None, 1)
+    weightless.close()
+
+
+def test_words_alone_are_an_index_too(tmp_path: Path) -> None:
     lexical = Retrieval(RagSettings(home=tmp_path / "lexical", dense=False))
     lexical.index(IndexRequest("c", documents=(Document("a.txt", "alpha"),)))
     (hit,) = lexical.retrieve(RetrieveRequest("c", "alpha")).hits

@@ -24,14 +24,26 @@ def status_of(*arguments: str) -> int:
 
 @pytest.mark.parametrize(
     "line",
-    ["", "bake", "serve now", "models", "models pull one", "models rm", "mcp --transport carrier-pigeon", "demo a b"],
+    [
+        "",
+        "bake",
+        "serve now",
+        "models",
+        "models pull one",
+        "models rm",
+        "mcp --transport carrier-pigeon",
+        "demo a b",
+        "index",
+        "search",
+        "search x --mode fuzzy",
+    ],
 )
 def test_a_line_that_is_no_command_is_a_2(line: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert status_of(*line.split()) == 2
     assert "usage: cinque" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["serve", "mcp", "demo", "models", "doctor"])
+@pytest.mark.parametrize("command", ["serve", "mcp", "demo", "models", "index", "search", "doctor"])
 def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert status_of("--help") == 0
     assert command in capsys.readouterr().out

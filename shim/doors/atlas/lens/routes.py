@@ -1,9 +1,9 @@
-"""Handlers of the ATLAS lens: scores, projects, health."""
+"""The endpoints of the ATLAS lens, and the handlers of its scores, analyses and health."""
 
 from starlette.responses import JSONResponse, Response
 
-from mcp_server.contract import ErrorCode, IndexStatus
-from shim.doors.atlas.lens import wire
+from shim.dialects.openai_models import ModelsPage
+from shim.doors.atlas.lens import chat, chat_wire, project_wire, projects, wire
 from shim.doors.door import Call, Endpoint
 from shim.errors import ApiError
 
@@ -20,52 +20,6 @@ async def analyze_sandbox_result(call: Call[wire.AnalyzeRequest]) -> wire.Analyz
     body = call.body
     found = await call.gateway.analyze_failure(wire.failure_report(body), include_gx=body.include_gx)
     return wire.analyze_response(body, found)
-
-
-async def sync_project(call: Call[wire.SyncRequest]) -> wire.SyncResponse:
-    """Index a project's files; only those that changed are read and embedded."""
-    request = wire.index_request(call.body, call.key)
-    return wire.sync_response(await call.gateway.index(request))
-
-
-async def get_project_status(call: Call[None]) -> wire.ProjectStatus:
-    """Describe one project's index."""
-    return wire.project_status(await _own_project(call))
-
-
-async def list_projects(call: Call[None]) -> wire.ProjectList:
-    """List the projects of the caller's key."""
-    owner = wire.owner_of(call.key)
-    collections = await call.gateway.list_collections()
-    return wire.ProjectList(
-        projects=[wire.project_status(status) for status in collections if status.metadata.get(wire.OWNER) == owner]
-    )
-
-
-async def delete_project(call: Call[None]) -> wire.DeleteResponse:
-    """Delete a project's index."""
-    project = await _own_project(call)
-    result = await call.gateway.delete_collection(project.collection)
-    return wire.DeleteResponse(deleted=result.deleted, project_id=project.collection)
-
-
-async def _own_project(call: Call[None]) -> IndexStatus:
-    """Return the project of the path when it is the caller's.
-
-    Raises:
-        ApiError: collection_not_found, also for another key's project: its existence is nobody else's business.
-    """
-    name = call.request.path_params["project_id"]
-    missing = ApiError(ErrorCode.COLLECTION_NOT_FOUND, f"there is no project {name!r}; sync it first")
-    try:
-        status = await call.gateway.index_status(name)
-    except ApiError as error:
-        if error.code == ErrorCode.INVALID_REQUEST:  # a name that no project can have
-            raise missing from error
-        raise
-    if status.metadata.get(wire.OWNER) != wire.owner_of(call.key):
-        raise missing
-    return status
 
 
 async def health(call: Call[None]) -> Response:
@@ -105,20 +59,37 @@ ENDPOINTS = (
     Endpoint(
         "POST",
         "/v1/projects/sync",
-        sync_project,
+        projects.sync_project,
         "Sync a project",
-        body=wire.SyncRequest,
-        response=wire.SyncResponse,
+        body=project_wire.SyncRequest,
+        response=project_wire.SyncResponse,
+        event=project_wire.SyncProgress,
         max_body_bytes=lambda settings: settings.max_sync_body_bytes,
     ),
     Endpoint(
         "GET",
         "/v1/projects/{project_id}/status",
-        get_project_status,
+        projects.get_project_status,
         "Status of a project",
-        response=wire.ProjectStatus,
+        response=project_wire.ProjectStatus,
     ),
-    Endpoint("GET", "/v1/projects", list_projects, "List projects", response=wire.ProjectList),
-    Endpoint("DELETE", "/v1/projects/{project_id}", delete_project, "Delete a project", response=wire.DeleteResponse),
+    Endpoint("GET", "/v1/projects", projects.list_projects, "List projects", response=project_wire.ProjectList),
+    Endpoint(
+        "DELETE",
+        "/v1/projects/{project_id}",
+        projects.delete_project,
+        "Delete a project",
+        response=project_wire.DeleteResponse,
+    ),
+    Endpoint(
+        "POST",
+        "/v1/chat/completions",
+        chat.chat_completions,
+        "Chat completion, grounded in a project",
+        body=chat_wire.LensChatRequest,
+        response=chat_wire.LensChatCompletion,
+        event=chat_wire.LensChunk,
+    ),
+    Endpoint("GET", "/v1/models", chat.list_models, "List models", response=ModelsPage),
     Endpoint("GET", "/health", health, "Health", response=wire.Health, is_open=True),
 )

@@ -1,30 +1,13 @@
-"""The lens' JSON: scores, and projects with the documented counts.
+"""The lens' JSON of scores, of analyses and of its health; projects and chat have theirs beside it."""
 
-A project belongs to the key that synced it: its id is made from name and key, and another key neither lists nor
-deletes it. Without keys everything belongs to the one local user.
-"""
+from typing import Literal
 
-import hashlib
-from typing import Literal, Self
+from pydantic import BaseModel, Field
 
-from pydantic import BaseModel, Field, model_validator
+from mcp_server.contract import AnalyzedFailure, FailureReport, Score, Verdict
 
-from mcp_server.contract import (
-    AnalyzedFailure,
-    Document,
-    FailureReport,
-    IndexReport,
-    IndexRequest,
-    IndexStatus,
-    Score,
-    Verdict,
-)
-
-OWNER = "owner"  # member of a collection's metadata
-ID_HEX_DIGITS = 16
 STDOUT_CHARS = 4000  # as /execute
 STDERR_CHARS = 2000  # as /execute
-SKIPPED_SHOWN = 3  # enough to see the pattern; the rest would be the size of the request
 
 
 class ScoreRequest(BaseModel):
@@ -92,76 +75,6 @@ class AnalyzeResponse(BaseModel):
     gx_note: str | None
 
 
-class ProjectFile(BaseModel):
-    """One file of a project."""
-
-    path: str = Field(min_length=1, description="Path relative to the project's root")
-    content: str
-    hash: str | None = Field(default=None, description="SHA-256 of the content in hex; checked when given")
-
-    @model_validator(mode="after")
-    def _hash_fits(self) -> Self:
-        if self.hash is not None and self.hash.lower() != hashlib.sha256(self.content.encode()).hexdigest():
-            msg = f"hash of {self.path!r} is not the SHA-256 of its content; the file was changed on its way"
-            raise ValueError(msg)
-        return self
-
-
-class SyncRequest(BaseModel):
-    """A whole project: files that are not in it leave the index."""
-
-    project_name: str = Field(min_length=1, max_length=200)
-    project_hash: str = Field(default="", description="Your hash of the whole; equal to the last one: nothing to do")
-    files: list[ProjectFile]
-    metadata: dict[str, str] | None = None
-
-
-class ProjectStats(BaseModel):
-    """Size of an index."""
-
-    files_indexed: int
-    chunks_created: int
-    loc_indexed: int
-
-
-class SyncResponse(BaseModel):
-    """What the sync did."""
-
-    project_id: str
-    status: Literal["synced", "already_synced"]
-    stats: ProjectStats
-    sync_time_ms: int
-    message: str
-
-
-class ProjectStatus(BaseModel):
-    """One indexed project."""
-
-    project_id: str
-    project_name: str
-    project_hash: str
-    status: Literal["ready", "indexing"]
-    stats: ProjectStats
-    dense_chunks: int
-    embedding_model: str
-    created_at: str
-    updated_at: str
-    metadata: dict[str, str]
-
-
-class ProjectList(BaseModel):
-    """Every project of the caller's key."""
-
-    projects: list[ProjectStatus]
-
-
-class DeleteResponse(BaseModel):
-    """A project that is gone."""
-
-    deleted: bool
-    project_id: str
-
-
 class Health(BaseModel):
     """Whether scoring and retrieval answer; `lens_enabled` says whether weights are loaded."""
 
@@ -206,56 +119,4 @@ def analyze_response(body: AnalyzeRequest, found: AnalyzedFailure) -> AnalyzeRes
         cx_normalized=score.cx_normalized if score else None,
         verdict=score.verdict if score else None,
         gx_note=found.score_note or None,
-    )
-
-
-def owner_of(key: str) -> str:
-    """Return the name under which *key*'s projects are kept; the key itself is not stored."""
-    return hashlib.sha256(key.encode()).hexdigest()[:ID_HEX_DIGITS] if key else "local"
-
-
-def project_id(name: str, key: str) -> str:
-    """Return the id of the project *name* of *key*."""
-    return "proj_" + hashlib.sha256(f"{name}\0{key}".encode()).hexdigest()[:ID_HEX_DIGITS]
-
-
-def index_request(body: SyncRequest, key: str) -> IndexRequest:
-    """Translate a sync."""
-    return IndexRequest(
-        collection=project_id(body.project_name, key),
-        documents=tuple(Document(path=file.path, content=file.content) for file in body.files),
-        fingerprint=body.project_hash,
-        title=body.project_name,
-        metadata={**(body.metadata or {}), OWNER: owner_of(key)},
-    )
-
-
-def sync_response(report: IndexReport) -> SyncResponse:
-    """Translate what an indexing did."""
-    changes = f"{report.n_files_changed} files changed, {report.n_files_deleted} deleted, {report.n_skipped} skipped"
-    if report.skipped:
-        shown = "; ".join(f"{skipped.path}: {skipped.reason}" for skipped in report.skipped[:SKIPPED_SHOWN])
-        changes += f" (first of them: {shown})"
-    return SyncResponse(
-        project_id=report.collection,
-        status="already_synced" if report.already_synced else "synced",
-        stats=ProjectStats(files_indexed=report.n_files, chunks_created=report.n_chunks, loc_indexed=report.n_lines),
-        sync_time_ms=report.duration_ms,
-        message="nothing has changed since the last sync" if report.already_synced else changes,
-    )
-
-
-def project_status(status: IndexStatus) -> ProjectStatus:
-    """Translate one collection."""
-    return ProjectStatus(
-        project_id=status.collection,
-        project_name=status.title,
-        project_hash=status.fingerprint,
-        status=status.state,
-        stats=ProjectStats(files_indexed=status.n_files, chunks_created=status.n_chunks, loc_indexed=status.n_lines),
-        dense_chunks=status.n_dense,
-        embedding_model=status.embedding_model,
-        created_at=status.created_at,
-        updated_at=status.updated_at,
-        metadata={key: value for key, value in status.metadata.items() if key != OWNER},
     )

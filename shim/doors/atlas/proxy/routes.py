@@ -6,6 +6,7 @@ from mcp_server.contract import Delta, ErrorCode, GenerationRequest, SamplingPar
 from shim.dialects.llama_chat import LlamaChatRequest, generation_request
 from shim.dialects.openai_chat import ChunkEncoder
 from shim.dialects.openai_errors import render_error
+from shim.dialects.openai_models import ModelEntry, ModelsPage, plain_model_entry, plain_models_page
 from shim.doors.atlas.proxy import wire
 from shim.doors.door import Call, Endpoint
 from shim.errors import ApiError
@@ -43,17 +44,17 @@ async def _stream(call: Call[LlamaChatRequest], request: GenerationRequest) -> E
     return EventStream(produce, lambda error: sse_json(render_error(error)) + DONE)
 
 
-async def list_models(call: Call[None]) -> wire.ModelsPage:
+async def list_models(call: Call[None]) -> ModelsPage:
     """List the models on this machine, the default one first."""
-    return wire.models_page(await call.gateway.list_models())
+    return plain_models_page(await call.gateway.list_models())
 
 
-async def get_model(call: Call[None]) -> wire.ModelEntry:
+async def get_model(call: Call[None]) -> ModelEntry:
     """Describe one model, by its id or an alias."""
     name = call.request.path_params["model_id"]
     for model in await call.gateway.list_models():
         if name in (model.model_id, *model.aliases):
-            return wire.model_entry(model)
+            return plain_model_entry(model)
     raise ApiError(ErrorCode.MODEL_NOT_FOUND, f"there is no model {name!r} here; /v1/models lists those there are")
 
 
@@ -78,13 +79,13 @@ ENDPOINTS = (
         event=wire.AtlasChunk,
         aliases=("/chat/completions",),
     ),
-    Endpoint("GET", "/v1/models", list_models, "List models", response=wire.ModelsPage, aliases=("/models",)),
+    Endpoint("GET", "/v1/models", list_models, "List models", response=ModelsPage, aliases=("/models",)),
     Endpoint(
         "GET",
         "/v1/models/{model_id:path}",
         get_model,
         "Describe a model",
-        response=wire.ModelEntry,
+        response=ModelEntry,
         aliases=("/models/{model_id:path}",),
     ),
     Endpoint("GET", "/health", health, "Health", response=wire.Health, is_open=True),

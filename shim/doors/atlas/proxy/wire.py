@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, SerializerFunctionWrapHandler, model_serializer
 
-from mcp_server.contract import GenerationResult, Model, ServerStatus
+from mcp_server.contract import GenerationResult, ServerStatus
 from shim.dialects import openai_chat
 from shim.dialects.openai_chat import ChatCompletion, ChatCompletionChunk
 
@@ -36,22 +36,6 @@ class AtlasChunk(ChatCompletionChunk):
     """A chunk; the one with a `finish_reason` says whether the answer was verified."""
 
     atlas_verification: Verification | None = None
-
-
-class ModelEntry(BaseModel):
-    """One model, in OpenAI's form."""
-
-    id: str
-    object: Literal["model"] = "model"
-    created: int
-    owned_by: str = "cinque"
-
-
-class ModelsPage(BaseModel):
-    """Every model, the default first."""
-
-    object: Literal["list"] = "list"
-    data: list[ModelEntry]
 
 
 class HealthStats(BaseModel):
@@ -92,16 +76,6 @@ def encode_chunk(chunk: ChatCompletionChunk) -> str:
     """Encode one chunk; the closing one of a choice says that nothing has verified it."""
     is_last = any(choice.finish_reason for choice in chunk.choices)
     return openai_chat.encode_chunk(chunk, {"atlas_verification": "not_verified"} if is_last else {})
-
-
-def models_page(models: tuple[Model, ...]) -> ModelsPage:
-    """Encode the models."""
-    return ModelsPage(data=[model_entry(model) for model in models])
-
-
-def model_entry(model: Model) -> ModelEntry:
-    """Encode one model."""
-    return ModelEntry(id=model.model_id, created=model.created_at)
 
 
 def health(status: ServerStatus | None, port: int, n_requests: int) -> Health:
