@@ -163,6 +163,11 @@ async def use_the_index(user: User, collection: str) -> None:
     found = await user.call(ToolName.RETRIEVE, collection=collection, query="twice a number")
     assert {hit["path"] for hit in found["hits"]} <= {"src/double.py", "README.md"}
     assert found["hits"]
+    named = await user.call(ToolName.FIND_SYMBOL, collection=collection, symbol="double")
+    assert [found["path"] for found in named["definitions"]] == ["src/double.py"]
+    outline = await user.call(ToolName.OUTLINE, collection=collection, path="src/double.py")
+    assert [item["symbol"] for item in outline["items"]] == ["double"]
+    assert (await user.call(ToolName.OVERVIEW, collection=collection))["n_files"] == 2
     assert (await user.call(ToolName.DELETE_COLLECTION, collection=collection))["deleted"] is True
     assert (await user.fail(ToolName.RETRIEVE, collection=collection, query="x"))["code"] == "collection_not_found"
 

@@ -1,5 +1,6 @@
 """The supervisor, with real child processes: tiny ones, and the scripted MCP server where a conversation is needed."""
 
+import logging
 import os
 import signal
 import sys
@@ -160,6 +161,7 @@ async def test_a_cancelled_supervisor_leaves_no_process() -> None:
 
 
 async def test_a_line_that_is_not_json_is_logged_without_its_text(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, "mcp_server.jsonrpc_lines")
     with anyio.fail_after(10):
         async with child_process(SPEAKS_NO_JSON) as process, Gateway().connected(pipes(process)):
             assert process.stdin is not None
