@@ -17,9 +17,7 @@ class ExecuteRequest(BaseModel):
     language: str = Field(default="python", description="Language or alias")
     test_code: str | None = Field(default=None, description="Tests in the same language: functions or bare asserts")
     requirements: list[str] | None = Field(default=None, description="Python packages to install first, wheels only")
-    timeout: float = Field(
-        default=30, gt=0, strict=True, allow_inf_nan=False, description="Wall-clock limit, capped at 60 (seconds)"
-    )
+    timeout: float = Field(default=30, gt=0, strict=True, description="Wall-clock limit, capped at 60 (seconds)")
     stdin: str = Field(default="", description="Text on standard input")
     files: dict[str, str] = Field(default={}, description="Relative path to text, written beside the code")
 

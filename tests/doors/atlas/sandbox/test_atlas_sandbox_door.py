@@ -97,6 +97,7 @@ async def test_a_field_reaches_the_sandbox_and_the_timeout_is_capped(
     [
         ({"timeout": 0}, "timeout"),
         ({"timeout": -1}, "timeout"),
+        ({"timeout": True}, "timeout"),
         ({"files": {"a": 1}}, "files.a"),
         ({"code": None}, "code"),
     ],
