@@ -25,6 +25,11 @@ _VERBS: Final = frozenset(_WORDING["verbs"].split())
 _GENERIC: Final = tuple(_WORDING["names"].split())
 
 
+def wording(key: str) -> list[str]:
+    """Return the templates under *key* of `wording.toml`."""
+    return list(_WORDING[key])
+
+
 @dataclass(frozen=True)
 class Asked:
     """A request: its text, the name it gives the function (None: free), and the names of its parameters."""
@@ -88,7 +93,7 @@ def function_name(family: Family, r: random.Random) -> str:
 
 
 def slip(text: str, r: random.Random) -> str:
-    """Leave *text* as it is mostly; else another word for the same, a lost article, a typo, no capital, no full stop."""
+    """Leave *text* as it is mostly; else another word for the same, a lost article, a typo, no capital or full stop."""
     odds = r.random()
     if odds < 0.06:
         return _lower(text)

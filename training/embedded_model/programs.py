@@ -19,8 +19,8 @@ _FAULTS_OF_OPERATOR: Final[dict[type[ast.operator], type[ast.operator]]] = {
 }  # fmt: skip
 _FAULTS_OF_CALL: Final = {
     "max": "min", "min": "max", "sum": "len", "len": "sum", "any": "all", "all": "any", "upper": "lower",
-    "lower": "upper", "append": "extend", "sorted": "list", "startswith": "endswith", "endswith": "startswith", "keys": "values",
-    "values": "keys", "items": "keys", "strip": "lstrip", "insert": "append", "union": "intersection",
+    "lower": "upper", "append": "extend", "sorted": "list", "startswith": "endswith", "endswith": "startswith",
+    "keys": "values", "values": "keys", "items": "keys", "strip": "lstrip", "insert": "append", "union": "intersection",
 }  # fmt: skip
 
 
