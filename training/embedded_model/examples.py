@@ -1,6 +1,6 @@
 """One example: what somebody asks, the answer to learn, and how an answer is judged.
 
-`draw_example` takes a family to a request and its program; what makes repairs, tests and questions starts from the same.
+`draw_example` takes a family to a request and its program; repairs, tests and questions start from the same.
 Nothing here decides how often what is drawn.
 """
 
@@ -8,13 +8,13 @@ import json
 import random
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Final, Literal
+from dataclasses import dataclass
+from typing import Any, Final, Literal
 
 from training.embedded_model.cases import Case, cases, draw_parameters
 from training.embedded_model.families import Family, program
 from training.embedded_model.phrasing import Asked, ask, function_name, slip, wording
-from training.embedded_model.programs import fenced, renamed
+from training.embedded_model.programs import fenced, folded, renamed
 from training.embedded_model.splits import Split, split_of
 
 MAX_SHOWN_CHARS: Final = 90  # of a case that stands in a prompt
@@ -26,7 +26,8 @@ class Example:
     """A request and its answer. `tests` judge any answer as `candidate`; for scripts they are (input, output) pairs.
 
     `source` is the program of the answer, `name` what `candidate` is called in it. `free_name` says that the request
-    does not give the name, so that an answer may choose one.
+    does not give the name, so that an answer may choose one. Tests that are the answer pass for `subject` and fail for
+    `wrong`. `expected` stands in an answer that is text. `tools` are the functions that may be called.
     """
 
     kind: str
@@ -40,14 +41,18 @@ class Example:
     free_name: bool = False
     tests: Sequence[str] = ()
     runs: Sequence[tuple[str, str]] = ()
+    subject: str = ""
+    wrong: str = ""
+    expected: str = ""
     system: str = ""
-    tools: Sequence[dict[str, object]] = field(default=())
+    tools: Sequence[dict[str, Any]] = ()
 
 
 @dataclass(frozen=True)
 class Drawn:
     """A family with parameters, a phrase and names chosen, and the program that answers it."""
 
+    whole: str
     family: Family
     asked: Asked
     split: Split
@@ -99,8 +104,8 @@ def draw(whole: Family, r: random.Random) -> Drawn:
     if family.kind == "javascript":
         source = re.sub(r"(?<![.\w'\"])[A-Za-z_]\w*", lambda found: names.get(found[0], found[0]), solution) + "\n"
     else:
-        source = renamed(program(family, solution), names)
-    return Drawn(family, asked, split, source, name, cases(family))
+        source = renamed(folded(program(family, solution)), names)
+    return Drawn(whole.name, family, asked, split, source, name, cases(family))
 
 
 def _solution(family: Family, r: random.Random) -> str:
@@ -182,7 +187,7 @@ def _class_example(whole: Family, r: random.Random) -> Example:
     if not is_named:
         name = family.name
     text = re.sub(rf"\b{family.name}\b", name, said.text)
-    prompt = _filled(template, text, name)
+    prompt = filled(template, text, name)
     source = renamed(program(family, _solution(family, r)), {family.name: name})
     checks = tuple(check.replace("\\n", "\n") for check in family.checks)
     split = split_of(family, whole.phrases[index], values, whole)
@@ -197,7 +202,7 @@ def _script_example(whole: Family, r: random.Random) -> Example:
     index = r.randrange(len(family.phrases))
     said = family.phrases[index]
     key = {"N": "things", "V": "script_orders", "Q": "questions", "B": "script_orders"}[said.kind]
-    prompt = _filled(r.choice(wording(key)), said.text, "")
+    prompt = filled(r.choice(wording(key)), said.text, "")
     if family.statements and r.random() < 0.6:
         prompt = f"{_ended(prompt)} {r.choice(family.statements)}"
     language = _LANGUAGES.get(whole.kind, "python")
@@ -221,7 +226,7 @@ def _edit_example(whole: Family, r: random.Random) -> Example:
     source = renamed(program(family, _solution(family, r)), names)
     said = family.phrases[index].text
     shown = fenced(before) if r.random() < 0.4 else before
-    prompt = _filled(r.choice(wording("edits")), said, name, code=shown)
+    prompt = filled(r.choice(wording("edits")), said, name, code=shown)
     tests = tuple(case.check("candidate") for case in cases(family))
     split = split_of(family, whole.phrases[index], values, whole)
     return Example(
@@ -229,7 +234,8 @@ def _edit_example(whole: Family, r: random.Random) -> Example:
     )
 
 
-def _filled(template: str, text: str, name: str, code: str = "") -> str:
+def filled(template: str, text: str, name: str, code: str = "") -> str:
+    """Put what is said, a name and code in the places of a template of `wording.toml`."""
     capital = text[:1].upper() + text[1:]
     values = {"c": text, "C": capital, "q": text, "Q": capital, "f": name, "code": code}
     return re.sub(r"\{(\w+)\}", lambda found: values.get(found[1], found[0]), template)

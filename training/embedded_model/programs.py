@@ -69,6 +69,18 @@ def _renamed_words(text: str, names: Mapping[str, str]) -> str:
     return re.sub(r"(?<![\w.'\"])[A-Za-z_]\w*", lambda found: names.get(found[0], found[0]), expression) + colon + form
 
 
+def folded(source: str) -> str:
+    """Return *source* with sums and differences of two whole numbers worked out, as parameters leave them behind."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Sub):
+            segment = ast.get_source_segment(source, node) or ""
+            if re.fullmatch(r"\d+ [+-] \d+", segment):
+                first, sign, second = segment.split()
+                result = int(first) + int(second) if sign == "+" else int(first) - int(second)
+                return folded(source.replace(segment, str(result), 1))
+    return source
+
+
 def fenced(source: str, language: str = "python") -> str:
     """Return *source* as a block of code, which is how the model answers."""
     return f"```{language}\n{source.rstrip()}\n```"
