@@ -4,7 +4,6 @@ A composition is a family of its own, made when it is asked for: its name, phras
 `compositions.toml`. Whole combinations of three parts are held back from learning.
 """
 
-import functools
 import random
 import re
 import tomllib
@@ -167,7 +166,7 @@ def _solutions(
         inner = [f"    if {values['p']}:", f"        {step}"] if predicate else [f"    {step}"]
         solutions.append(_fill("\n".join([start, "for x in {xs}:", *inner, end]), values))
     head = reduced["head"] + "\n" if "head" in reduced else ""
-    return [head + _tidied(_one(solution, data["one"])) for solution in solutions]
+    return [head + _tidied(_one(solution, data["one"]), place) for solution in solutions]
 
 
 def _fill(body: str, values: dict[str, str]) -> str:
@@ -180,12 +179,8 @@ def _one(solution: str, name: str) -> str:
     return re.sub(r"(?<![\w.'])x(?![\w'])", name, solution.replace("[x for", target))
 
 
-@functools.cache
-def _tidied(solution: str) -> str:
-    """Take off what a comprehension does not need: `[n for n in numbers]` of a plain list or range."""
-    plain = re.fullmatch(
-        r"return (\w+)\(\(?(\w+) for \2 in ([\w.()+ ,]+?)\)?(, default=None|, reverse=True)?\)", solution
-    )
-    if plain is None or " if " in solution:
-        return solution
-    return f"return {plain[1]}({plain[3]}{plain[4] or ''})"
+def _tidied(solution: str, place: str) -> str:
+    """Take off what a comprehension does not need: `sorted(n for n in numbers)` is `sorted(numbers)`."""
+    form = rf"return (?!next)(\w+)\(\(?(\w+) for \2 in {re.escape(place)}\)?(, default=None|, reverse=True|)\)"
+    plain = re.fullmatch(form, solution)
+    return f"return {plain[1]}({place}{plain[3]})" if plain else solution
