@@ -8,7 +8,7 @@ import ast
 import operator
 import os
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 from sandbox.inside import heard
 
@@ -188,8 +188,11 @@ def _check_lines(body: list[ast.stmt]) -> ast.Tuple:
     return ast.Tuple([ast.Constant(line) for line in sorted(lines)], ast.Load())
 
 
+_Tried = TypeVar("_Tried", ast.Try, ast.TryStar)
+
+
 class _Rewriter(ast.NodeTransformer):
-    def visit_Try(self, node: ast.Try) -> ast.Try:
+    def visit_Try(self, node: _Tried) -> _Tried:
         """Let a failed assert of the tests go on through a handler that only notes it, and what it asked, too."""
         lines = _check_lines(node.body)
         for handler in node.handlers:
@@ -201,7 +204,9 @@ class _Rewriter(ast.NodeTransformer):
             setattr(node, name, self._visited(getattr(node, name)))
         return node
 
-    visit_TryStar = visit_Try  # noqa: N815 - the name that ast looks for
+    def visit_TryStar(self, node: ast.TryStar) -> ast.TryStar:
+        """Do the same for handlers of groups."""
+        return self.visit_Try(node)
 
     def _visited(self, body: list[ast.stmt]) -> list[ast.stmt]:
         return [self.visit(statement) for statement in body]

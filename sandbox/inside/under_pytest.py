@@ -106,7 +106,7 @@ class _Observer:
         for name in (item.name, "setUp", "tearDown"):
             if inspect.iscoroutinefunction(getattr(item.cls, name, None)):
                 text = f"{name} is async and its class a plain TestCase, so it never runs; use IsolatedAsyncioTestCase"
-                raise vacuous.TestChecksNothing(text)
+                raise heard.TestChecksNothing(text)
 
     def pytest_pyfunc_call(self, pyfuncitem: Any) -> bool:
         """Call a test in pytest's place: run it if it is async, fail it if it returns something."""

@@ -39,7 +39,9 @@ _ARGUMENTS = ("1", "cq_argv", "cq_argv + 1")  # of a main that has parameters
 _SPEAKS = re.compile(
     r"\bassert\w*\s*\(|\b(?:abort|_?exit|_Exit|quick_exit|raise|kill|throw|terminate)\b|\breturn\s*[^\s0;]|\bbool\b"
 )
-_LEAVES_THREAD = re.compile(r"\b(?:pthread_create|thrd_create|pthread_detach|thrd_detach)\b|\.\s*detach\s*\(")
+_LEAVES_THREAD = re.compile(
+    r"\b(?:pthread_create|thrd_create|pthread_detach|thrd_detach)\b|\.\s*detach\s*\(|\blaunch\s*::\s*deferred\b"
+)
 _WAITS = re.compile(r"\b(?:pthread_join|thrd_join|join|pthread_exit|\w*wait\w*|get)\s*\(")
 _SPLICE = re.compile(r"\\[ \t]*\n")
 
