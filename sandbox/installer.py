@@ -22,6 +22,7 @@ from typing import Any
 
 from packaging.version import Version
 
+from sandbox import leftovers
 from sandbox.errors import ExecutionCancelledError, SandboxError
 from sandbox.flavours import interpreter, package_paths
 from sandbox.inside import installing, template
@@ -122,7 +123,7 @@ class PipRun:
         if os.getuid() == 0:
             for path in (self._folder, self._folder / SITE, self._folder / SCRATCH):
                 os.chown(path, template.NOBODY, template.NOBODY)
-        root = tempfile.mkdtemp(prefix="cinque-root-")
+        root = tempfile.mkdtemp(prefix=leftovers.prefix("root"))
         packages = package_paths(("pip",))
         place = {"root": root, "prefix": interpreter()[1], "covered": (), "packages": packages, "cache": None}
         config = self._config(options, installing.PLACE, template.HARNESS)

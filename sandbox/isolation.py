@@ -58,6 +58,7 @@ import threading
 from collections.abc import Callable
 from typing import Protocol
 
+from sandbox import leftovers
 from sandbox.bwrap import BwrapPool
 from sandbox.errors import SandboxError, SandboxUnavailableError
 from sandbox.jobs import Job, Outcome
@@ -111,6 +112,7 @@ def open_isolation(settings: SandboxSettings, toolchains: Toolchains) -> Isolati
     With `auto` that is the first of `TIERS` that starts and passes its self-test; why others did not stays with it.
     Raises `SandboxUnavailableError` with what to do.
     """
+    leftovers.remove()
     if settings.isolation == "none":
         return UnconfinedRunner(settings.requirements_folder, toolchains)
     if settings.isolation != "auto":

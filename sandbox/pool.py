@@ -19,6 +19,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import IO, Any, Protocol
 
+from sandbox import leftovers
 from sandbox.cgroups import CgroupSlots, Slot
 from sandbox.errors import ExecutionCancelledError, LostJobError, SandboxError, SandboxUnavailableError
 from sandbox.flavours import FLAVOURS, Binds, Flavour, covered_paths, interpreter, package_paths, warm_modules
@@ -81,7 +82,7 @@ class ZygoteProcess:
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process that writes it
         self._control, peer = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         bound_sending(self._control)
-        root = tempfile.mkdtemp(prefix="cinque-root-")
+        root = tempfile.mkdtemp(prefix=leftovers.prefix("root"))
         try:
             with peer:
                 self._process = self._spawn(peer, root)

@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Protocol
 
+from sandbox import leftovers
 from sandbox.errors import SandboxUnavailableError
 from sandbox.jobs import Job, Outcome
 from sandbox.types import IsolationTier, Limits
@@ -100,7 +101,8 @@ def prove(isolation: RunsJobs) -> None:
 
 
 def _attack(isolation: RunsJobs, token: str, mark: str) -> Outcome:
-    with tempfile.NamedTemporaryFile(prefix="cinque-canary-") as secret, socket.create_server(("127.0.0.1", 0)) as door:
+    canary = tempfile.NamedTemporaryFile(prefix=leftovers.prefix("canary"))  # noqa: SIM115 - the next line closes it
+    with canary as secret, socket.create_server(("127.0.0.1", 0)) as door:
         os.fchmod(secret.fileno(), 0o644)  # readable by everybody: only the wall can stand before it
         facts = {"token": token, "path": secret.name, "pid": os.getpid(), "port": door.getsockname()[1], "mark": mark}
         return isolation.run(_program(_ATTACKS.format(**facts, **_ANSWERS[isolation.tier])))

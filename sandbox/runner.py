@@ -250,7 +250,9 @@ class _Execution:
         run = tested.TestRun(
             self._isolation, base, self._entry.program_flavour, self._cancelled, self._settings.twin_timeout_s
         )
-        return run.judge(_parse_job(self._settings, self._request.code, test_code, self._entry.source_name))
+        parse = _parse_job(self._settings, self._request.code, test_code, self._entry.source_name)
+        others = [name for name in files if name != self._entry.source_name]
+        return run.judge(replace(parse, arguments={**parse.arguments, "files": others}))
 
     def _driven(self, program: languages.Program, files: dict[str, str], test_code: str) -> driven.DrivenTests:
         name = self._entry.source_name

@@ -54,11 +54,13 @@ class TestRun:
             text = "no tests were found in test_code: write def test_*, top-level asserts, or a call of a checker"
             return Judgement(Verdict.WRONG_ANSWER, "NoTestsFound", text), NOT_RUN
         plan = TestPlan(tuple(record["tests"]), record["needs_pytest"], frozenset(record["may_skip"]))
-        return self._run(plan, record["remote"], parsed.find("twin"))
+        base = replace(self.base, arguments={**self.base.arguments, "aliases": record["aliases"]})
+        return replace(self, base=base).carry_out(plan, record["remote"], parsed.find("twin"))
 
-    def _run(
+    def carry_out(
         self, plan: TestPlan, remote: dict[str, Any] | None, twin: dict[str, Any] | None
     ) -> tuple[Judgement, Outcome]:
+        """Run what was planned, apart if that is possible, and judge it."""
         limits = self.limits
         spent_s = 0.0
         if remote is not None and self.isolation.tier != "none":  # without walls two processes are not apart

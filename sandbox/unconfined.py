@@ -19,6 +19,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from sandbox import leftovers
 from sandbox.errors import ExecutionCancelledError, SandboxError
 from sandbox.flavours import FLAVOURS, interpreter, package_paths
 from sandbox.jobs import Channels, Job, JobLostError, JobSetupError, Outcome, with_host_paths
@@ -50,7 +51,7 @@ class UnconfinedRunner:
             raise SandboxError("the sandbox is closed; make a new one")
         if job.flavour == "tools":
             job = with_host_paths(job, self._toolchains.binds())
-        folder = tempfile.mkdtemp(prefix="cinque-job-")
+        folder = tempfile.mkdtemp(prefix=leftovers.prefix("job"))
         try:
             with Channels(job) as channels:
                 process = self._spawn(job, channels, folder)

@@ -11,11 +11,24 @@ import asyncio
 import builtins
 import contextlib
 import inspect
+import os
 import sys
 import types
 from typing import Any
 
-from sandbox.inside import asserting, program, proxy, skips, source, suite, twins, under_pytest, vacuous
+from sandbox.inside import (
+    asserting,
+    heard,
+    imported,
+    program,
+    proxy,
+    skips,
+    source,
+    suite,
+    twins,
+    under_pytest,
+    vacuous,
+)
 from sandbox.inside.records import Recorder
 
 MODULE = "solution"
@@ -25,6 +38,7 @@ TEST_FILE = "test_solution.py"
 def read_suite(text: str) -> tuple[ast.Module, suite.Suite]:
     """Parse the tests again, here, before the candidate can interfere."""
     tree = source.parse(text, TEST_FILE)
+    imported.flatten(tree)
     found = suite.read(tree)
     vacuous.expose(tree, needs_pytest=found.needs_pytest)
     return tree, found
@@ -86,6 +100,8 @@ def run(arguments: dict[str, Any], recorder: Recorder) -> int:
     module = proxy.connect(arguments, recorder) if remote else load_candidate(arguments, recorder)
     if module is None:
         return program.FAILED
+    imported.install(module, arguments["aliases"])
+    heard.start(tree)
     names = visible_names(module, used_names(tree))
     if arguments["twin"] is not None:
         twins.arm(tree)
@@ -117,6 +133,7 @@ class Runner:
             **asserting.NAMES,
             **vacuous.NAMES,
             "__name__": "test_solution",
+            "__file__": os.path.join(os.path.dirname(os.getcwd()), "tests", TEST_FILE),
         }
         self._globals["__builtins__"] = builtins
         self._code = [
@@ -168,7 +185,7 @@ class Runner:
                 if inspect.iscoroutine(returned):
                     returned = asyncio.run(returned)
                 vacuous.returned(returned, test_id)
-            asserting.raise_lost()
+            heard.raise_lost()
         except proxy.GivenUp:
             raise
         except BaseException as error:  # noqa: BLE001 - a test may fail in any way, SystemExit among them
@@ -178,6 +195,7 @@ class Runner:
 
     def _left(self, test_id: str, error: BaseException, note: str | None) -> bool:
         """Record a test that an exception ended; return whether that was a skip, whoever raised it."""
+        heard.clear()
         try:
             message = str(error)
         except Exception as broken:  # noqa: BLE001 - a hostile __str__ may raise anything

@@ -7,7 +7,7 @@ stack. Serves both the syntax check and the preparation of a tested run.
 import sys
 from typing import Any
 
-from sandbox.inside import source, split, suite, twins
+from sandbox.inside import imported, source, split, suite, twins
 from sandbox.inside.records import Recorder
 
 RECURSION_LIMIT = 20_000  # walking a tree may go as deep as the parser let it be built
@@ -26,8 +26,10 @@ def run(arguments: dict[str, Any], recorder: Recorder) -> int:
         return 0
     try:
         tests = source.parse(arguments["test_code"], "test_solution.py")
+        imported.flatten(tests)
         found = suite.read(tests)
-        remote = split.plan(candidate, tests, found)
+        aliases = imported.aliases(candidate, tests, arguments["files"])
+        remote = split.plan(candidate, tests, found, frozenset(aliases))
     except source.SourceError as error:
         recorder.add("tests_error", type=error.kind, message=error.message, line=error.line)
         return 0
@@ -40,6 +42,7 @@ def run(arguments: dict[str, Any], recorder: Recorder) -> int:
         needs_pytest=found.needs_pytest,
         may_skip=list(found.may_skip),
         remote=remote,
+        aliases=aliases,
     )
     twin = twins.draw(tests, candidate)
     if twin is not None:  # one too large to be recorded is dropped, and the tests then have none

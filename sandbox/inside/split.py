@@ -13,7 +13,7 @@ SAFE_MODULES = {
     *("bisect", "cmath", "collections", "copy", "datetime", "decimal", "fractions", "functools", "heapq", "itertools"),
     *("json", "math", "operator", "random", "re", "statistics", "string", "time", "typing"),
 }
-OWN_MODULES = {"solution", "pytest"}
+PROGRAM = "solution"
 # Names through which tests could see or change more of the candidate than its answers.
 PRYING = {
     *("__import__", "breakpoint", "compile", "delattr", "dir", "eval", "exec", "globals", "id", "input", "locals"),
@@ -75,8 +75,10 @@ def _yields(node: ast.FunctionDef) -> bool:
 class _Reader(ast.NodeVisitor):
     """Collects what tests use, and whether anything in them forbids a split."""
 
-    def __init__(self, candidate: _Candidate) -> None:
+    def __init__(self, candidate: _Candidate, own: frozenset[str], bound: set[str]) -> None:
         self._candidate = candidate
+        self._own = own  # modules that are the program
+        self._bound = bound  # names that stand for one of them
         self.read: set[str] = set()
         self.made: set[str] = set()
         self.imported: set[str] = set()  # names of the candidate that the tests import
@@ -84,7 +86,7 @@ class _Reader(ast.NodeVisitor):
 
     def visit_Name(self, node: ast.Name) -> None:
         (self.read if isinstance(node.ctx, ast.Load) else self.made).add(node.id)
-        self.allowed &= node.id not in PRYING
+        self.allowed &= node.id not in PRYING and node.id not in self._bound
 
     def visit_arg(self, node: ast.arg) -> None:
         self.made.add(node.arg)
@@ -119,32 +121,48 @@ class _Reader(ast.NodeVisitor):
         if isinstance(node.value, ast.Name):
             if node.value.id in self._candidate.functions:
                 self.allowed = False
-            if node.value.id == "solution":
+            if node.value.id in self._bound:
                 self.imported.add(node.attr)
+                return
         self.generic_visit(node)
 
     def visit_Import(self, node: ast.Import) -> None:
         for alias in node.names:
             root = alias.name.partition(".")[0]
-            self.allowed &= root in SAFE_MODULES | OWN_MODULES and not (root == "solution" and alias.asname)
+            self.allowed &= root in SAFE_MODULES or alias.name == "pytest" or _is_whole(alias, self._own)
             self.made.add(alias.asname or root)
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
-        root = (node.module or "").partition(".")[0]
-        self.allowed &= node.level == 0 and root in SAFE_MODULES | OWN_MODULES
+        module = node.module or ""
+        root = module.partition(".")[0]
+        self.allowed &= node.level == 0 and (root in SAFE_MODULES or root == "pytest" or module in self._own)
         for alias in node.names:
-            if root == "solution" and alias.name != "*":
+            self.allowed &= f"{module}.{alias.name}" not in self._own
+            if module in self._own and alias.name != "*":
                 self.imported.add(alias.name)
             if alias.name != "*":
                 self.made.add(alias.asname or alias.name)
 
 
-def plan(candidate: ast.Module, tests: ast.Module, found: Suite) -> dict[str, list[str]] | None:
-    """Return what the tests need of the candidate, or None when they cannot be parted from it."""
+def _is_whole(alias: ast.alias, own: frozenset[str]) -> bool:
+    """Tell whether an import gives one name to the whole program."""
+    return alias.name in own and (alias.asname is not None or "." not in alias.name)
+
+
+def plan(
+    candidate: ast.Module, tests: ast.Module, found: Suite, aliases: frozenset[str] = frozenset()
+) -> dict[str, list[str]] | None:
+    """Return what the tests need of the candidate, or None when they cannot be parted from it.
+
+    `aliases` are modules that stand for the candidate besides its own name.
+    """
     if found.needs_pytest:
         return None
     names = _Candidate(candidate)
-    reader = _Reader(names)
+    own = aliases | {PROGRAM}
+    imports = (node for node in ast.walk(tests) if isinstance(node, ast.Import))
+    bound = {alias.asname or alias.name for node in imports for alias in node.names if _is_whole(alias, own)}
+    reader = _Reader(names, own, bound)
     reader.visit(tests)
     # A name of a builtin is the candidate's only where the tests import it; in one process the same question arises.
     unimported = {name for name in reader.read - reader.made if not hasattr(builtins, name)}

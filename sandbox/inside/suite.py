@@ -87,7 +87,7 @@ def _walk_outside_definitions(node: ast.AST) -> Iterable[ast.AST]:
             pending.extend(ast.iter_child_nodes(current))
 
 
-def _judges(node: ast.AST) -> bool:
+def judges(node: ast.AST) -> bool:
     """Tell whether a node is one that fails: an assert, a raise, leaving, a method named like an assertion."""
     if isinstance(node, (ast.Assert, ast.Raise)) or is_exit(node):
         return True
@@ -98,7 +98,7 @@ def _reads(node: ast.AST, names: set[str]) -> bool:
     return any(isinstance(part, ast.Name) and part.id in names for part in ast.walk(node))
 
 
-def _checkers(body: list[ast.stmt], tests: set[str]) -> set[str]:
+def checkers(body: list[ast.stmt], tests: set[str]) -> set[str]:
     """Return the names at the top that stand for something which can fail: helpers, classes, what is made of them."""
     found: set[str] = set()
     while True:
@@ -106,7 +106,7 @@ def _checkers(body: list[ast.stmt], tests: set[str]) -> set[str]:
         for node in body:
             if isinstance(node, (*_FUNCTIONS, ast.ClassDef)) and node.name not in tests:
                 speaks = any(
-                    _judges(part)
+                    judges(part)
                     or (isinstance(part, ast.Return) and part.value is not None)
                     or (isinstance(part, ast.Call) and getattr(part.func, "attr", None) == "throw")
                     for part in ast.walk(node)
@@ -130,7 +130,7 @@ def _verifies(node: ast.stmt, checkers: set[str]) -> bool:
     if isinstance(node, (*_FUNCTIONS, ast.ClassDef, ast.Import, ast.ImportFrom)) or is_lazy(node):
         return False
     parts = list(_walk_outside_definitions(node))
-    if any(_judges(part) for part in parts):
+    if any(judges(part) for part in parts):
         return True
     return (
         any(isinstance(part, ast.Call) for part in parts)
@@ -324,7 +324,7 @@ def _read_body(body: list[ast.stmt]) -> Suite:
         classes.update(_class_tests(test_class, defined))
     all_excused = _marks_every_test(body)
     may_skip = tuple(name for name, excused in {**functions, **classes}.items() if excused or all_excused)
-    units = _units(body, set(functions), _checkers(body, set(functions)))
+    units = _units(body, set(functions), checkers(body, set(functions)))
     return Suite(tuple(units), tuple(functions), tuple(classes), needs_pytest, may_skip)
 
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any
 
-from sandbox.inside import asserting, skips, vacuous
+from sandbox.inside import asserting, heard, skips, vacuous
 from sandbox.inside.records import Recorder
 
 TEST_MODULE = "test_solution"
@@ -40,6 +40,8 @@ def warm() -> None:
     for owner in (*_modules["cases"], importlib.import_module("_pytest.unittest").TestCaseFunction):
         _kept[owner] = dict(vars(owner))
     pytest.hookimpl(wrapper=True)(_Observer.pytest_runtest_makereport)
+    pytest.hookimpl(wrapper=True)(_Observer.pytest_runtest_call)
+    pytest.hookimpl(wrapper=True)(_Observer.pytest_runtest_teardown)
     pytest.hookimpl(tryfirst=True)(_Observer.pytest_runtest_setup)
     pytest.hookimpl(tryfirst=True)(_Observer.pytest_pyfunc_call)
     skips.warm()
@@ -104,7 +106,7 @@ class _Observer:
         for name in (item.name, "setUp", "tearDown"):
             if inspect.iscoroutinefunction(getattr(item.cls, name, None)):
                 text = f"{name} is async and its class a plain TestCase, so it never runs; use IsolatedAsyncioTestCase"
-                raise vacuous.TestChecksNothing(text)
+                raise heard.TestChecksNothing(text)
 
     def pytest_pyfunc_call(self, pyfuncitem: Any) -> bool:
         """Call a test in pytest's place: run it if it is async, fail it if it returns something."""
@@ -113,8 +115,22 @@ class _Observer:
         if inspect.iscoroutine(value):
             value = asyncio.run(value)
         vacuous.returned(value, pyfuncitem.name)
-        asserting.raise_lost()
         return True
+
+    def pytest_runtest_call(self, item: Any) -> Generator[None, Any, Any]:
+        """Fail a test whose failed checks were swallowed. A TestCase keeps what it raised for pytest to find."""
+        result = yield
+        if getattr(item, "_excinfo", None):
+            heard.clear()
+        else:
+            heard.raise_lost()
+        return result
+
+    def pytest_runtest_teardown(self) -> Generator[None, Any, Any]:
+        """Fail a test whose fixtures swallow failed checks at its end."""
+        result = yield
+        heard.raise_lost()
+        return result
 
     def pytest_runtest_makereport(self, item: Any, call: Any) -> Generator[None, Any, Any]:
         """Note what a phase raised, as it was raised and as pytest's own hooks for unittest then see it."""
@@ -138,6 +154,8 @@ class _Observer:
         What was raised counts and what the report says: a candidate may have patched either.
         """
         test_id, cause = _name(report.nodeid), self._cause
+        if not report.passed and not hasattr(report, "context"):
+            heard.clear()
         self._cause = None
         if cause is None and report.failed:  # a strict xfail that passed raised nothing
             cause = _Cause("failed", "TestFailed", report.longreprtext[:MAX_MESSAGE_CHARS], skips.MARK)
@@ -174,6 +192,7 @@ def _restore_unittest() -> None:
         for name, value in kept.items():
             if vars(owner).get(name) is not value:
                 setattr(owner, name, value)
+    _modules["cases"][0].failureException = heard.CaseError
 
 
 def _loader(code: types.CodeType, path: str, names: dict[str, Any]) -> Callable[[], types.ModuleType]:

@@ -11,6 +11,7 @@ import inspect
 from collections.abc import Iterator
 
 from sandbox.inside import asserting, idle, suite
+from sandbox.inside.heard import TestChecksNothing
 
 SHOWN_CHARS = 200
 _IDLE = "@idle"  # not identifiers, so no program can name or replace them
@@ -19,12 +20,6 @@ _CALLED = "@called"
 _PAIR = "@pair"
 _LEAVE = "@leave"
 _INNER = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
-
-
-class TestChecksNothing(BaseException):
-    """Raised in a test that checks nothing; no `except Exception` and no `raises(Exception)` of the test catches it."""
-
-    __test__ = False  # not a test class, whatever pytest makes of its name
 
 
 def _idle(text: str) -> None:
@@ -111,9 +106,11 @@ def expose(tree: ast.Module, *, needs_pytest: bool) -> None:
             node.test = ast.copy_location(_call(_PAIR, text), node.test)
             ast.fix_missing_locations(node)
     asynchronous = {node.name for node in tree.body if isinstance(node, ast.AsyncFunctionDef)}
+    tests = {function.name for function in suite.test_functions(tree.body)}
+    checkers = suite.checkers(tree.body, tests)
     twice = idle.twice(node for node in tree.body if isinstance(node, ast.FunctionDef) and not node.decorator_list)
     for function in suite.test_functions(tree.body):
-        why = idle.reason(function, asynchronous)
+        why = idle.reason(function, asynchronous) or _why_unheard(function, checkers)
         if function.name in twice and function in tree.body:
             why = f"{function.name} is defined twice, and only the last would run; give each a name of its own"
         _expose_function(function, why)
@@ -124,6 +121,30 @@ def expose(tree: ast.Module, *, needs_pytest: bool) -> None:
             if name in defined:
                 node.value = ast.copy_location(_call(_CALLED, node.value, ast.Constant(name)), node.value)
                 ast.fix_missing_locations(node)
+
+
+def _why_unheard(function: ast.FunctionDef | ast.AsyncFunctionDef, checkers: set[str]) -> str | None:
+    """Return why a test that only prints what it found checks nothing, None if it does more."""
+    parts = list(ast.walk(function))
+    for part in parts:
+        if suite.judges(part) or isinstance(part, (ast.With, ast.AsyncWith)):
+            return None
+        if isinstance(part, ast.Name) and part.id in checkers:
+            return None
+    if not any(map(_prints_a_check, parts)):
+        return None
+    return f"{function.name} only prints what it found, which nobody reads; write assert"
+
+
+def _is_print(node: ast.AST) -> bool:
+    call = node.value if isinstance(node, ast.Expr) else node
+    return isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "print"
+
+
+def _prints_a_check(node: ast.AST) -> bool:
+    if isinstance(node, ast.If):
+        return all(map(_is_print, [*node.body, *node.orelse]))
+    return _is_print(node) and any(isinstance(part, (ast.Compare, ast.IfExp)) for part in ast.walk(node))
 
 
 def _expose_function(function: ast.FunctionDef | ast.AsyncFunctionDef, why: str | None) -> None:

@@ -30,7 +30,7 @@ _CHECK = re.compile(
     r"^\s*(?:!\s*)?(?:\[\[?\s|\(\(|test\s|assert\w*\b|diff\s|grep\s|cmp\s|fail\b)|[|&]\s*(?:grep|diff|cmp)\s"
 )
 _PREPARES = re.compile(r"\s*(?:\w+\+?=|declare|local|export|readonly|shopt|echo|printf|mkdir|cd|touch|cat|source|\.)")
-_BLOCKS = re.compile(r"\b(?:if|for|while|until|case|select)\b(?=\s)|\bfi\b|\bdone\b|\besac\b|[{}]")
+_BLOCKS = re.compile(r"\b(?:if|for|while|until|case|select)\b(?=\s)|\bfi\b|\bdone\b|\besac\b|[{}()]")
 _VALUE = r"""(?P<value>-?\d+|"[^"$`\\]*"|'[^']*'|[\w.:,/-]+)"""
 _RESULT = r"""(?:"[^"]*\$[^"]*(?:"[^"]*"[^"]*)*"|\$\(.*\)|`[^`]*`|\$\{?\w+\}?)"""
 # Checks that hold for one result only, so that they must fail when they expect another.
@@ -49,6 +49,17 @@ RESERVED = frozenset(
     ("test", "[", "exit", "return", "echo", "printf", "read", "set", "trap", "unset", "builtin", "command", "eval")
 )
 
+# A single check whose status goes nowhere: to a pipe, or to the background. Bash says nothing of it, even to a trap.
+_UNHEARD = re.compile(
+    r"(?:^|[;&|({]|\b(?:then|else|do)\b)[ \t]*(?:\[\[?\s[^|&;\n]*\]|test\s[^|&;\n]*)[ \t]*(?:\|(?!\|)|&(?![&>]))",
+    re.MULTILINE,
+)
+# An exit in a loop behind a pipe ends the loop alone, and what follows hides that.
+_LEFT_LOOP = re.compile(
+    r"\|\s*while\b(?:(?!\bdone\b).)*\b(?:exit|return)\s+[1-9](?:(?!\bdone\b).)*\bdone\b(?!\s*(?:;?\s*\}|\|\||&&|$))",
+    re.DOTALL,
+)
+_LOOKS_AT_SUBSHELLS = re.compile(r"\$\?|!\s*\(")  # so that one that fails may be what is wanted
 JUDGES = frozenset(("grep", "egrep", "fgrep", "diff", "cmp", "true", "false", "bash", *RESERVED))
 
 
@@ -62,6 +73,7 @@ def statements(text: str) -> list[tuple[int, str]]:
     found: list[tuple[int, str]] = []
     kept: list[str] = []
     first, depth, heredoc = 1, 0, ""
+    in_case = n_brackets = 0
     for number, line in enumerate(text.split("\n"), 1):
         if not kept:
             first = number
@@ -73,12 +85,17 @@ def statements(text: str) -> list[tuple[int, str]]:
         opened = _HEREDOC.search(line)
         heredoc = opened[2] if opened and "<<<" not in line else ""
         words = _BLOCKS.findall(re.sub(r"\$\{[^}]*\}", "", plain))
-        depth += sum(-1 if word in {"fi", "done", "esac", "}"} else 1 for word in words)
+        for word in words:
+            if word in {"(", ")"}:  # the patterns of a case have one alone
+                n_brackets = max(0, n_brackets + (0 if in_case else 1 if word == "(" else -1))
+                continue
+            in_case += (word == "case") - (word == "esac")
+            depth += -1 if word in {"fi", "done", "esac", "}"} else 1
         whole = "\n".join(kept)
         continues = line.endswith("\\") or re.search(r"(?:&&|\|\||\|)\s*$", plain) or whole.count('"') % 2
-        if depth <= 0 and not heredoc and not continues:
+        if depth <= 0 and not n_brackets and not heredoc and not continues:
             found.append((first, whole))
-            kept, depth = [], 0
+            kept, depth, in_case = [], 0, 0
     if kept:
         found.append((first, "\n".join(kept)))
     return [
@@ -108,6 +125,19 @@ def _checks(text: str) -> bool:
     return _CHECK.search(text) is not None
 
 
+def _refuse_unheard(text: str) -> None:
+    """Refuse a check in a pipe or in the background, where nobody hears of its status."""
+    for line, statement in statements(text):
+        plain = bash_effects.plain(statement)
+        shown = f"{statement.strip().splitlines()[0][:100]} (line {line})"
+        if _UNHEARD.search(plain):
+            why = f"{shown}: the status of a check before | or & is lost; let the check stand alone"
+            raise SuiteError("TestChecksNothing", why)
+        if _LEFT_LOOP.search(plain):
+            why = f"{shown}: exit in a loop behind a pipe ends only the loop; write done < <(...)"
+            raise SuiteError("TestChecksNothing", why)
+
+
 def _with_bats(text: str) -> str:
     """Return the text with tests of bats as functions. Raises `SuiteError` if it needs more of bats than that."""
     n_tests = 0
@@ -131,6 +161,8 @@ class _Tests:
 
     def __init__(self, text: str) -> None:
         text = _with_bats(_SOURCES.sub("", text).replace("\r\n", "\n"))
+        _refuse_unheard(text)
+        self.hears_subshells = _LOOKS_AT_SUBSHELLS.search(text) is None
         self.functions = [name for name in functions(text) if name.startswith("test")]
         self.shared: list[tuple[int, str]] = []
         self.bodies: list[tuple[str, list[tuple[int, str]]]] = []
@@ -224,9 +256,10 @@ def _scripts(number: int, prelude: str, test: tuple[str, list[tuple[int, str]]],
         steps, (line, last) = body[:-1], body[-1]
         call, shown = last.strip().rstrip(";"), f"{last.strip()[:200]} (line {line})"
     watch = (
-        f"__cq_in={test_id if is_function else ''} __cq_shown={shlex.quote(shown)}\n"
-        'builtin trap \'[[ ${FUNCNAME[0]} == "$__cq_in" && $BASH_SUBSHELL == 0 ]] && '
-        '__cq_err "$BASH_COMMAND" "$LINENO"\' ERR\nbuiltin set -E\n'
+        f"__cq_in={test_id if is_function else ''} __cq_shown={shlex.quote(shown)} "
+        f"__cq_deep={tests.hears_subshells:d}\n"
+        'builtin trap \'[[ ${FUNCNAME[0]} == "$__cq_in" && ( $BASH_SUBSHELL == 0 || $__cq_deep == 1 ) ]] && '
+        '__cq_err "$BASH_COMMAND" "$LINENO"\' ERR\nbuiltin set -E\nbuiltin trap __cq_leave EXIT\n'
     )
     script = (
         f"{prelude}{{\nbuiltin source /dev/fd/8\nexec 8<&- 9<&-\n{watch}{{ {call}\n}}\n__cq_ended $?\n__cq_done\n}}\n"

@@ -39,6 +39,10 @@ _ARGUMENTS = ("1", "cq_argv", "cq_argv + 1")  # of a main that has parameters
 _SPEAKS = re.compile(
     r"\bassert\w*\s*\(|\b(?:abort|_?exit|_Exit|quick_exit|raise|kill|throw|terminate)\b|\breturn\s*[^\s0;]|\bbool\b"
 )
+_LEAVES_THREAD = re.compile(
+    r"\b(?:pthread_create|thrd_create|pthread_detach|thrd_detach)\b|\.\s*detach\s*\(|\blaunch\s*::\s*deferred\b"
+)
+_WAITS = re.compile(r"\b(?:pthread_join|thrd_join|join|pthread_exit|\w*wait\w*|get)\s*\(")
 _SPLICE = re.compile(r"\\[ \t]*\n")
 
 
@@ -277,6 +281,15 @@ def _suite(dialect: Dialect, sources: Sources, tests: _Tests, prefix: str) -> st
     )
 
 
+def _refuse_left_threads(text: str) -> None:
+    """Refuse tests with threads that nobody waits for: their asserts may never run, and a test's end is their own."""
+    found = scan(text, "c")
+    started = next(found.find(_LEAVES_THREAD.pattern), None)
+    if started is not None and re.search(r"\bassert\w*\s*\(", found.blank) and not _WAITS.search(found.blank):
+        why = f"line {found.line(started.start())}: nobody waits for this thread, so its checks may never run; join it"
+        raise SuiteError("TestChecksNothing", why)
+
+
 def plan(dialect: Dialect, sources: Sources) -> SuitePlan:
     """Plan the tests of a C or C++ program. Raises `SuiteError`."""
     prefix = f"cq_{sources.digest}"
@@ -285,6 +298,7 @@ def plan(dialect: Dialect, sources: Sources) -> SuitePlan:
         raise no_tests(CONVENTION)
     if not _SPEAKS.search(scan(tests.source, "c").blank):
         raise SuiteError("TestChecksNothing", "the tests cannot fail, they only print: write assert(add(1, 2) == 3)")
+    _refuse_left_threads(tests.source)
     tested = _refuse_replaced_functions(sources, tests.identifiers())
     folder = sources.hidden_folder
     own = {name: driver(name).replace("CQ", prefix) for name in ("driver.c", "checks.h", "equality.h")}

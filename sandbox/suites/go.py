@@ -46,7 +46,7 @@ def _package(found: Scanned) -> str | None:
 def _imports(found: Scanned) -> list[tuple[int, int, str, str]]:
     """Return start, end, name and path of every import."""
     listed = []
-    for match in found.find(r"^[ \t]*import\b[ \t]*", depth=0):
+    for match in found.find(r"(?:^|(?<=;))[ \t]*import\b[ \t]*", depth=0):
         opening = match.end()
         is_block = found.blank[opening : opening + 1] == "("
         line_end = found.text.find("\n", opening)
@@ -114,13 +114,28 @@ def _refuse_idle(found: Scanned) -> None:
             raise SuiteError("TestChecksNothing", text)
 
 
-def _main(tests: list[str], package: str, events: str) -> str:
+def _has_checking_goroutines(found: Scanned) -> bool:
+    """Tell whether a `go func() { ... }` of the tests checks something by the `t` of a test."""
+    names = {match["t"] for match in found.find(_TEST, depth=0)}
+    for match in found.find(r"\bgo\s+(?:func\b|\w+\s*\()"):
+        opening = found.blank.find("{", match.end())
+        is_literal = match.group().endswith("func") and opening >= 0
+        body = (
+            found.blank[opening : found.closing(opening)] if is_literal else found.blank[match.start() :].split("\n")[0]
+        )
+        if re.search(rf"\b(?:{'|'.join(map(re.escape, names))}|assert|require|panic)\b", body):
+            return True
+    return False
+
+
+def _main(tests: list[str], package: str, events: str, *, has_goroutines: bool) -> str:
     watched = "".join(
         f'\nfunc {name}(t *testing.T) {{ {events}.Watch(t, "{name}", {_OWN}{name}) }}\n' for name in tests
     )
     return (
         f'package {package}\n\nimport (\n\t"testing"\n\n\t{events} "{MODULE}/{events}"\n)\n\n'
-        f"// TestMain stands for the standard one.\nfunc TestMain(m *testing.M) {{ {events}.Run(m) }}\n{watched}"
+        f"// TestMain stands for the standard one.\nfunc TestMain(m *testing.M) {{ "
+        f"{events}.Checks = {str(has_goroutines).lower()}; {events}.Run(m) }}\n{watched}"
     )
 
 
@@ -155,7 +170,7 @@ def plan(sources: Sources) -> SuitePlan:
             for name, text in others.items()
         },
         TEST_FILE: _renamed(_with_fitting_imports(with_package(sources.test_code, package)), tests),
-        "cinque_main_test.go": _main(tests, package, events),
+        "cinque_main_test.go": _main(tests, package, events, has_goroutines=_has_checking_goroutines(found)),
         f"{events}/events.go": driver("events.go"),
         "cinque_testify/go.mod": f"module {TESTIFY}\n\ngo 1.18\n",
         "cinque_testify/assert/assert.go": testify.source("assert"),

@@ -34,6 +34,35 @@ _NAMES = (
 _EXPECTED = re.compile(r"expected\s*=\s*\"((?:\\.|[^\"\\])*)\"")
 
 
+# Tests that look at how a thread or a caught call ended judge its panics themselves.
+_JUDGES = re.compile(
+    r"\.\s*join\s*\(\s*\)\s*\.\s*(?!unwrap\s*\(|expect\s*\(|ok\s*\(\s*\)\s*;)\w+"
+    r"|\b(?:match|let\s+(?:Err|Ok)\s*\(\w*\)\s*=)[^;{]*(?:\.\s*join\s*\(|\bcatch_unwind\b)"
+    r"|\blet\s+\w*[a-z]\w*\s*=\s*[^;{]*(?:\.\s*join\s*\(\s*\)\s*;|\bcatch_unwind\b)"
+    r"|\bcatch_unwind\b[^;]*\)\s*\.\s*(?:is_err|is_ok|unwrap_err|expect_err|err|map_err)\b"
+    r"|\bassert\w*!\s*\([^;]*\bcatch_unwind\b"
+)
+_THREADS = re.compile(r"\bspawn\b")
+_WAITS = re.compile(r"\b(?:join|scope|recv|wait|recv_timeout|park|JoinHandle)\b")
+_SAYS = re.compile(r"\be?print(?:ln)?\s*!")
+_CAN_FAIL = re.compile(
+    r"\b(?:assert\w*|debug_assert\w*|panic|unreachable|todo|unimplemented|matches)\s*!|\?\s*[;)]|\bexit\s*\("
+    r"|\.\s*(?:unwrap|expect)\w*\s*\(|\[[^\]\n]+\]\s*[;.)]|\bErr\b"
+)
+
+
+def _refuse_idle(text: str) -> None:
+    """Refuse tests that cannot be heard: threads that nobody waits for, and texts that only print what they find."""
+    found = scan(text, "rust")
+    for match in found.find(r"\bspawn\s*(?=\()"):
+        body = found.blank[match.end() : found.closing(match.end())]
+        if re.search(r"\bassert\w*\s*!", body) and not _WAITS.search(found.blank):
+            why = f"line {found.line(match.start())} starts a thread that nobody waits for, so its checks may never run"
+            raise SuiteError("TestChecksNothing", f"{why}; write .join().unwrap()")
+    if _SAYS.search(found.blank) and re.search(r"\bif\b", found.blank) and not _CAN_FAIL.search(found.blank):
+        raise SuiteError("TestChecksNothing", "the tests cannot fail, they only print: write assert_eq!(f(1), 2)")
+
+
 class _Tests:
     """A text of tests, read, and changed so that the driver reaches each and asserts are the real ones."""
 
@@ -51,6 +80,7 @@ class _Tests:
             self._add(match)
         for match in self._scan.find(r"#\s*\[\s*cfg\s*\(\s*test\s*\)\s*\]"):
             self._changes.append((match.start(), match.end(), ""))
+        self.check_lines: set[int] = set()  # of asserts, where no plain panic stands beside them
         self._asserts()
         self.text = edit(text, self._changes)
 
@@ -98,6 +128,9 @@ class _Tests:
     def _asserts(self) -> None:
         for match in self._scan.find(rf"(?<![\w:])(?P<name>{_STANDARD})\s*!(?=\s*[(\[{{])"):
             opening = self._scan.skip_space(match.end())
+            if match["name"].startswith(("assert", "debug_assert")):
+                end = self._scan.closing(opening)
+                self.check_lines |= set(range(self._scan.line(match.start()), self._scan.line(end) + 1))
             compared = self._compared(match["name"], opening)
             if compared is None:
                 self._changes.append((match.start(), match.end(), f"::core::{match['name']}!"))
@@ -105,6 +138,9 @@ class _Tests:
             end = self._scan.closing(opening) + 1
             lines = "\n" * self._scan.text[match.start() : end].count("\n")
             self._changes.append((match.start(), end, self._guarded(*compared) + lines))
+
+        for match in self._scan.find(r"\b(?:panic|unreachable|todo|unimplemented)\s*!"):
+            self.check_lines.discard(self._scan.line(match.start()))
 
     def _guarded(self, macro: str, operator: str, sides: list[str]) -> str:
         """Return an assertion of (in)equality that also refuses sides of unlike origin."""
@@ -162,12 +198,20 @@ def plan(sources: Sources) -> SuitePlan:
     tests = _Tests(_qualified(sources.test_code, "crate|solution"), prefix)
     if not tests.ids:
         raise no_tests(CONVENTION)
+    _refuse_idle(sources.test_code)
     code = _qualified(sources.code)
     inner = _INNER.match(scan(code, "rust").blank)
     start = inner.end() if inner else 0
     declared = f'#[path = "{folder}/tests.rs"] pub(crate) mod {prefix}_tests; '
     code = f"{code[:start]} {declared}{code[start:]}"
     root = driver("driver.rs").replace("CQ", prefix).replace("SOLUTION", f"../{sources.source_name}")
+    blank = scan(sources.test_code, "rust").blank
+    for name, value in (
+        ("CHECK_LINES", ", ".join(map(str, sorted(tests.check_lines)))),
+        ("JUDGES;", f"{str(_JUDGES.search(blank) is not None).lower()};"),
+        ("THREADS;", f"{str(_THREADS.search(blank) is not None).lower()};"),
+    ):
+        root = root.replace(name, value)
     names = f"mod {prefix}_names {{ {_NAMES} }} use self::{prefix}_names::*;"
     test_text = f"{names} use crate::{prefix}_checks; {tests.text}"
     files = {

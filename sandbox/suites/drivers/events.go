@@ -10,10 +10,12 @@ import (
 	"io"
 	"os"
 	"regexp"
+	"runtime"
 	"runtime/debug"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
 
 var (
@@ -127,6 +129,32 @@ func flush() {
 	}
 }
 
+var busy = regexp.MustCompile(`^goroutine \d+ \[(?:running|runnable|sleep)[\],]`)
+
+// straying tells whether a goroutine that the tests started still runs, and does not just wait for others.
+func straying() bool {
+	stacks := make([]byte, 1<<20)
+	stacks = stacks[:runtime.Stack(stacks, true)]
+	for _, stack := range strings.Split(string(stacks), "\n\n")[1:] { // the first is ours
+		if busy.MatchString(stack) && located.MatchString(stack) && !strings.Contains(stack, "testing.tRunner") {
+			return true
+		}
+	}
+	return false
+}
+
+// Checks tells whether goroutines of the tests check something, so that a test has to wait for them.
+var Checks bool
+
+func settle(t *testing.T) {
+	for end := time.Now().Add(time.Second); Checks && straying(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Errorf("a goroutine that checks something still ran when its test ended; wait for it")
+			return
+		}
+	}
+}
+
 // Watch runs one test and remembers how it ended.
 func Watch(t *testing.T, name string, test func(t *testing.T)) {
 	flush()
@@ -145,6 +173,7 @@ func Watch(t *testing.T, name string, test func(t *testing.T)) {
 		}
 	}()
 	test(t)
+	settle(t)
 	previous.finished = true
 }
 

@@ -39,8 +39,8 @@ run() { # as in bats: what a command says and how it ends are looked at afterwar
 fail() { __cq_fail "${*:-fail} (line ${BASH_LINENO[0]})"; }
 # A test is what its commands are that check something: each of them has to hold, not only the last one.
 __cq_err() { # command line
-    local check='^(\[|test )' sum='^\(\(.*(==|!=|<|>)' changes='\+\+|--|[^=!<>]=[^=]'
-    if [[ $1 =~ $check ]] || [[ $1 =~ $sum && ! $1 =~ $changes ]]; then __cq_fail "${__cq_shown:-$1 (line $2)}"; fi
+    local leaves='^\(.*[; ]exit +[1-9]' check='^(\[|test )' sum='^\(\(.*(==|!=|<|>)' changes='\+\+|--|[^=!<>]=[^=]'
+    if [[ $1 =~ $check || ( $__cq_deep == 1 && $1 =~ $leaves ) ]] || [[ $1 =~ $sum && ! $1 =~ $changes ]]; then __cq_fail "${__cq_shown:-$1 (line $2)}"; fi
 }
 __cq_ended() { # status
     (($1 == 0)) || __cq_fail "${__cq_shown:-$__cq_in returned $1}"
@@ -48,7 +48,7 @@ __cq_ended() { # status
 
 # What the tests judge with may not be replaced by the program.
 __cq_kept="assert assert_eq assert_equal assert_equals assertEquals assert_ne assert_contains assert_true assert_success
-assert_false assert_fail assert_failure assert_status fail __cq_fail __cq_err __cq_ended __cq_guard __cq_done"
+assert_false assert_fail assert_failure assert_status fail __cq_fail __cq_err __cq_ended __cq_guard __cq_settle __cq_leave __cq_done"
 __cq_path=$PATH
 
 __cq_guard() {
@@ -68,7 +68,27 @@ __cq_guard() {
     __cq_safe=yes
 }
 
+__cq_settle() { # checks in the background are heard, too, if they end within a second
+    local left=50 line
+    while [[ $(builtin jobs -r) ]] && ((left-- > 0)); do
+        PATH=$__cq_path command sleep 0.02
+    done
+    while IFS= read -r line; do
+        if [[ $line =~ Running\ +(\(|\[|assert|test|fail) ]]; then
+            __cq_fail "a check in the background still ran when its test ended: ${line#*Running}; wait for it"
+        fi
+    done < <(builtin jobs -r)
+}
+
+__cq_leave() { # what is left in the background would keep the channel of this test open
+    local pid
+    for pid in $(builtin jobs -p); do
+        builtin kill -9 "$pid" 2>/dev/null
+    done
+}
+
 __cq_done() {
+    __cq_settle
     [[ $__cq_safe == yes ]] || : "${__cq_never?the program made its tests unsafe}"
     builtin printf 'passed %s\n' "$__cq_word" >&5
     builtin exit 0
