@@ -170,7 +170,7 @@ class Filler:
         filled = with_vectors(generation, keys, vectors)
         if filled is not generation:
             self._store.commit(replace(row, n_dense=int(filled.has_dense.sum())), filled)
-        return filled
+        return self._store.load(collection)[1]
 
 
 class _Steps:
