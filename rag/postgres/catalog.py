@@ -85,6 +85,11 @@ def put_row(connection: Connection, row: CollectionRow, description: str) -> int
     return int(found[0])
 
 
+def set_dense(connection: Connection, number: int, n_dense: int) -> None:
+    """Note how many chunks have a dense vector, which is known last."""
+    connection.execute("UPDATE cinque_rag.collections SET n_dense = %s WHERE number = %s", [n_dense, number])
+
+
 def _row(values: tuple[Any, ...]) -> CollectionRow:
     collection, generation, title, fingerprint, metadata, *rest = values
     return CollectionRow(collection, generation, title.decode(), fingerprint.decode(), json.loads(metadata), *rest)

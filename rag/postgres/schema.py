@@ -97,8 +97,8 @@ def migrate(connection: Connection, database: str) -> str:
 
 def _found(connection: Connection, database: str) -> str | None:
     """Return the identity of a database whose schema is ours; None when it has none."""
-    row = connection.execute("SELECT to_regclass(%s)", [f"{SCHEMA}.about"]).fetchone()
-    if row is None or row[0] is None:
+    # Not by to_regclass, which after a wait for the lock still answers from what it remembers.
+    if not _one(connection, "SELECT count(*) FROM pg_tables WHERE schemaname = 'cinque_rag' AND tablename = 'about'"):
         return None
     about = connection.execute("SELECT version, identity FROM cinque_rag.about").fetchone()
     if about is None:

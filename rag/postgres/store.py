@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -20,13 +21,12 @@ from pydantic import SecretStr
 
 from rag.catalog import CollectionRow, check_name
 from rag.chunking import CHUNKER_VERSION
-from rag.durable import remove_folder
 from rag.errors import CollectionNotFoundError, RagError, StoreUnavailableError
 from rag.generation import Generation, restore_generation
-from rag.postgres.catalog import PostgresCatalog, find_row, put_row
+from rag.postgres.catalog import PostgresCatalog, find_row, put_row, set_dense
 from rag.postgres.database import Connection, Database
 from rag.postgres.locks import is_locked, locked
-from rag.postgres.pieces import drop_pieces, fetch_piece, remove_others, store_piece, stored_names, write_copy
+from rag.postgres.pieces import Copies, drop_pieces, store_piece, stored_names
 from rag.postgres.vectors import PostgresVectors, commit_vectors, drop_vectors, read_vectors
 from rag.store import READ_TRIES, OpenGenerations, check_format, missing_files, not_found
 
@@ -69,30 +69,28 @@ class PostgresStore:
     def commit(self, row: CollectionRow, generation: Generation) -> CollectionRow:
         """See `Store`."""
         connection = self._changing[row.collection]
-        folder = self._folder_of(row.collection)
-        parts = [live.part for live in generation.parts]
-        for part in parts:
-            write_copy(folder / part.name, part.write)
+        parts = {live.part.name: live.part for live in generation.parts}
         name = f"generation-{uuid.uuid4().hex}.json"
         model = _space_name(generation.manifest.embedding_model)
         vectors = generation.shared if isinstance(generation.shared, PostgresVectors) else None
-        with self._database.failures(), connection.transaction():
-            number = put_row(connection, replace(row, generation=name), generation.described())
-            stored = stored_names(connection, number)
-            for part in parts:
-                if part.name not in stored:
+        with self._copies.writing() as folder, self._database.failures():
+            with connection.transaction():
+                number = put_row(connection, replace(row, generation=name), generation.described())
+                new = [part for part in parts.values() if part.name not in stored_names(connection, number)]
+                for part in new:
+                    (folder / part.name).mkdir()
+                    part.write(folder / part.name)
                     store_piece(connection, number, folder / part.name)
-            drop_pieces(connection, number, {part.name for part in parts})
-            living = np.unique(generation.keys)
-            shared = commit_vectors(connection, vectors or PostgresVectors(self._database), number, model, living)
-            committed = replace(generation, segments=(), shared=shared)
-            row = replace(row, generation=name, n_dense=int(committed.has_dense.sum()))
-            connection.execute(
-                "UPDATE cinque_rag.collections SET n_dense = %s WHERE number = %s", [row.n_dense, number]
-            )
-        self._open.hold(row.collection, name, committed)
-        if folder.is_dir():
-            remove_others(folder, {part.name for part in parts})
+                drop_pieces(connection, number, set(parts))
+                living = np.unique(generation.keys)
+                shared = commit_vectors(connection, vectors or PostgresVectors(self._database), number, model, living)
+                committed = replace(generation, segments=(), shared=shared)
+                row = replace(row, generation=name, n_dense=int(committed.has_dense.sum()))
+                set_dense(connection, number, row.n_dense)
+            self._open.hold(row.collection, name, committed)
+            for part in new:
+                self._copies.keep(row.collection, folder / part.name)
+        self._copies.remove_others(row.collection, set(parts))
         return row
 
     def delete(self, collection: str) -> None:
@@ -151,7 +149,7 @@ class PostgresStore:
             except RagError:
                 if attempt:
                     raise
-                remove_folder(self._folder_of(collection))  # a damaged copy, unless it happens again
+                self._copies.remove(collection)  # a damaged copy, unless it happens again
                 continue
             self._open.hold(collection, row.generation, generation)
             return row, generation
@@ -159,7 +157,6 @@ class PostgresStore:
 
     def _read_once(self, connection: Connection, collection: str) -> tuple[CollectionRow, Generation]:
         """Read row, parts and keys as they are at one moment, whatever is committed meanwhile."""
-        folder = self._folder_of(collection)
         with connection.transaction():
             connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             row = find_row(connection, collection)
@@ -174,20 +171,19 @@ class PostgresStore:
             known = held[1] if held else None
             names = {part["name"] for part in json.loads(description)["parts"]}
             for name in names - {live.part.name for live in known.parts} if known else names:
-                fetch_piece(connection, number, folder / name)
+                self._copies.fetch(connection, number, collection, name)
             vectors = read_vectors(connection, self._database, number, _space_name(row.embedding_model))
-        generation = restore_generation(description, folder / row.generation, known)
-        if folder.is_dir():
-            remove_others(folder, names)
+        generation = restore_generation(description, self._copies.of(collection) / row.generation, known)
+        self._copies.remove_others(collection, names)
         return row, replace(generation, shared=vectors)
 
-    def _folder_of(self, collection: str) -> Path:
-        check_name(collection)  # again here, where a bad name would do harm
-        return self._folder / f"shared-{self._database.identity[:_IDENTITY_DIGITS]}" / collection
+    @cached_property
+    def _copies(self) -> Copies:
+        return Copies(self._folder / f"shared-{self._database.identity[:_IDENTITY_DIGITS]}")
 
     def _forget(self, collection: str) -> None:
         self._open.forget(collection)
-        remove_folder(self._folder_of(collection))
+        self._copies.remove(collection)
 
 
 def _space_name(model: str) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from hash_embedder import HashEmbedder
 
-from rag import durable, filling, merging, store
+from rag import durable, filling, folder_store, merging
 from rag.catalog import Catalog
 from rag.errors import CollectionNotFoundError
 from rag.index import Retrieval
@@ -51,7 +51,7 @@ class Deaths:
 
     def __init__(self, moment: str, commit: int) -> None:
         self._left = commit
-        commit_really = store.Store.commit
+        commit_really = folder_store.FolderStore.commit
 
         def counted(self_: object, *arguments: object) -> object:
             self._left -= 1
@@ -59,7 +59,7 @@ class Deaths:
                 plan_death(moment)
             return commit_really(self_, *arguments)  # type: ignore[arg-type]
 
-        store.Store.commit = counted  # type: ignore[assignment, method-assign]
+        folder_store.FolderStore.commit = counted  # type: ignore[assignment, method-assign]
 
 
 def plan_death(moment: str) -> None:
@@ -71,11 +71,11 @@ def plan_death(moment: str) -> None:
         rename = Path.rename
         Path.rename = lambda self, target: (rename(self, target), die())  # type: ignore[method-assign]
     elif moment == "described":
-        store.write_file = lambda target, text: (durable.write_file(target, text), die())
+        folder_store.write_file = lambda target, text: (durable.write_file(target, text), die())
     elif moment == "before_row":
         Catalog.put = die  # type: ignore[method-assign]
     elif moment == "after_row":
-        store.remove_folder = die
+        folder_store.remove_folder = die
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import psycopg
 
@@ -83,8 +84,6 @@ class PostgresServer:
 
     def url(self, database: str = "postgres", user: str = "postgres", password: str = "") -> str:
         """Return the URL of a database."""
-        from urllib.parse import quote  # noqa: PLC0415
-
         secret = f":{quote(password, safe='')}" if password else ""
         return f"postgresql://{user}{secret}@/{database}?host={quote(str(self.socket), safe='')}"
 
@@ -92,12 +91,20 @@ class PostgresServer:
         """Open a connection with every right, which commits each statement."""
         return psycopg.connect(self.url(database), autocommit=True)
 
-    def new_database(self, owner: str = "app") -> str:
-        """Make an empty database and return its name."""
+    def new_database(self, *, has_extension: bool = True) -> str:
+        """Make an empty database of the user `app` and return its name."""
         name = f"d{secrets.token_hex(4)}"
         with self.connected() as connection:
-            connection.execute(f"CREATE DATABASE {name} OWNER {owner}".encode())
+            connection.execute(f"CREATE DATABASE {name} OWNER app".encode())
+        if has_extension:
+            with self.connected(name) as connection:
+                connection.execute("CREATE EXTENSION vector")
         return name
+
+    def drop_database(self, name: str) -> None:
+        """Remove a database, whoever is connected."""
+        with self.connected() as connection:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 
 
 def _installed(folder: Path) -> Path:
