@@ -18,7 +18,7 @@ import numpy as np
 from rag.chunking import text_to_embed
 from rag.dense import Keys, Vectors
 from rag.embedding_cache import CachedEmbedder
-from rag.errors import CollectionNotFoundError, IndexCancelledError, RagError
+from rag.errors import CollectionNotFoundError, IndexCancelledError, RagError, StoreUnavailableError
 from rag.generation import Generation
 from rag.merging import with_vectors
 from rag.progress import Progress
@@ -118,6 +118,11 @@ class Filler:
                 self.fill(collection, Progress(None, None, collection))
             except (CollectionNotFoundError, IndexCancelledError):
                 continue  # deleted, or closed, after which there is no next
+            except StoreUnavailableError as error:
+                log.warning("filling in waits", extra={"collection": collection, "error": error.message})
+                with self._lock:
+                    self._waiting[collection] = None
+                self._stop.wait(_LOOK_AGAIN_S)
             except RagError as error:
                 log.warning("dense vectors are missing", extra={"collection": collection, "error": error.message})
                 self._give_up(collection)
@@ -129,7 +134,7 @@ class Filler:
         """Take a collection that nobody is filling; None, and no thread any more, when none waits."""
         while True:
             with self._lock:
-                free = next((name for name in self._waiting if not self._store.is_filling(name)), None)
+                free = next((name for name in self._waiting if self._is_free(name)), None)
                 if free is not None:
                     del self._waiting[free]
                     return free
@@ -137,6 +142,12 @@ class Filler:
                     self._thread = None
                     return None
             self._stop.wait(_LOOK_AGAIN_S)
+
+    def _is_free(self, collection: str) -> bool:
+        try:
+            return not self._store.is_filling(collection)
+        except StoreUnavailableError:
+            return False  # for now
 
     def _give_up(self, collection: str) -> None:
         with self._lock:

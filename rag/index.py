@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Literal
 
 from rag.catalog import CollectionRow, check_name
-from rag.errors import CollectionNotFoundError, InvalidRequestError, RagError, StoreUnavailableError
+from rag.errors import CollectionNotFoundError, InvalidRequestError, RagError
 from rag.opening import count_collections, describe_store
 from rag.settings import RagSettings
 from rag.types import (
@@ -182,7 +182,7 @@ class Retrieval:
         try:
             n_collections = self._count_collections()
             return RetrievalStatus(ready, detail, model, n_collections, describe_store(self._settings))
-        except StoreUnavailableError as error:
+        except RagError as error:
             store = describe_store(self._settings)
             return RetrievalStatus(
                 ready=False,

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias
 import psycopg
 from psycopg import errors
 
-from rag.errors import RagError, StoreUnavailableError
+from rag.errors import StoreUnavailableError
 
 Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
 
@@ -73,8 +73,7 @@ def migrate(connection: Connection, database: str) -> str:
     """Make the schema unless it is there, and return the identity of the database; `database` is its name for people.
 
     Raises:
-        RagError: a newer release made the schema.
-        StoreUnavailableError: there is no usable pgvector, or we may not make the schema.
+        StoreUnavailableError: a newer release made the schema, there is no usable pgvector, or we may not make it.
     """
     found = _found(connection, database)
     if found is not None:
@@ -104,7 +103,7 @@ def _found(connection: Connection, database: str) -> str | None:
     if about is None:
         return None
     if about[0] > SCHEMA_VERSION:
-        raise RagError(
+        raise StoreUnavailableError(
             f"the collections in {database} were made by a newer release (schema {about[0]}, this one knows "
             f"{SCHEMA_VERSION}); update, or set CINQUE_RAG_DATABASE_URL to another database"
         )

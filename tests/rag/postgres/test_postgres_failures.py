@@ -1,18 +1,24 @@
 """A database that cannot be used: the error says what to do, and nothing says the password."""
 
 import importlib.util
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psycopg
 import pytest
 from hash_embedder import HashEmbedder
+from numpy.typing import NDArray
 from postgres_server import PASSWORD
 
+from rag import filling
 from rag.errors import RagError, StoreUnavailableError
 from rag.index import Retrieval
 from rag.postgres.schema import SCHEMA_VERSION
 from rag.settings import RagSettings
+from rag.types import Document, IndexRequest
 
 SECRET = "s3cret"  # noqa: S105 - of nobody
 
@@ -95,3 +101,33 @@ def test_a_server_that_restarts_is_found_again(postgres: Any, database_url: str,
     postgres.start()
     assert retrieval.list_collections().collections == ()
     retrieval.close()
+
+
+def test_filling_in_goes_on_when_the_server_is_back(
+    postgres: Any, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(filling, "_LOOK_AGAIN_S", 0.05)
+    embedder = _Halting(postgres)
+    retrieval = Retrieval(RagSettings(home=tmp_path, database_url=database_url), embedder)
+    documents = tuple(Document(f"{number}.txt", f"text {number}") for number in range(5))
+    retrieval.index(IndexRequest("c", documents=documents, wait_for_dense=False))
+    assert embedder.has_halted.wait(10)
+    postgres.start()
+    retrieval.index(IndexRequest("c", documents=documents))
+    assert retrieval.index_status("c").n_dense == 5
+    retrieval.close()
+
+
+class _Halting(HashEmbedder):
+    """An embedder that stops the server when it is first asked."""
+
+    def __init__(self, postgres: Any) -> None:
+        super().__init__()
+        self.has_halted = threading.Event()
+        self._postgres = postgres
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        if not self.has_halted.is_set():
+            self._postgres.halt()
+            self.has_halted.set()
+        return super().embed(texts)
