@@ -28,6 +28,10 @@ from rag.store import Store
 FIRST_COMMIT_S: Final = 2.0
 MAX_COMMIT_S: Final = 60.0
 
+# The most where a database keeps the vectors: a commit costs only what is new, 3 ms a vector for its index, and an edit
+# waits for it.
+MAX_SHARED_COMMIT_S: Final = 4.0
+
 # Chunks embedded between two looks at the clock; the cache looks at the caller's wish to stop more often.
 _CHUNKS_PER_STEP: Final = 64
 
@@ -80,7 +84,8 @@ class Filler:
                 keys, vectors = self._embed(generation, patience_s, report)
                 with self._store.exclusive(collection, check):
                     generation = self._commit(collection, keys, vectors)
-                patience_s = min(2 * patience_s, MAX_COMMIT_S)
+                longest_s = MAX_COMMIT_S if generation.shared is None else MAX_SHARED_COMMIT_S
+                patience_s = min(2 * patience_s, longest_s)
 
     def later(self, collection: str, *, is_asked: bool) -> None:
         """Fill a collection in behind; after a failure only when somebody has asked for it."""

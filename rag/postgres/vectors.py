@@ -156,8 +156,9 @@ def commit_vectors(
 ) -> PostgresVectors:
     """Bring what the database has for a collection to what its new generation has, in the transaction of the commit.
 
-    `living` are the keys of its chunks, ascending. Those that another collection has brought a vector for are named
-    too. Rows are locked in the order of their keys, before any is written, so that commits never wait in a circle.
+    `living` are the keys of its chunks, ascending. When it brings no vectors, those that other collections brought are
+    named for its chunks. Rows are locked in the order of their keys, before any is written, so that commits never wait
+    in a circle.
     """
     _unname_other_spaces(connection, collection, model)
     space = vectors.space or _find_space(connection, model)
@@ -167,7 +168,8 @@ def commit_vectors(
         return PostgresVectors(vectors.database, collection)
     committed = vectors.committed if vectors.space else _named(connection, collection, space)
     gone = committed[~contains(living, committed)]
-    missing = living[~contains(committed, living)]
+    missing = np.unique(np.concatenate([keys for keys, _ in vectors.added])) if vectors.added else living
+    missing = missing[contains(living, missing) & ~contains(committed, missing)]
     found = _lock(connection, space, np.union1d(gone, missing))
     inserted = _insert(connection, space, vectors.added, missing[~contains(found, missing)])
     named = np.union1d(found[contains(missing, found)], inserted)

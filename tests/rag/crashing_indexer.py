@@ -37,7 +37,7 @@ def _document(number: int, version: int) -> Document:
 
 def grow_quickly() -> None:
     """Commit vectors, and join parts and make the base anew, as often as a large collection would in hours."""
-    filling.FIRST_COMMIT_S = filling.MAX_COMMIT_S = 0.0  # type: ignore[misc]
+    filling.FIRST_COMMIT_S = filling.MAX_COMMIT_S = filling.MAX_SHARED_COMMIT_S = 0.0  # type: ignore[misc]
     filling._CHUNKS_PER_STEP = 8  # type: ignore[misc]
     merging.MAX_TAIL_CHUNKS = 40  # type: ignore[misc]
 

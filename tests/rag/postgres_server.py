@@ -50,7 +50,9 @@ class PostgresServer:
         options = ("--username=postgres", "--auth=trust", "--encoding=utf8", "--locale=C", "--no-sync")
         command = [str(bin_folder / "initdb"), f"--pgdata={self._data}", *options]
         made = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/", **self._user)
-        assert made.returncode == 0, made.stderr
+        if made.returncode:
+            shutil.rmtree(self.folder)
+            raise RuntimeError(made.stderr)
         (self._data / "postgresql.conf").write_text(CONFIGURATION + f"unix_socket_directories = '{self.socket}'\n")
         (self._data / "pg_hba.conf").write_text(ACCESS)
         self._postgres = str(bin_folder / "postgres")
