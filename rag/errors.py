@@ -5,7 +5,8 @@ RagError                         retrieval_error         our own machinery faile
 ├── InvalidRequestError          invalid_request         a field cannot be used as given
 ├── LimitExceededError           limit_exceeded          too many files, lines or bytes
 ├── IndexCancelledError          cancelled               the caller gave up; the previous index stands
-└── EmbeddingUnavailableError    embedding_unavailable   no embedding weights on this machine
+├── EmbeddingUnavailableError    embedding_unavailable   no embedding weights on this machine
+└── StoreUnavailableError        store_unavailable       the database with the collections cannot be used
 """
 
 
@@ -48,3 +49,9 @@ class EmbeddingUnavailableError(RagError):
     """Raised when the weights of the embedding model are neither on disk nor can be fetched."""
 
     code = "embedding_unavailable"
+
+
+class StoreUnavailableError(RagError):
+    """Raised when the database that keeps the collections cannot be reached, lets us not in, or lacks something."""
+
+    code = "store_unavailable"

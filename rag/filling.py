@@ -18,7 +18,7 @@ import numpy as np
 from rag.chunking import text_to_embed
 from rag.dense import Keys, Vectors
 from rag.embedding_cache import CachedEmbedder
-from rag.errors import CollectionNotFoundError, IndexCancelledError, RagError
+from rag.errors import CollectionNotFoundError, IndexCancelledError, RagError, StoreUnavailableError
 from rag.generation import Generation
 from rag.merging import with_vectors
 from rag.progress import Progress
@@ -27,6 +27,10 @@ from rag.store import Store
 # Seconds from one commit to the next: the first, and the most that doubling leads to.
 FIRST_COMMIT_S: Final = 2.0
 MAX_COMMIT_S: Final = 60.0
+
+# The most where a database keeps the vectors: a commit costs only what is new, 3 ms a vector for its index, and an edit
+# waits for it.
+MAX_SHARED_COMMIT_S: Final = 4.0
 
 # Chunks embedded between two looks at the clock; the cache looks at the caller's wish to stop more often.
 _CHUNKS_PER_STEP: Final = 64
@@ -80,7 +84,8 @@ class Filler:
                 keys, vectors = self._embed(generation, patience_s, report)
                 with self._store.exclusive(collection, check):
                     generation = self._commit(collection, keys, vectors)
-                patience_s = min(2 * patience_s, MAX_COMMIT_S)
+                longest_s = MAX_COMMIT_S if generation.shared is None else MAX_SHARED_COMMIT_S
+                patience_s = min(2 * patience_s, longest_s)
 
     def later(self, collection: str, *, is_asked: bool) -> None:
         """Fill a collection in behind; after a failure only when somebody has asked for it."""
@@ -118,6 +123,11 @@ class Filler:
                 self.fill(collection, Progress(None, None, collection))
             except (CollectionNotFoundError, IndexCancelledError):
                 continue  # deleted, or closed, after which there is no next
+            except StoreUnavailableError as error:
+                log.warning("filling in waits", extra={"collection": collection, "error": error.message})
+                with self._lock:
+                    self._waiting[collection] = None
+                self._stop.wait(_LOOK_AGAIN_S)
             except RagError as error:
                 log.warning("dense vectors are missing", extra={"collection": collection, "error": error.message})
                 self._give_up(collection)
@@ -129,7 +139,7 @@ class Filler:
         """Take a collection that nobody is filling; None, and no thread any more, when none waits."""
         while True:
             with self._lock:
-                free = next((name for name in self._waiting if not self._store.is_filling(name)), None)
+                free = next((name for name in self._waiting if self._is_free(name)), None)
                 if free is not None:
                     del self._waiting[free]
                     return free
@@ -137,6 +147,12 @@ class Filler:
                     self._thread = None
                     return None
             self._stop.wait(_LOOK_AGAIN_S)
+
+    def _is_free(self, collection: str) -> bool:
+        try:
+            return not self._store.is_filling(collection)
+        except StoreUnavailableError:
+            return False  # for now
 
     def _give_up(self, collection: str) -> None:
         with self._lock:
@@ -170,7 +186,7 @@ class Filler:
         filled = with_vectors(generation, keys, vectors)
         if filled is not generation:
             self._store.commit(replace(row, n_dense=int(filled.has_dense.sum())), filled)
-        return filled
+        return self._store.load(collection)[1]
 
 
 class _Steps:

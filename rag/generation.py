@@ -19,13 +19,21 @@ from numpy.typing import NDArray
 from rag.chunking import CHUNKER_VERSION
 from rag.manifest import IndexedFile, Manifest
 from rag.part import DAMAGE, LivePart, Part, damaged, read_part
-from rag.segments import JoinedDense, Mask, Segment, read_segment
+from rag.segments import DenseVectors, JoinedDense, Mask, Segment, SharedVectors, read_segment
 from rag.sparse import SPARSE_VERSION, SparseIndex
 from rag.static_vectors import StaticVectors
 from rag.stored_chunks import JoinedChunks
 from rag.types import Chunk
 
-__all__ = ["FORMAT_VERSION", "VERSIONS", "Generation", "IndexedFile", "Manifest", "read_generation"]
+__all__ = [
+    "FORMAT_VERSION",
+    "VERSIONS",
+    "Generation",
+    "IndexedFile",
+    "Manifest",
+    "read_generation",
+    "restore_generation",
+]
 
 # Raise with every change of the files' form: generations of another version are made anew.
 FORMAT_VERSION: Final = 2
@@ -39,6 +47,7 @@ class Generation:
     manifest: Manifest = field(default_factory=Manifest)
     parts: tuple[LivePart, ...] = ()
     segments: tuple[Segment, ...] = ()
+    shared: SharedVectors | None = None  # in the place of segments, where a database keeps the vectors
 
     @cached_property
     def chunks(self) -> Sequence[Chunk]:
@@ -51,9 +60,11 @@ class Generation:
         return SparseIndex(*(live.postings for live in self.parts))
 
     @cached_property
-    def dense(self) -> JoinedDense | None:
+    def dense(self) -> DenseVectors | None:
         """The dense vectors that there are; None when there is not one."""
-        dense = JoinedDense(self.segments, np.sort(self.keys)) if self.segments else None
+        dense: DenseVectors | None = self.shared
+        if dense is None and self.segments:
+            dense = JoinedDense(self.segments, np.sort(self.keys))
         return dense if dense is not None and len(dense) else None
 
     @cached_property
@@ -157,10 +168,20 @@ def read_generation(folder: Path, name: str, known: Generation | None = None) ->
         RagError: the files are damaged.
     """
     described = folder / name
+    try:
+        text = described.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise damaged(described, str(error)) from error
+    return restore_generation(text, described, known)
+
+
+def restore_generation(text: str, described: Path, known: Generation | None = None) -> Generation:
+    """Make what `Generation.described` wrote; its parts and segments are beside `described`. Raises as above."""
+    folder = described.parent
     parts = {live.part.name: live.part for live in known.parts} if known else {}
     segments = {segment.name: segment for segment in known.segments} if known else {}
     try:
-        values: dict[str, Any] = json.loads(described.read_text(encoding="utf-8"))
+        values: dict[str, Any] = json.loads(text)
         lives = tuple(
             LivePart(parts.get(part["name"]) or read_part(folder / part["name"]), tuple(part["dead"]))
             for part in values["parts"]

@@ -2,7 +2,7 @@
 
 `Retrieval` is the only class that the rest of the product calls. It is synchronous and safe to call from any thread;
 making one does no work, and NumPy, faiss and torch are loaded by the first call that needs them. It checks requests,
-wires the parts together and knows nothing of MCP. Everything it keeps is under `settings.folder`.
+wires the parts together and knows nothing of MCP. What it keeps is under `settings.folder`, or in a database.
 """
 
 import base64
@@ -12,8 +12,9 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Literal
 
-from rag.catalog import Catalog, CollectionRow, check_name
+from rag.catalog import CollectionRow, check_name
 from rag.errors import CollectionNotFoundError, InvalidRequestError, RagError
+from rag.opening import count_collections, describe_store
 from rag.settings import RagSettings
 from rag.types import (
     CollectionList,
@@ -45,10 +46,10 @@ MAX_METADATA_CHARS: Final = 100_000
 
 
 class Retrieval:
-    """Collections of chunked text on this machine, and hybrid search over them.
+    """Collections of chunked text, on this machine or in a database, and hybrid search over them.
 
     Any number of threads may call it at once: indexings of one collection wait for each other, and queries meanwhile
-    answer from the previous index. Other processes may share the folder.
+    answer from the previous index. Other processes may share the folder, or the database.
     """
 
     def __init__(
@@ -172,14 +173,25 @@ class Retrieval:
 
     def status(self) -> RetrievalStatus:
         """Tell whether retrieval works here; loads no model and asks no network."""
-        n_collections = Catalog(self._settings.folder / "catalog.sqlite3").count()
+        model = self._given_embedder.name if self._given_embedder is not None else self._settings.embedding_model
+        ready, detail = True, f"embedding with {model}"
         if not self._settings.dense:
-            return RetrievalStatus(True, "ranking by words alone: dense ranking is off", "", n_collections)  # noqa: FBT003 - the field's name stands in types.py
-        if self._given_embedder is not None:
-            name = self._given_embedder.name
-            return RetrievalStatus(True, f"embedding with {name}", name, n_collections)  # noqa: FBT003 - as above
-        ready, detail = describe_weights(self._settings.embedding_model)
-        return RetrievalStatus(ready, detail, self._settings.embedding_model, n_collections)
+            model, detail = "", "ranking by words alone: dense ranking is off"
+        elif self._given_embedder is None:
+            ready, detail = describe_weights(model)
+        try:
+            n_collections = self._count_collections()
+            return RetrievalStatus(ready, detail, model, n_collections, describe_store(self._settings))
+        except RagError as error:
+            store = describe_store(self._settings)
+            return RetrievalStatus(
+                ready=False,
+                detail=error.message,
+                embedding_model=model,
+                n_collections=0,
+                store=store,
+                is_store_ready=False,
+            )
 
     def close(self) -> None:
         """Let go of the memory held and stop filling in, which takes a second or two; later calls raise RagError.
@@ -191,6 +203,11 @@ class Retrieval:
             if self._parts is not None:
                 self._parts.close()
                 self._parts = None
+
+    def _count_collections(self) -> int:
+        with self._lock:
+            parts = self._parts
+        return count_collections(self._settings) if parts is None else parts.store.catalog.count()
 
     def _opened(self) -> "Parts":
         with self._lock:

@@ -37,8 +37,9 @@ def next_generation(previous: Generation, manifest: Manifest, gone: set[str], ad
     if added is not None and added.files:
         parts.append(LivePart(added))
     parts = _joined(parts, manifest)
-    segments = previous.segments if previous.manifest.embedding_model == manifest.embedding_model else ()
-    return _tidy(Generation(manifest, tuple(parts), segments))
+    if previous.manifest.embedding_model != manifest.embedding_model:
+        return Generation(manifest, tuple(parts))
+    return _tidy(Generation(manifest, tuple(parts), previous.segments, previous.shared))
 
 
 def with_vectors(generation: Generation, keys: Keys, vectors: Vectors) -> Generation:
@@ -49,6 +50,8 @@ def with_vectors(generation: Generation, keys: Keys, vectors: Vectors) -> Genera
         wanted &= ~generation.dense.holds(keys)
     if not wanted.any():
         return generation
+    if generation.shared is not None:
+        return replace(generation, shared=generation.shared.with_vectors(keys[wanted], vectors[wanted]))
     nothing: Keys = np.zeros(0, dtype=np.int64)
     index = DenseIndex.empty(vectors.shape[1]).updated(nothing, keys[wanted], vectors[wanted])
     segments = [*generation.segments, make_segment(keys[wanted], index)]
@@ -85,6 +88,8 @@ def _join_from(sizes: Sequence[int]) -> int:
 
 def _tidy(generation: Generation) -> Generation:
     """Make the vectors anew once too many of them are of dead chunks."""
+    if generation.shared is not None:
+        return replace(generation, shared=generation.shared.kept(np.sort(generation.keys)))
     n_vectors = sum(len(segment.keys) for segment in generation.segments)
     n_living = len(generation.dense) if generation.dense is not None else 0
     if n_vectors - n_living <= max(MAX_TAIL_CHUNKS, n_vectors // TAIL_SHARE) and (n_living or not n_vectors):

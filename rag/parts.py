@@ -18,6 +18,7 @@ from rag.embedding_cache import CachedEmbedder
 from rag.filling import Filler
 from rag.following import Following
 from rag.indexing import Indexer
+from rag.opening import open_store
 from rag.outline import outline
 from rag.overview import overview
 from rag.progress import Progress
@@ -47,7 +48,7 @@ class Parts:
 
     def __init__(self, settings: RagSettings, embedder: Embedder | None, static: StaticEmbedder | None) -> None:
         """Wire the parts together, and go on with fillings that were interrupted."""
-        self.store = Store(settings.folder, max_open=settings.max_open_collections)
+        self.store = open_store(settings)
         self._settings = settings
         self._embedder = (embedder or SentenceTransformerEmbedder(settings)) if settings.dense else None
         if static is None and settings.dense and embedder is None:

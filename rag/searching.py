@@ -19,7 +19,7 @@ from rag.matching import Match, compile_exact, compile_regex, match_chunks
 from rag.passages import Limits, fill
 from rag.query import Query
 from rag.ranking import Candidate, rank
-from rag.segments import JoinedDense
+from rag.segments import DenseVectors
 from rag.settings import RagSettings
 from rag.static_vectors import StaticEmbedder
 from rag.types import Chunk, Hit, RetrieveRequest, RetrieveResult
@@ -121,7 +121,7 @@ def _signals(generation: Generation, text: str, mask: Mask | None, embedders: Em
     return Signals(sparse, dense, static, generation.has_dense, mask)
 
 
-def _rank_dense(generation: Generation, dense: JoinedDense, vector: Floats, mask: Mask | None, limit: int) -> Ranking:
+def _rank_dense(generation: Generation, dense: DenseVectors, vector: Floats, mask: Mask | None, limit: int) -> Ranking:
     among = None if mask is None or mask.all() else generation.keys[mask]
     keys, scores = dense.search(vector, limit, among)
     rows = [generation.row_of_key[key] for key in keys.tolist()]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final, Protocol, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,32 @@ PREFIX: Final = "vectors-"
 
 _INDEX: Final = "dense.faiss"
 _KEYS: Final = "keys.npy"
+
+
+class DenseVectors(Protocol):
+    """The dense vectors of the living chunks of one generation, wherever they are; immutable."""
+
+    def __len__(self) -> int: ...
+
+    @property
+    def dimensions(self) -> int:
+        """Numbers in a vector."""
+
+    def holds(self, keys: Keys) -> Mask:
+        """Tell which of some living keys have a vector, (n,)."""
+
+    def search(self, query: Vectors, limit: int, among: Keys | None = None) -> tuple[Keys, Vectors]:
+        """Return up to `limit` keys nearest to `query` (d,), best first, and their cosines; only `among` when given."""
+
+
+class SharedVectors(DenseVectors, Protocol):
+    """Dense vectors that generations of many collections share, in a database, in the place of segments."""
+
+    def kept(self, living: Keys) -> Self:
+        """Return them without those whose key is not in `living`, ascending."""
+
+    def with_vectors(self, keys: Keys, vectors: Vectors) -> Self:
+        """Return them and others (n, d), which the next commit takes to the database; none of `keys` has one yet."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -21,6 +21,12 @@ class RagSettings(BaseSettings):
         Path("~/.cinque"),
         validation_alias="CINQUE_HOME",
         description="Data folder of Cinque; retrieval keeps everything under its `rag` folder (path).",
+    )
+
+    database_url: SecretStr = Field(
+        SecretStr(""),
+        description="PostgreSQL database that keeps the collections, shared by all servers that name it, as in "
+        "`postgresql://user:password@host:5432/name`; empty means a folder of this machine (URL).",
     )
 
     dense: bool = Field(

@@ -267,3 +267,5 @@ class RetrievalStatus:
     detail: str
     embedding_model: str
     n_collections: int
+    store: str = ""  # what keeps the collections: a folder, or the URL of a database without its password
+    is_store_ready: bool = True  # False: nothing can be indexed or searched, and `detail` says why

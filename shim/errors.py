@@ -29,6 +29,7 @@ STATUS: dict[str, int] = {
     ErrorCode.QUEUE_FULL: 503,
     ErrorCode.MODEL_LOAD_FAILED: 503,
     ErrorCode.EMBEDDING_UNAVAILABLE: 503,
+    ErrorCode.STORE_UNAVAILABLE: 503,
     ErrorCode.SANDBOX_UNAVAILABLE: 503,
     ErrorCode.BACKEND_UNAVAILABLE: 503,
     ErrorCode.MODEL_PULL_FAILED: 502,

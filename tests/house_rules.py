@@ -87,6 +87,8 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "huggingface_hub": ("rag/weights.py", "mcp_server/engine/models/pull.py"),  # one download each: weights, models
     "tokenizers": ("rag/static_embedding.py", "rag/text_model.py"),  # the instant model, and every other
     "watchfiles": ("rag/watching.py",),
+    "psycopg": ("rag/postgres/*.py",),
+    "pgvector": ("rag/postgres/*.py",),
     "zenoh": ("shim/mesh/*.py",),
     "dbos": ("mcp_server/durable.py",),
     "mcp": (*MCP, "mcp_server/stdio.py", "mcp_server/transports.py", "shim/progress.py"),
@@ -126,6 +128,10 @@ LAZY: dict[tuple[str, str], str] = {
     ("rag/onnx_model.py", "onnxruntime"): "0.2 s, and an extra",
     ("rag/ignore.py", "pathspec"): "0.02 s of the handshake; most starts index nothing",
     ("rag/index.py", "rag.parts"): "loads NumPy, 0.1 s of the handshake",
+    ("rag/opening.py", "rag.folder_store"): "as rag.parts",
+    ("rag/opening.py", "rag.postgres.catalog"): "psycopg is an extra",
+    ("rag/opening.py", "rag.postgres.database"): "as rag.postgres.catalog",
+    ("rag/opening.py", "rag.postgres.store"): "as rag.postgres.catalog",
     ("rag/matching.py", "re2"): "few sessions search by pattern",
     ("rag/searching.py", "pathspec"): "as in rag/ignore.py",
     ("rag/static_embedding.py", "tokenizers"): "0.05 s; lexical retrieval needs no tokens",

@@ -7,22 +7,31 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rag import weights
 from rag.embedding import SentenceTransformerEmbedder
 from rag.index import Retrieval
+from rag.postgres.database import Database
 from rag.settings import RagSettings
 from rag.types import Document, IndexReport, IndexRequest
 
-_FAKE = Path(__file__).with_name("hash_embedder.py")
-_spec = importlib.util.spec_from_file_location("hash_embedder", _FAKE)
-assert _spec is not None
-assert _spec.loader is not None
-hash_embedder = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(hash_embedder)
-sys.modules["hash_embedder"] = hash_embedder
+
+def _beside(name: str) -> Any:
+    """Import a module of this folder, which is no package, and let tests import it by its name."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    sys.modules[name] = module
+    return module
+
+
+hash_embedder = _beside("hash_embedder")
+postgres_server = _beside("postgres_server")
 
 
 @pytest.fixture
@@ -51,6 +60,40 @@ def post(retrieval: Retrieval) -> Callable[..., IndexReport]:
         return retrieval.index(IndexRequest("c", documents=documents, **fields))
 
     return index
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Any]:
+    """Run a PostgreSQL server with pgvector while tests need one."""
+    server = postgres_server.PostgresServer()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def database_url(postgres: Any) -> Iterator[str]:
+    """Make an empty database, and give the URL of a user with a password who owns it."""
+    name = postgres.new_database()
+    yield postgres.url(name, "app", postgres_server.PASSWORD)
+    postgres.drop_database(name)
+
+
+@pytest.fixture(params=["folder", "postgres"])
+def either_store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Let all settings made in a test name a folder, and in another run of it a database; say which it is."""
+    databases: list[Database] = []
+    if request.param == "postgres":
+        monkeypatch.setenv("CINQUE_RAG_DATABASE_URL", request.getfixturevalue("database_url"))
+        make = Database.__init__
+
+        def make_and_remember(database: Database, *arguments: Any) -> None:
+            make(database, *arguments)
+            databases.append(database)
+
+        monkeypatch.setattr(Database, "__init__", make_and_remember)
+    yield request.param
+    for database in databases:  # of what a test left open, as a killed process would
+        database.close()
 
 
 @dataclass(frozen=True)

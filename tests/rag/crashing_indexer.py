@@ -12,7 +12,7 @@ from pathlib import Path
 
 from hash_embedder import HashEmbedder
 
-from rag import durable, filling, merging, store
+from rag import durable, filling, folder_store, merging
 from rag.catalog import Catalog
 from rag.errors import CollectionNotFoundError
 from rag.index import Retrieval
@@ -37,7 +37,7 @@ def _document(number: int, version: int) -> Document:
 
 def grow_quickly() -> None:
     """Commit vectors, and join parts and make the base anew, as often as a large collection would in hours."""
-    filling.FIRST_COMMIT_S = filling.MAX_COMMIT_S = 0.0  # type: ignore[misc]
+    filling.FIRST_COMMIT_S = filling.MAX_COMMIT_S = filling.MAX_SHARED_COMMIT_S = 0.0  # type: ignore[misc]
     filling._CHUNKS_PER_STEP = 8  # type: ignore[misc]
     merging.MAX_TAIL_CHUNKS = 40  # type: ignore[misc]
 
@@ -51,7 +51,7 @@ class Deaths:
 
     def __init__(self, moment: str, commit: int) -> None:
         self._left = commit
-        commit_really = store.Store.commit
+        commit_really = folder_store.FolderStore.commit
 
         def counted(self_: object, *arguments: object) -> object:
             self._left -= 1
@@ -59,7 +59,7 @@ class Deaths:
                 plan_death(moment)
             return commit_really(self_, *arguments)  # type: ignore[arg-type]
 
-        store.Store.commit = counted  # type: ignore[assignment, method-assign]
+        folder_store.FolderStore.commit = counted  # type: ignore[assignment, method-assign]
 
 
 def plan_death(moment: str) -> None:
@@ -71,11 +71,11 @@ def plan_death(moment: str) -> None:
         rename = Path.rename
         Path.rename = lambda self, target: (rename(self, target), die())  # type: ignore[method-assign]
     elif moment == "described":
-        store.write_file = lambda target, text: (durable.write_file(target, text), die())
+        folder_store.write_file = lambda target, text: (durable.write_file(target, text), die())
     elif moment == "before_row":
         Catalog.put = die  # type: ignore[method-assign]
     elif moment == "after_row":
-        store.remove_folder = die
+        folder_store.remove_folder = die
 
 
 def main() -> None:

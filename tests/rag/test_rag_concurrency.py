@@ -13,6 +13,8 @@ from rag.index import Retrieval
 from rag.settings import RagSettings
 from rag.types import Document, IndexProgress, IndexRequest, IndexStatus, RetrieveRequest
 
+pytestmark = pytest.mark.usefixtures("either_store")
+
 
 class _Gate(HashEmbedder):
     """An embedder that waits at its first document until it is let go."""

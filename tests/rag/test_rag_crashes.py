@@ -16,8 +16,8 @@ from hash_embedder import HashEmbedder
 import rag.index
 from rag.chunking import chunk_document
 from rag.index import Retrieval
+from rag.opening import open_store
 from rag.settings import RagSettings
-from rag.store import Store
 from rag.types import IndexRequest, RetrieveRequest
 
 PROGRAM = Path(__file__).with_name("crashing_indexer.py")
@@ -37,7 +37,7 @@ def start(home: Path, *death: str) -> "subprocess.Popen[str]":
 
 def version_found(home: Path) -> int:
     """Open the collection as it was left and return the one version that all of it is of."""
-    row, generation = Store(home / "rag", max_open=1).load("c")
+    row, generation = open_store(RagSettings(home=home, max_open_collections=1)).load("c")
     expected = {chunk for document in documents_of(int(row.fingerprint)) for chunk in chunk_document(document)}
     assert set(generation.chunks) == expected, "an index of two versions at once, or with a ghost"
     assert len(generation.chunks) == row.n_chunks == len(expected)
@@ -89,12 +89,14 @@ def kill_again_and_again(home: Path, n_times: int, seed: int) -> None:
             check_that_indexing_goes_on(home)
 
 
+@pytest.mark.usefixtures("either_store")
 def test_kill_9_at_any_instant_leaves_a_whole_index(tmp_path: Path) -> None:
     kill_again_and_again(tmp_path, 3, 9)
 
 
 @pytest.mark.sweep
 @pytest.mark.timeout(600)
+@pytest.mark.usefixtures("either_store")
 @pytest.mark.parametrize("seed", range(5))
 def test_a_hundred_kills_at_any_instant_leave_a_whole_index(tmp_path: Path, seed: int) -> None:
     kill_again_and_again(tmp_path, 20, seed)

@@ -11,8 +11,8 @@ from hash_embedder import HashEmbedder
 from rag import merging
 from rag.generation import Generation, read_generation
 from rag.index import Retrieval
+from rag.opening import open_store
 from rag.settings import RagSettings
-from rag.store import Store
 from rag.types import Document, IndexRequest, RetrieveRequest
 
 WORDS = ("socket", "open_file", "parseHeader", "close", "token", "cache", "bread", "oven", "flour", "retry", "größe")
@@ -21,7 +21,7 @@ QUERIES = ("open socket", "parse the header of a token", "bread", "size größe"
 
 def generation_of(home: Path, name: str = "c") -> Generation:
     """Read from disk, so that what is compared is what was stored."""
-    return Store(home / "rag", max_open=1).load(name)[1]
+    return open_store(RagSettings(home=home, max_open_collections=1)).load(name)[1]
 
 
 def opened(home: Path) -> Retrieval:
@@ -114,7 +114,7 @@ def test_random_edits_end_where_an_index_from_nothing_ends(
 def test_an_index_in_memory_is_the_one_on_disk(tmp_path: Path) -> None:
     choose = random.Random(7)  # noqa: S311 - a repeatable choice, not a secret
     files: dict[str, str] = {f"a/{number}.py": a_text(choose) for number in range(12)}
-    store = Store(tmp_path / "rag", max_open=1)
+    store = open_store(RagSettings(home=tmp_path, max_open_collections=1))
     writer = opened(tmp_path)
     for _ in range(6):
         index(writer, files)
@@ -128,7 +128,7 @@ def test_an_edit_writes_only_what_it_changed_and_keeps_the_rest_in_memory(tmp_pa
     retrieval = opened(tmp_path)
     files = {f"{number}.py": f"def part_{number}():\n    return {number}\n" for number in range(300)}
     index(retrieval, files)
-    store = Store(tmp_path / "rag", max_open=1)
+    store = open_store(RagSettings(home=tmp_path, max_open_collections=1))
     before = store.load("c")[1]
     base = before.parts[0].part
     assert before.sparse.scores("part").all()

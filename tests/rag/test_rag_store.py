@@ -19,6 +19,7 @@ def reopened(home: Path) -> Retrieval:
     return Retrieval(RagSettings(home=home), HashEmbedder())
 
 
+@pytest.mark.usefixtures("either_store")
 def test_a_restart_keeps_the_answers(tmp_path: Path) -> None:
     first = reopened(tmp_path)
     documents = (Document("a.py", "def open_socket():\n    pass\n"), Document("b.md", "# Bread\nbake it\n"))
@@ -32,6 +33,7 @@ def test_a_restart_keeps_the_answers(tmp_path: Path) -> None:
     assert (status.title, status.metadata, status.fingerprint) == ("T", {"k": "v"}, "f")
 
 
+@pytest.mark.usefixtures("either_store")
 def test_a_second_process_sees_a_new_index_at_once(tmp_path: Path) -> None:
     writer, reader = reopened(tmp_path), reopened(tmp_path)
     for word in ("alpha", "beta"):
@@ -69,6 +71,7 @@ def test_a_damaged_index_is_said_to_be_so_and_healed_by_indexing(tmp_path: Path,
     assert again.retrieve(RetrieveRequest("c", "alpha")).hits[0].text == "alpha"
 
 
+@pytest.mark.usefixtures("either_store")
 def test_an_index_of_other_code_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     request = IndexRequest("c", documents=(Document("a.txt", "alpha\n"),), fingerprint="f")
     retrieval = reopened(tmp_path)
@@ -94,6 +97,7 @@ def test_an_index_of_another_format_is_said_to_be_so_and_made_anew(tmp_path: Pat
     assert len(retrieval.retrieve(RetrieveRequest("c", "alpha")).hits) == 1
 
 
+@pytest.mark.usefixtures("either_store")
 def test_an_index_of_another_embedding_model_is_answered_by_words_and_then_made_anew(tmp_path: Path) -> None:
     request = IndexRequest("c", documents=(Document("a.txt", "alpha\n"),), fingerprint="f")
     reopened(tmp_path).index(request)

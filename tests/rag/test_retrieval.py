@@ -20,6 +20,8 @@ from rag.index import Retrieval
 from rag.settings import RagSettings
 from rag.types import Document, IndexProgress, IndexReport, IndexRequest, RetrieveRequest
 
+on_either_store = pytest.mark.usefixtures("either_store")
+
 Post = Callable[..., IndexReport]
 FILES = {
     "src/net.py": "def open_socket(host):\n    return connect(host)\n",
@@ -33,6 +35,7 @@ def paths(retrieval: Retrieval, query: str, **fields: object) -> list[str]:
     return [hit.path for hit in retrieval.retrieve(RetrieveRequest("c", query, **fields)).hits]
 
 
+@on_either_store
 def test_an_indexed_function_is_found_with_its_place_and_name(retrieval: Retrieval, post: Post) -> None:
     report = post(FILES)
     assert (report.n_files, report.n_chunks, report.n_lines, report.n_files_changed) == (4, 4, 9, 4)
@@ -53,6 +56,7 @@ def test_a_folder_is_indexed_like_documents(retrieval: Retrieval, post: Post, tm
     assert {hit.path: hit.score for hit in posted.hits} == pytest.approx({hit.path: hit.score for hit in walked.hits})
 
 
+@on_either_store
 def test_filters_apply_before_ranking(retrieval: Retrieval, post: Post) -> None:
     post(FILES | {f"src/noise_{number}.py": f"open_socket({number})\n" for number in range(300)})
     assert paths(retrieval, "open socket", language="js") == ["web/net.js"]
@@ -62,6 +66,7 @@ def test_filters_apply_before_ranking(retrieval: Retrieval, post: Post) -> None:
     assert len(paths(retrieval, "open socket", path_glob="src/", max_results=50)) == 50
 
 
+@on_either_store
 def test_nothing_of_a_deleted_or_renamed_file_is_ever_found(retrieval: Retrieval, post: Post) -> None:
     post(FILES)
     renamed = {("src/socket.py" if path == "src/net.py" else path): text for path, text in FILES.items()}
@@ -75,6 +80,7 @@ def test_nothing_of_a_deleted_or_renamed_file_is_ever_found(retrieval: Retrieval
     assert retrieval.index_status("c").n_chunks == 0
 
 
+@on_either_store
 def test_only_changed_text_is_embedded(post: Post, embedder: HashEmbedder) -> None:
     post(FILES)
     embedder.embedded.clear()
@@ -83,6 +89,7 @@ def test_only_changed_text_is_embedded(post: Post, embedder: HashEmbedder) -> No
     assert [text.splitlines()[0] for text in embedder.embedded] == ["src/net.py close_socket"]
 
 
+@on_either_store
 def test_a_chunk_that_moves_keeps_its_vector_and_one_that_stays_its_rank(retrieval: Retrieval, post: Post) -> None:
     post(FILES)
     moved = FILES | {"src/bread.py": "import oven\n\n\n" + FILES["src/bread.py"]}
@@ -92,6 +99,7 @@ def test_a_chunk_that_moves_keeps_its_vector_and_one_that_stays_its_rank(retriev
     assert retrieval.index_status("c").n_dense == retrieval.index_status("c").n_chunks == 5
 
 
+@on_either_store
 def test_increments_end_where_a_fresh_index_ends(retrieval: Retrieval, post: Post) -> None:
     post(FILES)
     post(FILES | {"src/net.py": "def listen():\n    pass\n", "new.py": "def accept():\n    pass\n"})
@@ -104,6 +112,7 @@ def test_increments_end_where_a_fresh_index_ends(retrieval: Retrieval, post: Pos
         assert {hit.text: hit.score for hit in ours} == pytest.approx({hit.text: hit.score for hit in fresh})
 
 
+@on_either_store
 def test_an_equal_fingerprint_means_nothing_to_do(retrieval: Retrieval, post: Post, embedder: HashEmbedder) -> None:
     post(FILES, fingerprint="v1")
     before = retrieval.index_status("c")
@@ -122,14 +131,16 @@ def test_an_empty_fingerprint_never_equals(post: Post) -> None:
     assert not post(FILES).already_synced
 
 
+@on_either_store
 def test_the_same_text_under_a_new_fingerprint_keeps_the_generation(
     retrieval: Retrieval, post: Post, settings: RagSettings
 ) -> None:
     post(FILES, fingerprint="v1")
-    generations = list((settings.folder / "collections" / "c").iterdir())
+    generations = list(settings.folder.glob("**/collections/c/*"))
+    assert generations
     report = post(FILES, fingerprint="v2", title="New")
     assert (report.n_files_changed, report.n_files_deleted) == (0, 0)
-    assert list((settings.folder / "collections" / "c").iterdir()) == generations
+    assert list(settings.folder.glob("**/collections/c/*")) == generations
     assert (retrieval.index_status("c").fingerprint, retrieval.index_status("c").title) == ("v2", "New")
 
 
@@ -155,6 +166,7 @@ def test_a_kind_filters_before_ranking(retrieval: Retrieval, post: Post) -> None
     assert retrieval.retrieve(RetrieveRequest("c", "open socket", kind="class")).hits == ()
 
 
+@on_either_store
 def test_exact_and_regex_modes_match_in_the_order_of_the_files(retrieval: Retrieval, post: Post) -> None:
     files = {"b.py": "x = 1\nopen(x)\n", "a.py": "open(y)\n\n\nopen (z)\n", "c.js": "open(x)\n"}
     post(files)
@@ -225,6 +237,7 @@ def test_a_collection_name_that_could_leave_the_folder_is_refused_everywhere(ret
         assert caught.value.param == "collection"
 
 
+@on_either_store
 @pytest.mark.parametrize("name", ["a", "A.b_c-9", "x" * 128, ".hidden"])
 def test_any_other_name_works(retrieval: Retrieval, name: str) -> None:
     retrieval.index(IndexRequest(name, documents=(Document("a.txt", "alpha"),)))
@@ -232,6 +245,7 @@ def test_any_other_name_works(retrieval: Retrieval, name: str) -> None:
     assert retrieval.delete_collection(name).deleted
 
 
+@on_either_store
 def test_a_collection_that_is_absent_or_deleted_is_not_found(retrieval: Retrieval, post: Post) -> None:
     post(FILES)
     retrieval.delete_collection("c")
@@ -276,6 +290,7 @@ def test_a_refused_indexing_leaves_the_collection_as_it_was(tmp_path: Path) -> N
     assert retrieval.index_status("c") == before
 
 
+@on_either_store
 def test_collections_are_listed_by_title_page_by_page(retrieval: Retrieval) -> None:
     for number in range(7):
         retrieval.index(IndexRequest(f"c{number}", documents=(), title=f"Title {(number * 3) % 7 // 2}"))
@@ -326,6 +341,7 @@ class _Weightless(HashEmbedder):
         raise EmbeddingUnavailableError(f"no weights for {len(texts)} texts")
 
 
+@on_either_store
 def test_without_weights_indexing_says_so_and_words_are_found(settings: RagSettings) -> None:
     weightless = Retrieval(settings, _Weightless())
     with pytest.raises(EmbeddingUnavailableError):
@@ -335,6 +351,7 @@ def test_without_weights_indexing_says_so_and_words_are_found(settings: RagSetti
     weightless.close()
 
 
+@on_either_store
 def test_words_alone_are_an_index_too(tmp_path: Path) -> None:
     lexical = Retrieval(RagSettings(home=tmp_path / "lexical", dense=False))
     lexical.index(IndexRequest("c", documents=(Document("a.txt", "alpha"),)))
@@ -342,6 +359,7 @@ def test_words_alone_are_an_index_too(tmp_path: Path) -> None:
     assert (hit.dense_rank, lexical.index_status("c").n_dense, lexical.status().ready) == (None, 0, True)
 
 
+@on_either_store
 def test_the_status_counts_collections_and_names_the_model(retrieval: Retrieval, post: Post) -> None:
     assert retrieval.status().n_collections == 0
     post(FILES)

@@ -1,0 +1,57 @@
+"""Locks that all processes on one database respect: advisory locks, each held by a connection.
+
+When the process that holds one dies, its connection ends and the lock is free. Knows nothing of what they guard.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Final
+
+import psycopg
+
+from rag.postgres.database import Connection, Database
+from rag.store import LOCK_POLL_S
+
+_IS_HELD: Final = """
+SELECT EXISTS (
+    SELECT FROM pg_locks
+    WHERE locktype = 'advisory' AND objsubid = 1 AND granted AND classid::bigint = %s AND objid::bigint = %s
+      AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))
+"""
+
+
+@contextmanager
+def locked(database: Database, name: str, check: Callable[[], None]) -> Iterator[Connection]:
+    """Hold the lock `name`, among threads and processes, and lend the connection that holds it.
+
+    `check` is called while waiting and may raise to give up.
+    """
+    key = _key(name)
+    with database.connected() as connection:
+        while not _told(connection, "SELECT pg_try_advisory_lock(%s)", key):
+            check()
+            time.sleep(LOCK_POLL_S)
+        try:
+            yield connection
+        finally:
+            with suppress(psycopg.OperationalError):  # a lost connection holds nothing
+                connection.execute("SELECT pg_advisory_unlock(%s)", [key])
+
+
+def is_locked(database: Database, name: str) -> bool:
+    """Tell whether anybody holds the lock `name`."""
+    key = _key(name)
+    with database.connected() as connection:
+        return _told(connection, _IS_HELD, (key >> 32) & 0xFFFF_FFFF, key & 0xFFFF_FFFF)
+
+
+def _told(connection: Connection, question: str, *values: int) -> bool:
+    row = connection.execute(question, values).fetchone()
+    return bool(row and row[0])
+
+
+def _key(name: str) -> int:
+    """Name a lock by a number, as PostgreSQL does: signed, of 64 bits."""
+    return int.from_bytes(hashlib.blake2b(f"cinque_rag\0{name}".encode(), digest_size=8).digest(), "big", signed=True)
