@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rag.chunking import CHUNKER_VERSION
-from rag.manifest import IndexedFile, Manifest
+from rag.manifest import IndexedFile, Manifest, ReadAndSkipped
 from rag.part import DAMAGE, LivePart, Part, damaged, read_part
 from rag.segments import JoinedDense, Mask, Segment, read_segment
 from rag.sparse import SPARSE_VERSION, SparseIndex
@@ -123,6 +123,7 @@ class Generation:
                 "parts": [{"name": live.part.name, "dead": live.dead} for live in self.parts],
                 "segments": [segment.name for segment in self.segments],
                 "stats": stats,  # of files whose text is older than their stat
+                "skipped": [[file.path, file.reason, file.stat] for file in self.manifest.skipped],
             }
         )
 
@@ -166,7 +167,12 @@ def read_generation(folder: Path, name: str, known: Generation | None = None) ->
             for part in values["parts"]
         )
         return Generation(
-            Manifest(values["embedding_model"], values["scanned_at_ns"], _files(lives, values["stats"])),
+            Manifest(
+                values["embedding_model"],
+                values["scanned_at_ns"],
+                _files(lives, values["stats"]),
+                tuple(ReadAndSkipped(path, reason, tuple(stat)) for path, reason, stat in values.get("skipped", ())),
+            ),
             lives,
             tuple(segments.get(other) or read_segment(folder / other) for other in values["segments"]),
         )
