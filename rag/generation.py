@@ -78,6 +78,14 @@ class Generation:
         """The row of each vector key."""
         return _RowOfKey(self.parts)
 
+    def rows_of(self, keys: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The rows of vector keys that live, in order."""
+        return self._rows_by_key[np.searchsorted(self.keys, keys, sorter=self._rows_by_key)]
+
+    @cached_property
+    def _rows_by_key(self) -> NDArray[np.int64]:
+        return np.argsort(self.keys)
+
     @cached_property
     def path_numbers(self) -> dict[str, int]:
         """A number for each path that has chunks, from 0 up in the order of the rows."""

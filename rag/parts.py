@@ -152,4 +152,6 @@ class Parts:
 
 def _filler(settings: RagSettings, store: Store, embedder: Embedder) -> Filler:
     cache = settings.folder / "embeddings.sqlite3"
-    return Filler(store, CachedEmbedder(embedder, cache, max_rows=settings.max_cached_embeddings), embedder.name)
+    cached = CachedEmbedder(embedder, cache, max_rows=settings.max_cached_embeddings)
+    prepare = embedder.prepare if isinstance(embedder, SentenceTransformerEmbedder) else None
+    return Filler(store, cached, embedder.name, prepare)
