@@ -126,7 +126,7 @@ def _to_onnx(source: Path, _model: Any, folder: Path) -> None:
     exported.unlink()
 
 
-NETWORKS: Final[dict[str, Callable[[Path, int], Network]]] = {
+NETWORKS: Final[dict[str, Callable[[Path], Network]]] = {
     "openvino": openvino_model.OpenvinoNetwork,
     "onnx": onnx_model.OnnxNetwork,
 }
@@ -138,7 +138,7 @@ def _lane(backend: str, model: Any, request: ConversionRequest) -> TokenModel:
     folder = Path(request.folder)
     return TokenModel(
         open_tokenizer(folder / TOKENIZER_FILE, model.max_seq_length),
-        NETWORKS[backend](folder, request.threads).runtime(),
+        NETWORKS[backend](folder).runtime(request.threads),
         pad_token=model.tokenizer.pad_token_id,
         batch_size=request.batch_size,
     )

@@ -14,7 +14,8 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -39,6 +40,9 @@ PACKAGES: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 _CHOICE_FILE: Final = "choice.json"
+
+# How often a conversion looks whether it is still wanted, s.
+_LOOK_S: Final = 0.1
 
 # Loading torch on a slow disk, two exports and three measurements: half a minute here, on two busy cores.
 _CONVERSION_TIMEOUT_S: Final = 600
@@ -75,6 +79,16 @@ def open_converted(settings: RagSettings) -> tuple[str, Lanes]:
     if choice.backend == "torch":
         return "torch", open_torch(settings)
     return choice.backend, _open_lanes(choice, folder, settings)
+
+
+def prepare(settings: RagSettings, check: Callable[[], None]) -> None:
+    """Convert the model where that is not done: up to minutes. What `check` raises ends it and leaves nothing behind.
+
+    Raises:
+        EmbeddingUnavailableError: as `open_converted` does.
+    """
+    if _find(settings) is None:
+        _make(settings, check)
 
 
 def open_torch(settings: RagSettings) -> Lanes:
@@ -148,15 +162,15 @@ def _find(settings: RagSettings) -> tuple[Choice, Path] | None:
     return (choice, folder) if is_current else None
 
 
-def _make(settings: RagSettings) -> tuple[Choice, Path]:
+def _make(settings: RagSettings, check: Callable[[], None] = lambda: None) -> tuple[Choice, Path]:
     """Convert, measure and choose; waits for another process that does just that."""
     folder = _folder(settings)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with _exclusive(folder.parent / f"{folder.name}.lock"):
+    with _exclusive(folder.parent / f"{folder.name}.lock", check):
         found = _find(settings)
         if found is None:
             remove_folder(folder)
-            write_folder(folder, lambda unfinished: _fill(unfinished, settings))
+            write_folder(folder, lambda unfinished: _fill(unfinished, settings, check))
             found = _find(settings)
         if found is None:
             raise EmbeddingUnavailableError(
@@ -166,7 +180,7 @@ def _make(settings: RagSettings) -> tuple[Choice, Path]:
         return found
 
 
-def _fill(folder: Path, settings: RagSettings) -> None:
+def _fill(folder: Path, settings: RagSettings, check: Callable[[], None]) -> None:
     source = find_weights(settings.embedding_model, hub_timeout_s=settings.hub_timeout_s)
     wanted = _wanted(settings)
     log.info("embedding model is converted, once", extra={"model": settings.embedding_model, "backends": wanted})
@@ -177,7 +191,8 @@ def _fill(folder: Path, settings: RagSettings) -> None:
             "backends": wanted,
             "threads": settings.n_embedding_threads,
             "batch_size": settings.embedding_batch_size,
-        }
+        },
+        check,
     )
     if not result["backend"]:
         raise EmbeddingUnavailableError(
@@ -197,19 +212,18 @@ def _fill(folder: Path, settings: RagSettings) -> None:
     (folder / _CHOICE_FILE).write_text(json.dumps(asdict(choice), indent=1), encoding="utf-8")
 
 
-def _run_conversion(request: dict[str, Any]) -> dict[str, Any]:
+def _run_conversion(request: dict[str, Any], check: Callable[[], None]) -> dict[str, Any]:
     """Run `rag.conversion` with this installation's modules and nothing of the working folder."""
     paths = [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
-    done = subprocess.run(
+    with subprocess.Popen(
         [sys.executable, "-P", "-m", "rag.conversion", json.dumps(request)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "HF_HUB_OFFLINE": "1"},
         stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=_CONVERSION_TIMEOUT_S,
-        check=False,
-    )
-    if done.returncode:
-        told = done.stderr.decode("utf-8", "replace").strip()[-_MAX_ERROR_CHARS:]
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    ) as process:
+        told = _wait(process, check).decode("utf-8", "replace").strip()[-_MAX_ERROR_CHARS:]
+    if process.returncode:
         raise EmbeddingUnavailableError(
             f"the embedding model could not be loaded from {request['source']}: {told}; remove that folder so that it "
             "is fetched again, or set CINQUE_RAG_EMBEDDING_MODEL to another model"
@@ -218,18 +232,34 @@ def _run_conversion(request: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _open_lanes(choice: Choice, folder: Path, settings: RagSettings) -> Lanes:
-    network = NETWORKS[choice.backend](folder, settings.n_embedding_threads)
+def _wait(process: subprocess.Popen[bytes], check: Callable[[], None]) -> bytes:
+    """Return what a process wrote to stderr, once it has ended; kill it when `check` raises or it takes too long."""
+    until_s = time.monotonic() + _CONVERSION_TIMEOUT_S
+    try:
+        while True:
+            check()
+            try:
+                return process.communicate(timeout=_LOOK_S)[1]
+            except subprocess.TimeoutExpired:
+                if time.monotonic() > until_s:
+                    raise
+    except BaseException:
+        process.kill()
+        raise
 
-    def open_lane() -> TokenModel:
+
+def _open_lanes(choice: Choice, folder: Path, settings: RagSettings) -> Lanes:
+    network = NETWORKS[choice.backend](folder)
+
+    def open_lane(threads: int) -> TokenModel:
         return TokenModel(
             open_tokenizer(folder / TOKENIZER_FILE, choice.result["max_tokens"]),
-            network.runtime(),
+            network.runtime(threads),
             pad_token=choice.result["pad_token"],
             batch_size=settings.embedding_batch_size,
         )
 
-    return Lanes(open_lane(), open_lane)
+    return Lanes(open_lane(settings.n_query_threads), lambda: open_lane(settings.n_embedding_threads))
 
 
 def _source_now(settings: RagSettings) -> dict[str, list[int]] | None:
@@ -258,11 +288,21 @@ def _sha256(path: Path) -> str:
 
 
 @contextmanager
-def _exclusive(path: Path) -> Iterator[None]:
+def _exclusive(path: Path, check: Callable[[], None]) -> Iterator[None]:
     """Hold the only right to make this model, among threads and processes; released even by a crash."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        while not _try_lock(descriptor):
+            check()
+            time.sleep(_LOOK_S)
         yield
     finally:
         os.close(descriptor)
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -14,7 +14,7 @@ from typing import Final, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from rag.converted_model import open_converted, open_torch
+from rag.converted_model import open_converted, open_torch, prepare
 from rag.settings import RagSettings
 from rag.text_model import Lanes, TextModel
 
@@ -108,6 +108,15 @@ class SentenceTransformerEmbedder:
     def is_loaded(self) -> bool:
         """Tell whether a text would be embedded at once; the first one waits for the model, and once for choosing."""
         return self._opened is not None
+
+    def prepare(self, check: Callable[[], None]) -> None:
+        """Convert and choose where that is not done; what `check` raises, some times a second, ends it.
+
+        Raises:
+            EmbeddingUnavailableError: there are no weights on this machine.
+        """
+        if self._open_lanes is _open_lanes and not self.is_loaded and self._settings.embedding_backend != "torch":
+            prepare(self._settings, check)
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Embed texts of any length; what lies past MAX_TOKENS of `text_model` does not count. See `Embedder.embed`."""

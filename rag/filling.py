@@ -44,8 +44,14 @@ log = logging.getLogger(__name__)
 class Filler:
     """Fills in vectors of one model, in the caller's thread or in one of its own behind it."""
 
-    def __init__(self, store: Store, embedder: CachedEmbedder, model: str) -> None:
-        """Start nothing; `model` is the name of what `embedder` embeds with."""
+    def __init__(
+        self, store: Store, embedder: CachedEmbedder, model: str, prepare: Callable[[Callable[[], None]], None] | None
+    ) -> None:
+        """Start nothing; `model` is the name of what `embedder` embeds with.
+
+        `prepare` makes the model ready, where that may take long: it calls what it is given some times a second.
+        """
+        self._prepare = prepare
         self._store = store
         self._embedder = embedder
         self._model = model
@@ -79,6 +85,10 @@ class Filler:
         patience_s = FIRST_COMMIT_S
         with self._store.filling(collection, wait):
             generation = self._store.load(collection)[1]
+            if self._prepare is not None and self._n_pending(generation):
+                progress.report("model", 0, 1)
+                self._prepare(check)
+                progress.report("model", 1, 1)
             while n_left := self._n_pending(generation):
                 report = _Steps(progress, check, len(generation.keys) - n_left, len(generation.keys))
                 keys, vectors = self._embed(generation, patience_s, report)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rag.chunking import CHUNKER_VERSION
-from rag.manifest import IndexedFile, Manifest
+from rag.manifest import IndexedFile, Manifest, ReadAndSkipped
 from rag.part import DAMAGE, LivePart, Part, damaged, read_part
 from rag.segments import DenseVectors, JoinedDense, Mask, Segment, SharedVectors, read_segment
 from rag.sparse import SPARSE_VERSION, SparseIndex
@@ -89,6 +89,14 @@ class Generation:
         """The row of each vector key."""
         return _RowOfKey(self.parts)
 
+    def rows_of(self, keys: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The rows of vector keys that live, in order."""
+        return self._rows_by_key[np.searchsorted(self.keys, keys, sorter=self._rows_by_key)]
+
+    @cached_property
+    def _rows_by_key(self) -> NDArray[np.int64]:
+        return np.argsort(self.keys)
+
     @cached_property
     def path_numbers(self) -> dict[str, int]:
         """A number for each path that has chunks, from 0 up in the order of the rows."""
@@ -134,6 +142,7 @@ class Generation:
                 "parts": [{"name": live.part.name, "dead": live.dead} for live in self.parts],
                 "segments": [segment.name for segment in self.segments],
                 "stats": stats,  # of files whose text is older than their stat
+                "skipped": [[file.path, file.reason, file.stat] for file in self.manifest.skipped],
             }
         )
 
@@ -187,7 +196,12 @@ def restore_generation(text: str, described: Path, known: Generation | None = No
             for part in values["parts"]
         )
         return Generation(
-            Manifest(values["embedding_model"], values["scanned_at_ns"], _files(lives, values["stats"])),
+            Manifest(
+                values["embedding_model"],
+                values["scanned_at_ns"],
+                _files(lives, values["stats"]),
+                tuple(ReadAndSkipped(path, reason, tuple(stat)) for path, reason, stat in values.get("skipped", ())),
+            ),
             lives,
             tuple(segments.get(other) or read_segment(folder / other) for other in values["segments"]),
         )

@@ -12,6 +12,7 @@ import select
 import shutil
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Final
 
@@ -23,7 +24,9 @@ _DEADLINE_S: Final = 20.0
 # A path has at most this many bytes (Linux's PATH_MAX), so this much output a file is more than enough.
 _MAX_BYTES_PER_FILE: Final = 4_096
 
-_READ_BYTES: Final = 1 << 18
+# As large as Linux lets everybody have: git need not wait for us before it has named some 20,000 files.
+_PIPE_BYTES: Final = 1 << 20
+_READ_BYTES: Final = _PIPE_BYTES
 
 # All that git is told of the environment: where it and the person's own configuration are.
 _PASSED_ON: Final = (
@@ -42,12 +45,15 @@ _OPTIONS: Final = ("--no-pager", "-c", "core.fsmonitor=false", "-c", f"core.hook
 _LIST: Final = ("ls-files", "--cached", "--others", "--exclude-standard", "-z")
 
 
-def list_by_git(top: Path, folder: str, *, max_files: int) -> list[str] | None:
+def list_by_git(
+    top: Path, folder: str, *, max_files: int, meanwhile: Callable[[], None] = lambda: None
+) -> list[str] | None:
     """List the files below `folder` of the repository whose work tree is `top`, relative to `folder`, in any order.
 
     `folder` is relative to `top` and ends in `/`, or is "". A path that ends in `/` is a repository within, which git
     does not look into; a submodule is listed like a file. Names that are no UTF-8 have surrogates, as in `os`.
-    None: git is missing, refuses the repository, or passed the deadline or `max_files` by far.
+    None: git is missing, refuses the repository, or passed the deadline or `max_files` by far. `meanwhile` is called
+    while git works; what it raises ends git.
     """
     program = shutil.which("git")
     if program is None:
@@ -63,15 +69,21 @@ def list_by_git(top: Path, folder: str, *, max_files: int) -> list[str] | None:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
+        pipesize=_PIPE_BYTES,
     ) as process:
         assert process.stdout is not None  # noqa: S101 - asked for above
+        try:
+            meanwhile()
+        except BaseException:
+            process.kill()
+            raise
         output = _read_all(process.stdout, time.monotonic() + _DEADLINE_S, max_files * _MAX_BYTES_PER_FILE)
         if output is None:
             process.kill()
     if output is None or process.returncode != 0:
         log.info("git does not list this folder", extra={"folder": str(top / folder), "status": process.returncode})
         return None
-    return [os.fsdecode(path) for path in output.split(b"\0") if path]
+    return [path for path in os.fsdecode(output).split("\0") if path]
 
 
 def _read_all(stream: IO[bytes], deadline: float, max_bytes: int) -> bytes | None:

@@ -100,7 +100,7 @@ class Retrieval:
         except CollectionNotFoundError:
             if not parts.store.is_changing(collection):
                 raise
-            row = CollectionRow(collection, generation="")
+            row = parts.begun(collection)
         return _status(row, parts)
 
     def list_collections(self, cursor: str | None = None, limit: int = 100) -> CollectionList:

@@ -46,7 +46,7 @@ class _Change:
     scan: Scan
     changed: list[SourceFile]
     gone: set[str]  # paths no longer there
-    has_new_stats: bool  # of unchanged files: the disk describes them otherwise, or they had to be read to be sure
+    has_new_stats: bool  # the disk describes unchanged or skipped files otherwise, or they were read to be sure
 
     @property
     def is_nothing(self) -> bool:
@@ -119,6 +119,7 @@ class Indexer:
             embedding_model=self._model,
             scanned_at_ns=change.scan.scanned_at_ns,
             files=tuple(source.indexed for source in change.scan.files),
+            skipped=(*change.scan.trusted_skipped, *change.scan.read_and_skipped),
         )
         replaced = change.gone | {source.indexed.path for source in change.changed}
         return next_generation(previous, manifest, replaced, self._added(change.changed, progress))
@@ -167,14 +168,14 @@ class Indexer:
 
 def _compare(previous: Manifest, scan: Scan) -> _Change:
     known = previous.by_path
-    changed: list[SourceFile] = []
-    has_new_stats = False
-    for source in scan.files:
-        if source.content is not None:
-            changed.append(source)
-        elif source.indexed.stat and source.indexed is not known.get(source.indexed.path):
-            has_new_stats = True
-    gone = known.keys() - {source.indexed.path for source in scan.files}
+    changed = [source for source in scan.examined if source.content is not None]
+    has_new_stats = bool(scan.read_and_skipped) or any(
+        source.content is None and source.indexed.stat for source in scan.examined
+    )
+    still_there = [source.indexed.path for source in scan.examined if source.indexed.path in known]
+    gone: set[str] = set()
+    if len(scan.trusted) + len(still_there) < len(known):
+        gone = known.keys() - {file.path for file in scan.trusted} - set(still_there)
     return _Change(scan, changed, gone, has_new_stats)
 
 

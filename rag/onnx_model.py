@@ -22,15 +22,14 @@ _QUIET: Final = 3  # of ONNX Runtime's levels: errors only
 class OnnxNetwork:
     """A converted model in memory. Raises RuntimeError, or one of its own, when the folder holds none."""
 
-    def __init__(self, folder: Path, threads: int) -> None:
+    def __init__(self, folder: Path) -> None:
         self._model = (folder / MODEL_FILE).read_bytes()
-        self._threads = threads
 
-    def runtime(self) -> Runtime:
+    def runtime(self, threads: int) -> Runtime:
         """See `Network.runtime`."""
         library = _onnxruntime()
         options = library.SessionOptions()
-        options.intra_op_num_threads = self._threads
+        options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = _QUIET
         # Threads that spin between two runs would take the processor from the other lane.

@@ -21,20 +21,20 @@ FILES: Final = (MODEL_FILE, "openvino.bin")
 class OpenvinoNetwork:
     """A converted model in memory. Raises RuntimeError when the folder holds none."""
 
-    def __init__(self, folder: Path, threads: int) -> None:
+    def __init__(self, folder: Path) -> None:
         self._core = _openvino().Core()
         self._model = self._core.read_model(str(folder / MODEL_FILE))
         capabilities = self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         self._settings = {
-            "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
             "ENABLE_CPU_PINNING": False,  # both lanes would be pinned to the same cores
             "INFERENCE_PRECISION_HINT": "bf16" if "BF16" in capabilities else "f32",
         }
 
-    def runtime(self) -> Runtime:
+    def runtime(self, threads: int) -> Runtime:
         """See `Network.runtime`."""
-        return _Runtime(self._core.compile_model(self._model, "CPU", self._settings).create_infer_request())
+        settings = {**self._settings, "INFERENCE_NUM_THREADS": threads}
+        return _Runtime(self._core.compile_model(self._model, "CPU", settings).create_infer_request())
 
 
 class _Runtime:

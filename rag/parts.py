@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -57,6 +58,7 @@ class Parts:
         self._indexer = Indexer(settings, self.store, self._embedder.name if self._embedder else "", static)
         self._filler = _filler(settings, self.store, self._embedder) if self._embedder else None
         self._following = Following()
+        self._begun: dict[str, CollectionRow] = {}
         if self._filler is not None:
             self._resume(self._filler)
 
@@ -69,7 +71,14 @@ class Parts:
         """Do what `Retrieval.index` says, for a request whose fields were checked."""
         started = time.monotonic()
         progress = Progress(on_progress, cancelled, request.collection)
-        report = self._indexer.run(request, progress)
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        title, metadata = request.title or request.collection, dict(request.metadata)
+        begun = CollectionRow(request.collection, "", title, metadata=metadata, created_at=now, updated_at=now)
+        self._begun.setdefault(request.collection, begun)
+        try:
+            report = self._indexer.run(request, progress)
+        finally:
+            self._begun.pop(request.collection, None)
         self._follow(request)
         progress.is_searchable = True
         if self._filler is not None and report.n_dense < report.n_chunks:
@@ -102,6 +111,10 @@ class Parts:
     def overview(self, collection: str) -> Overview:
         """Do what `Retrieval.overview` says."""
         return overview(*self.store.load(collection))
+
+    def begun(self, collection: str) -> CollectionRow:
+        """Describe a collection whose first index is being made; another process's is known by its name only."""
+        return self._begun.get(collection) or CollectionRow(collection, generation="")
 
     def is_followed(self, collection: str) -> bool:
         """Tell whether the changes of a collection's folder are followed."""
@@ -153,4 +166,6 @@ class Parts:
 
 def _filler(settings: RagSettings, store: Store, embedder: Embedder) -> Filler:
     cache = settings.folder / "embeddings.sqlite3"
-    return Filler(store, CachedEmbedder(embedder, cache, max_rows=settings.max_cached_embeddings), embedder.name)
+    cached = CachedEmbedder(embedder, cache, max_rows=settings.max_cached_embeddings)
+    prepare = embedder.prepare if isinstance(embedder, SentenceTransformerEmbedder) else None
+    return Filler(store, cached, embedder.name, prepare)

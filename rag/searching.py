@@ -124,8 +124,7 @@ def _signals(generation: Generation, text: str, mask: Mask | None, embedders: Em
 def _rank_dense(generation: Generation, dense: DenseVectors, vector: Floats, mask: Mask | None, limit: int) -> Ranking:
     among = None if mask is None or mask.all() else generation.keys[mask]
     keys, scores = dense.search(vector, limit, among)
-    rows = [generation.row_of_key[key] for key in keys.tolist()]
-    return Ranking(np.asarray(rows, dtype=np.int64), scores)
+    return Ranking(generation.rows_of(keys), scores)
 
 
 def _hit(candidate: Candidate) -> Hit:

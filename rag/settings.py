@@ -44,7 +44,11 @@ class RagSettings(BaseSettings):
         "fastest (name).",
     )
     embedding_threads: int = Field(
-        0, ge=0, le=256, description="Threads that embedding may use; 0 means half of the processors (threads)."
+        0,
+        ge=0,
+        le=256,
+        description="Threads that embedding may use; 0 means half of the processors, and for one query up to 4 of them "
+        "(threads).",
     )
     embedding_batch_size: int = Field(16, ge=1, le=1024, description="Texts embedded in one forward pass (texts).")
     hub_timeout_s: float = Field(
@@ -71,6 +75,11 @@ class RagSettings(BaseSettings):
     def n_embedding_threads(self) -> int:
         """Threads that embedding may use, with 0 replaced by half of the processors."""
         return self.embedding_threads or max(1, (os.cpu_count() or 1) // 2)
+
+    @property
+    def n_query_threads(self) -> int:
+        """Threads that embedding one query may use: a person waits, and more than four would wait for each other."""
+        return self.embedding_threads or min(4, os.cpu_count() or 1)
 
     @property
     def folder(self) -> Path:

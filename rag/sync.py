@@ -1,32 +1,29 @@
 """What a collection's text is right now: a folder listed, or documents posted, compared with what was indexed before.
 
 `listing` gives names and stats; a file is read when its stat is new, and its text is kept only when its hash is new
-too. What is not text, not a person's work or too large is skipped and listed with the reason. Never follows a symbolic
-link. Knows nothing of chunks. Limits are those of the settings. Not covered: folders that are replaced by links between
-the listing and the reading.
+too. What is not text, not a person's work or too large is skipped and listed with the reason; one that had to be read
+to see that is read again only when its stat changes. Never follows a symbolic link. Knows nothing of chunks. Limits are
+those of the settings. Not covered: folders that are replaced by links between the listing and the reading.
 """
 
 import hashlib
 import os
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Final
 
 from rag.chunking import split_lines
 from rag.errors import InvalidRequestError, LimitExceededError
-from rag.generation import IndexedFile, Manifest
 from rag.listing import STAT_FIELDS, Listing, list_folder, printable
+from rag.manifest import IndexedFile, Manifest, ReadAndSkipped, Stat
 from rag.notebooks import SUFFIX as NOTEBOOK_SUFFIX
 from rag.notebooks import read_notebook
 from rag.settings import RagSettings
 from rag.types import Document, SkippedFile
-
-# A file whose stat is younger than this when the scan begins may change again within one tick of a coarse clock
-# (FAT has 2 s), so its stat proves nothing next time and it is hashed again.
-_RACY_NS: Final = 2_000_000_000
 
 # Git looks for NUL in the same span to tell binary from text.
 _SNIFF_BYTES: Final = 8_000
@@ -52,6 +49,13 @@ _BINARY_SUFFIXES: Final = frozenset(
         *(".zip", ".zst"),
     }
 )
+_BINARY: Final = "binary"
+_MINIFIED: Final = "minified or generated"
+_NOT_UTF8: Final = "not valid UTF-8"
+
+# Reasons that a text gives whatever the settings are: they hold until the file changes.
+_LASTING: Final = (_BINARY, _MINIFIED, _NOT_UTF8)
+
 _GENERATED_SUFFIXES: Final = (".min.js", ".min.css", ".min.mjs", ".bundle.js", ".map")
 _LOCK_FILES: Final = frozenset(
     {
@@ -74,12 +78,21 @@ class SourceFile:
 
 @dataclass(frozen=True)
 class Scan:
-    """The whole text of a collection as found, by path."""
+    """The whole text of a collection as found: what need not be looked at, and what was."""
 
-    files: tuple[SourceFile, ...]
-    skipped: tuple[SkippedFile, ...]
+    trusted: tuple[IndexedFile, ...]  # objects of the previous manifest
+    examined: tuple[SourceFile, ...]  # by path
+    skipped: tuple[SkippedFile, ...]  # by path
     scanned_at_ns: int
     n_reread: int = 0  # files read only to find them unchanged; a manifest with today's stats spares that next time
+    trusted_skipped: tuple[ReadAndSkipped, ...] = ()  # of the previous manifest
+    read_and_skipped: tuple[ReadAndSkipped, ...] = ()
+
+    @cached_property
+    def files(self) -> tuple[SourceFile, ...]:
+        """All files that belong to the collection, by path."""
+        files = [*(SourceFile(file, None) for file in self.trusted), *self.examined]
+        return tuple(sorted(files, key=lambda file: file.indexed.path))
 
 
 @dataclass
@@ -92,10 +105,10 @@ class _Tally:
     n_lines: int = 0
     n_bytes: int = 0
 
-    def add(self, file: IndexedFile) -> None:
-        self.n_files += 1
-        self.n_lines += file.n_lines
-        self.n_bytes += file.n_bytes
+    def add(self, *files: IndexedFile) -> None:
+        self.n_files += len(files)
+        self.n_lines += sum([file.n_lines for file in files])
+        self.n_bytes += sum([file.n_bytes for file in files])
         settings = self.settings
         if self.n_files > settings.max_files or self.n_lines > settings.max_lines or self.n_bytes > settings.max_bytes:
             self.check("files", self.n_files, settings.max_files)
@@ -135,7 +148,7 @@ def scan_documents(documents: tuple[Document, ...], previous: Manifest, settings
         files[path] = _source_file(path, content, previous)
         tally.add(files[path].indexed)
     tick(len(documents), len(documents))
-    return Scan(tuple(files.values()), tuple(skipped), time.time_ns())
+    return Scan((), tuple(files.values()), tuple(skipped), time.time_ns())
 
 
 def scan_folder(root: Path, previous: Manifest, settings: RagSettings, tick: Tick, *, with_git: bool = True) -> Scan:
@@ -161,46 +174,60 @@ def scan_folder(root: Path, previous: Manifest, settings: RagSettings, tick: Tic
         if n_found > settings.max_files * _WALK_FACTOR:
             tally.check("files", n_found, settings.max_files)
 
-    listing = list_folder(real_root, check, max_files=settings.max_files * _WALK_FACTOR, with_git=with_git)
-    found = _read_listed(listing, previous, tally, tick)
-    return replace(found, scanned_at_ns=scanned_at_ns)
+    known = _trusted_stats(previous, settings.max_file_bytes)
+    max_files = settings.max_files * _WALK_FACTOR
+    listing = list_folder(real_root, check, max_files=max_files, with_git=with_git, known=known)
+    return replace(_read_listed(listing, previous, tally, tick), scanned_at_ns=scanned_at_ns)
+
+
+def _trusted_stats(previous: Manifest, max_file_bytes: int) -> Mapping[str, Stat]:
+    """The stats that prove a file unchanged; not those of files that the settings of today leave out."""
+    settled = previous.settled
+    if all(described[0] <= max_file_bytes for described in settled.values()):
+        return settled
+    return {path: described for path, described in settled.items() if described[0] <= max_file_bytes}
 
 
 def _read_listed(listing: Listing, previous: Manifest, tally: _Tally, tick: Tick) -> Scan:
-    """Trust an old enough equal stat, else read the file and compare hashes; 4 us a file that is trusted."""
-    known = previous.by_path
-    settled_ns = previous.scanned_at_ns - _RACY_NS
-    max_bytes = tally.settings.max_file_bytes
+    """Take unchanged files as they are known, read the others and compare hashes."""
+    known, known_skipped = previous.by_path, previous.skipped_by_path
+    trusted = tuple([known[path] for path in listing.unchanged if path in known])
+    trusted_skipped = tuple([known_skipped[path] for path in listing.unchanged if path in known_skipped])
+    tally.add(*trusted)
     files: list[SourceFile] = []
-    skipped = listing.skipped
+    read_and_skipped: list[ReadAndSkipped] = []
+    skipped = [*listing.skipped, *_told(trusted_skipped)]
     n_reread = 0
-    total = len(listing.paths)
+    n_trusted, total = len(listing.unchanged), len(listing.unchanged) + len(listing.paths)
     step = max(1, total // _TICKS)
     numbers = iter(listing.numbers)
     stats = zip(*[numbers] * STAT_FIELDS, strict=True)
-    for number, (path, status) in enumerate(zip(listing.paths, stats, strict=True)):
+    for number, (path, status) in enumerate(zip(listing.paths, stats, strict=True), n_trusted):
         if number % step == 0:
             tick(number, total)
-        indexed = known.get(path)
-        is_known = indexed is not None and indexed.stat == status[:4] and status[0] <= max_bytes
-        if indexed is not None and is_known and status[1] < settled_ns and status[2] < settled_ns:
-            found: SourceFile | SkippedFile = SourceFile(indexed, None)
-        else:
-            found = _examine(listing.root, path, status, previous, tally.settings)
-            n_reread += indexed is not None and isinstance(found, SourceFile) and found.content is None
-        if isinstance(found, SkippedFile):
-            skipped.append(found)
-        else:
+        found = _examine(listing.root, path, status, previous, tally.settings)
+        if isinstance(found, SourceFile):
+            n_reread += path in known and found.content is None
             files.append(found)
             tally.add(found.indexed)
+        elif isinstance(found, ReadAndSkipped):
+            read_and_skipped.append(found)
+        else:
+            skipped.append(found)
     tick(total, total)
     files.sort(key=lambda file: file.indexed.path)
-    return Scan(tuple(files), tuple(sorted(skipped, key=lambda file: file.path)), 0, n_reread)
+    skipped.extend(_told(read_and_skipped))
+    skipped.sort(key=lambda file: file.path)
+    return Scan(trusted, tuple(files), tuple(skipped), 0, n_reread, trusted_skipped, tuple(read_and_skipped))
+
+
+def _told(files: Iterable[ReadAndSkipped]) -> list[SkippedFile]:
+    return [SkippedFile(file.path, file.reason) for file in files]
 
 
 def _examine(
     root: Path, path: str, status: tuple[int, ...], previous: Manifest, settings: RagSettings
-) -> SourceFile | SkippedFile:
+) -> SourceFile | SkippedFile | ReadAndSkipped:
     """Judge a file by its name and stat, then read it."""
     *described, mode = status
     reason = _stat_reason(path, described[0], mode, settings)
@@ -211,9 +238,11 @@ def _examine(
     except OSError as error:
         return SkippedFile(path, f"cannot be read: {error.strerror}")
     except UnicodeDecodeError:
-        return SkippedFile(path, "not valid UTF-8")
+        return ReadAndSkipped(path, _NOT_UTF8, tuple(described))
     content = _readable(path, content)
     reason = _text_reason(content, settings)
+    if reason in _LASTING:
+        return ReadAndSkipped(path, reason, tuple(described))
     if reason:
         return SkippedFile(path, reason)
     found = _source_file(path, content, previous)
@@ -263,24 +292,24 @@ def _name_reason(path: str) -> str | None:
     """Say why a file of this name is never indexed, or None."""
     name = path.rpartition("/")[2].lower()
     if PurePosixPath(name).suffix in _BINARY_SUFFIXES:
-        return "binary"
+        return _BINARY
     if name.endswith(_GENERATED_SUFFIXES):
-        return "minified or generated"
+        return _MINIFIED
     return "lock file" if name in _LOCK_FILES else None
 
 
 def _text_reason(content: str, settings: RagSettings) -> str | None:
     """Say why this text is not indexed, or None."""
     if "\0" in content[:_SNIFF_BYTES]:
-        return "binary"
+        return _BINARY
     try:
         n_bytes = len(content.encode("utf-8"))
     except UnicodeEncodeError:
-        return "not valid UTF-8"
+        return _NOT_UTF8
     if n_bytes > settings.max_file_bytes:
         return f"{n_bytes} bytes, more than {settings.max_file_bytes}"
     if len(content) >= _MINIFIED_MIN_CHARS and len(content) > _MINIFIED_MEAN_CHARS * (content.count("\n") + 1):
-        return "minified or generated"
+        return _MINIFIED
     return None
 
 

@@ -33,8 +33,8 @@ class Runtime(Protocol):
 class Network(Protocol):
     """A converted model, read from its folder; whatever becomes of the folder, runtimes can be made."""
 
-    def runtime(self) -> Runtime:
-        """Make a runtime that shares no thread with another."""
+    def runtime(self, threads: int) -> Runtime:
+        """Make a runtime of so many threads that it shares with no other."""
 
 
 class TextModel(Protocol):

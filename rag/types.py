@@ -254,7 +254,8 @@ class DeleteResult:
 class IndexProgress:
     """Progress of one indexing: `done` of `total` units of `stage`."""
 
-    stage: Literal["reading", "chunking", "embedding", "committing"]
+    # model: the embedding model is converted and its backend chosen, once on a machine
+    stage: Literal["reading", "chunking", "model", "embedding", "committing"]
     done: int
     total: int
 

@@ -41,6 +41,7 @@ SHARES: Final[dict[str, tuple[int, int]]] = {
     "reading": (0, 5),
     "chunking": (5, 10),
     "committing": (0, 0),
+    "model": (15, 0),  # once on a machine
     "embedding": (15, 85),
 }
 WHOLE: Final = 100.0

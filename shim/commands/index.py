@@ -20,6 +20,7 @@ from shim.gateway import Gateway
 from shim.supervisor import one_session
 
 LOOK_AGAIN_S = 1.0  # at a folder that is followed; the server itself is told of each change at once
+STAGES = {"model": "preparing the embedding model, once: up to two minutes"}  # the others say what they do
 SKIPPED_SHOWN = 3  # enough to see the pattern
 
 
@@ -58,7 +59,9 @@ async def _index(gateway: Gateway, request: IndexRequest) -> IndexReport:
         task = bar.add_task("starting", total=None)
 
         async def on_progress(step: IndexProgress) -> None:
-            bar.update(task, description=step.stage, completed=step.done, total=step.total or None)
+            bar.update(
+                task, description=STAGES.get(step.stage, step.stage), completed=step.done, total=step.total or None
+            )
 
         return await gateway.index(request, on_progress)
 

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -298,3 +299,31 @@ def _write_small_model(folder: Path, pooling: str, **config: Any) -> None:
     transformer = models.Transformer(str(base), max_seq_length=64)
     modules = [transformer, models.Pooling(32, pooling_mode=pooling), models.Normalize()]
     sentence_transformers.SentenceTransformer(modules=modules, device="cpu", **config).save(str(folder))
+
+
+class _GaveUpError(Exception):
+    """Raised by a caller that no longer wants the model."""
+
+
+def test_a_conversion_that_is_no_longer_wanted_is_killed_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+    wait = converted_model._wait
+
+    def watched(process: "subprocess.Popen[bytes]", check: Callable[[], None]) -> bytes:
+        started.append(process)
+        return wait(process, check)
+
+    def check() -> None:
+        if started:
+            raise _GaveUpError
+
+    monkeypatch.setattr(converted_model, "_wait", watched)
+    monkeypatch.setattr(converted_model, "find_weights", lambda _model, hub_timeout_s: tmp_path)  # noqa: ARG005 - named so
+    settings = RagSettings(home=tmp_path / "home")
+    with pytest.raises(_GaveUpError):
+        converted_model.prepare(settings, check)
+    assert started[0].returncode == -signal.SIGKILL
+    left = [path for path in (tmp_path / "home").rglob("*") if path.is_file()]
+    assert [path.name for path in left] == ["auto.lock"]

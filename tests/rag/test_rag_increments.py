@@ -187,7 +187,7 @@ def test_a_file_that_had_to_be_read_to_be_found_unchanged_is_trusted_next_time(
     assert after.scanned_at_ns > before.scanned_at_ns
     assert (after.files[0].stat != before.files[0].stat) == (change == "touched")
     assert after.files[0].content_hash == before.files[0].content_hash
-    monkeypatch.setattr("rag.sync._RACY_NS", -10_000_000_000)  # as if ten seconds had passed
+    monkeypatch.setattr("rag.manifest.RACY_NS", -10_000_000_000)  # as if ten seconds had passed
     generation = retrieval.index_status("c")
     retrieval.index(IndexRequest("c", root=str(root)))
     assert retrieval.index_status("c").updated_at >= generation.updated_at
@@ -234,3 +234,21 @@ Post = Callable[..., object]
 def test_an_index_without_a_static_model_has_none(post: Post, settings: RagSettings) -> None:
     post({"a.py": "x = 1\n"})
     assert generation_of(settings.home).static is None
+
+
+def test_what_was_read_and_skipped_is_remembered_by_a_reopened_index(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "a.py").write_text("x = 1\n")
+    (root / "data.unknown").write_bytes(b"ab\0cd")
+    opened(tmp_path).index(IndexRequest("c", root=str(root)))
+    before = generation_of(tmp_path).manifest
+    assert [(file.path, file.reason) for file in before.skipped] == [("data.unknown", "binary")]
+    monkeypatch.setattr("rag.manifest.RACY_NS", -10_000_000_000)  # as if ten seconds had passed
+    report = opened(tmp_path).index(IndexRequest("c", root=str(root)))
+    assert (report.n_skipped, report.skipped[0].reason) == (1, "binary")
+    assert generation_of(tmp_path).manifest == before, "nothing was read, so nothing is committed"
+    (root / "data.unknown").unlink()
+    assert opened(tmp_path).index(IndexRequest("c", root=str(root))).n_skipped == 0

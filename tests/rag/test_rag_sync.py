@@ -1,6 +1,7 @@
 """Scanning folders and documents: what is left out and why, what is read again, and the limits."""
 
 import os
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +28,11 @@ def scan_posted(*documents: tuple[str, str], settings: RagSettings = SETTINGS) -
 
 def reasons(found: Scan) -> dict[str, str]:
     return {skipped.path: skipped.reason for skipped in found.skipped}
+
+
+def git(root: Path, *arguments: str) -> None:
+    command = ["git", *arguments]
+    subprocess.run(command, cwd=root, check=True)
 
 
 def test_what_is_not_text_or_no_persons_work_is_skipped_with_the_reason(tmp_path: Path) -> None:
@@ -199,3 +205,60 @@ def test_the_same_files_are_found_with_and_without_git(tmp_path: Path) -> None:
     asked = scan_folder(tmp_path, Manifest(), SETTINGS, lambda _done, _total: None)
     walked = scan_folder(tmp_path, Manifest(), SETTINGS, lambda _done, _total: None, with_git=False)
     assert (asked.files, asked.skipped) == (walked.files, walked.skipped)
+
+
+def test_a_skipped_file_is_read_again_only_when_its_stat_changes(tmp_path: Path) -> None:
+    (tmp_path / "data.unknown").write_bytes(b"ab\0cd")
+    (tmp_path / "latin.txt").write_bytes(b"gr\xfc\xdfe\n")
+    (tmp_path / "packed.js").write_text("x=1;" * 3_000)
+    first = scan(tmp_path)
+    assert {file.path for file in first.read_and_skipped} == {"data.unknown", "latin.txt", "packed.js"}
+    racy = Manifest(scanned_at_ns=first.scanned_at_ns, skipped=first.read_and_skipped)
+    assert len(scan(tmp_path, racy).read_and_skipped) == 3, "written just before the scan, so that it proves nothing"
+    settled = replace(racy, scanned_at_ns=first.scanned_at_ns + 10**10)
+    again = scan(tmp_path, settled)
+    assert (again.read_and_skipped, again.skipped) == ((), first.skipped)
+    (tmp_path / "data.unknown").write_bytes(b"x = 1\n")
+    changed = scan(tmp_path, settled)
+    assert [file.indexed.path for file in changed.files] == ["data.unknown"]
+    assert set(reasons(changed)) == {"latin.txt", "packed.js"}
+
+
+def test_a_limit_that_was_lowered_holds_for_files_that_did_not_change(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("x = 1\n" * 100)
+    first = scan(tmp_path)
+    settled = Manifest(files=tuple(file.indexed for file in first.files), scanned_at_ns=first.scanned_at_ns + 10**10)
+    lowered = scan(tmp_path, settled, RagSettings(home=tmp_path, max_file_bytes=100))
+    assert reasons(lowered) == {"a.py": "600 bytes, more than 100"}
+
+
+@pytest.mark.parametrize("with_git", [True, False])
+def test_a_known_file_whose_folder_became_a_link_is_gone_though_its_stat_is_the_same(
+    tmp_path: Path,
+    with_git: bool,  # noqa: FBT001 - parametrized by name
+) -> None:
+    root = tmp_path / "root"
+    (root / "inner").mkdir(parents=True)
+    (root / "inner" / "a.py").write_text("x = 1\n")
+    if with_git:
+        git(root, "init", "-q")
+        git(root, "add", "-A")
+    first = scan(root)
+    settled = Manifest(files=tuple(file.indexed for file in first.files), scanned_at_ns=first.scanned_at_ns + 10**10)
+    assert len(scan(root, settled).trusted) == 1
+    (root / "inner").rename(tmp_path / "outside")
+    (root / "inner").symlink_to(tmp_path / "outside")
+    assert scan(root, settled).files == ()
+
+
+def test_a_known_file_that_git_ignores_by_now_is_gone(tmp_path: Path) -> None:
+    git(tmp_path, "init", "-q")
+    for path in ("a.py", "inner/b.py"):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_text("x = 1\n")
+    first = scan(tmp_path)
+    settled = Manifest(files=tuple(file.indexed for file in first.files), scanned_at_ns=first.scanned_at_ns + 10**10)
+    (tmp_path / "inner" / ".gitignore").write_text("b.py\n")
+    found = scan(tmp_path, settled)
+    assert [file.path for file in found.trusted] == ["a.py"]
+    assert [file.indexed.path for file in found.examined] == ["inner/.gitignore"]

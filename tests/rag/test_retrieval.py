@@ -18,7 +18,7 @@ from rag.errors import (
 )
 from rag.index import Retrieval
 from rag.settings import RagSettings
-from rag.types import Document, IndexProgress, IndexReport, IndexRequest, RetrieveRequest
+from rag.types import Document, IndexProgress, IndexReport, IndexRequest, IndexStatus, RetrieveRequest
 
 on_either_store = pytest.mark.usefixtures("either_store")
 
@@ -383,3 +383,18 @@ def test_the_home_folder_comes_from_the_environment(monkeypatch: pytest.MonkeyPa
     monkeypatch.delenv("CINQUE_HOME")
     assert RagSettings(home=tmp_path).folder == tmp_path / "rag"
     assert RagSettings().folder == Path.home() / ".cinque" / "rag"
+
+
+def test_a_collection_whose_first_index_is_being_made_has_its_title_and_metadata(retrieval: Retrieval) -> None:
+    seen: list[IndexStatus] = []
+
+    def on_progress(step: IndexProgress) -> None:
+        if step.stage == "chunking":
+            seen.append(retrieval.index_status("c"))
+
+    documents = (Document("a.py", "x = 1\n"),)
+    retrieval.index(IndexRequest("c", documents=documents, title="T", metadata={"owner": "me"}), on_progress)
+    assert seen
+    assert (seen[0].state, seen[0].title, seen[0].metadata) == ("indexing", "T", {"owner": "me"})
+    assert seen[0].updated_at
+    assert retrieval.index_status("c").state == "ready"
