@@ -106,7 +106,7 @@ def copied(converted_home: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[]
     (folder,) = converted_home.glob("rag/models/*/onnx")
     made: list[dict[str, Any]] = []
 
-    def copy(request: dict[str, Any]) -> dict[str, Any]:
+    def copy(request: dict[str, Any], _check: Callable[[], None]) -> dict[str, Any]:
         made.append(request)
         for name in ("int8.onnx", "tokenizer.json"):
             shutil.copy(folder / name, request["folder"])
