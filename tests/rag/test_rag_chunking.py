@@ -28,7 +28,7 @@ SOURCES = {
     "a.c": "struct point {\n  int x;\n};\n\n/* Adds. */\nstatic int *add(int a) {\n  return 0;\n}\n",
     "a.cpp": "namespace net {\nclass Socket {\n  void open() {\n  }\n};\n}\n\nvoid Socket::close() {\n}\n",
     "a.h": "namespace net {\nclass Socket {\n  void open() {\n  }\n};\n}\n",
-    "b.h": "class NET_API Socket : public Base {\n public:\n  void open() {\n    go();\n  }\n};\n",
+    "b.h": "class NET_API Socket : public Base {\n public:\n  int x;\n  void open() {\n    go();\n  }\n};\n",
     "a.sh": "greet() {\n  echo hi\n}\ngreet\n",
     "A.java": "package p;\n\n/** Doc. */\nclass Stack {\n  int x;\n\n  void push(int x) {\n    this.x = x;\n  }\n}\n",
     "a.md": "intro\n\n# Guide\ntext\n```\n# no heading\n```\n## Install\nrun it\n# Other\nend\n",
