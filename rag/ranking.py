@@ -50,12 +50,13 @@ LEFTOVER_WEIGHT: Final = 0.75
 CLASS_WEIGHT: Final[Mapping[QueryKind, float]] = {"name": 1.0, "description": 0.6, "question": 0.85, "report": 0.85}
 
 # A boost again: the squares of the scores in a file, as a share of the best file's. Where much fits, each chunk fits
-# better than its words say. On the tuning part of the committed questions .578 with it and .549 without, .714 against
-# .710 on docstrings; from .25 on it takes over. A name is in one place, however much else its file has.
+# better than its words say. On the tuning part of the committed questions .570 at .15 and .2, .562 at .3, .549 without;
+# on docstrings .713, .712 and .710. A name is in one place, however much else its file has.
 COMPANY_BOOST: Final[Mapping[QueryKind, float]] = {"name": 0.0, "description": 0.15, "question": 0.15, "report": 0.15}
 
 # The score of a file's second, third ... chunk is multiplied by this once, twice ... A question is often answered by a
-# file: by span .780 at .5, .799 at .7, .806 at .8, .804 at 1, and by file .921, .920, .918, .894. A description seeks
+# file: by span .780 at .5, .799 at .7, .806 at .8, .804 at 1, and by file .921, .920, .918, .894; on the tuning part of the
+# committed questions .553 at .7, .570 at .8, .578 at .85, .573 at 1. A description seeks
 # one function, whose neighbours are near it: .693 at 1, .689 at .95, .656 at .7. Names are overloaded within a file and
 # reports concern several; both too few to measure.
 SATURATION: Final[Mapping[QueryKind, float]] = {"name": 0.8, "description": 1.0, "question": 0.85, "report": 0.7}

@@ -151,7 +151,7 @@ class Transformer:
     def __init__(self, home: Path, settings: RagSettings) -> None:
         embedder = SentenceTransformerEmbedder(settings)
         self._embedder = CachedEmbedder(embedder, home / "rag" / "embeddings.sqlite3", max_rows=10**9)
-        self.dim = self._embedder.dimensions
+        self.dim = embedder.dimensions
 
     def encode(self, texts: Sequence[str], **_: object) -> Floats:
         """Embed texts, (n, d)."""
