@@ -1,0 +1,46 @@
+"""The 150 requests can be answered, and what judges them tells right answers from wrong ones."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sandbox.runner import Sandbox
+from sandbox.settings import SandboxSettings
+from tests.newcomers.newcomer_requests import NewcomerRequest, is_right, newcomer_requests
+
+REQUESTS = newcomer_requests()
+
+
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    made = Sandbox(SandboxSettings(home=Path(tmp_path_factory.mktemp("home"))))
+    yield made
+    made.close()
+
+
+def _fenced(request: NewcomerRequest) -> str:
+    is_code = not (request.json or request.answer or request.refusal)
+    return f"Here it is:\n\n```python\n{request.solution}\n```\n" if is_code else request.solution
+
+
+def test_there_are_150_requests_and_no_two_are_the_same() -> None:
+    assert len({request.text for request in REQUESTS}) == len(REQUESTS) == 150
+
+
+def test_the_solution_of_every_request_is_right(sandbox: Sandbox) -> None:
+    assert [request.text for request in REQUESTS if not is_right(request, _fenced(request), sandbox)] == []
+
+
+@pytest.mark.parametrize("answer", ["", "def f(*args):\n    return None", "Sure! Here you go."])
+def test_an_answer_that_does_nothing_is_right_for_no_request(sandbox: Sandbox, answer: str) -> None:
+    assert [request.text for request in REQUESTS if is_right(request, answer, sandbox)] == []
+
+
+def test_another_requests_solution_is_wrong(sandbox: Sandbox) -> None:
+    shifted = zip(REQUESTS, REQUESTS[1:] + REQUESTS[:1], strict=True)
+    mixed = [replace(request, solution=other.solution) for request, other in shifted]
+    right = {request.text for request in mixed if is_right(request, request.solution, sandbox)}
+    # two people ask to be told that something cannot be done
+    assert right == {"book a flight to Rome and tell me the weather there"}
