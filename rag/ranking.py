@@ -55,10 +55,10 @@ CLASS_WEIGHT: Final[Mapping[QueryKind, float]] = {"name": 1.0, "description": 0.
 COMPANY_BOOST: Final[Mapping[QueryKind, float]] = {"name": 0.0, "description": 0.15, "question": 0.15, "report": 0.15}
 
 # The score of a file's second, third ... chunk is multiplied by this once, twice ... A question is often answered by a
-# file: by span .780 at .5, .799 at .7, .806 at .8, .804 at 1, and by file .921, .920, .918, .894; on the tuning part of the
-# committed questions .553 at .7, .570 at .8, .578 at .85, .573 at 1. A description seeks
-# one function, whose neighbours are near it: .693 at 1, .689 at .95, .656 at .7. Names are overloaded within a file and
-# reports concern several; both too few to measure.
+# file: by span .780 at .5, .799 at .7, .806 at .8, .804 at 1, and by file .921, .920, .918, .894; on the tuning part of
+# the committed questions .553 at .7, .570 at .8, .578 at .85, .573 at 1. A description seeks one function, whose
+# neighbours are near it: .693 at 1, .689 at .95, .656 at .7. Names are overloaded within a file and reports concern
+# several; both too few to measure.
 SATURATION: Final[Mapping[QueryKind, float]] = {"name": 0.8, "description": 1.0, "question": 0.85, "report": 0.7}
 
 # A word stands for another when one begins with the other and the shorter has this many letters.
