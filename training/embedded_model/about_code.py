@@ -5,10 +5,12 @@ Python really gave.
 """
 
 import ast
+import builtins
 import contextlib
 import copy
 import json
 import random
+import re
 import sys
 import traceback
 from collections.abc import Iterator
@@ -23,6 +25,7 @@ from training.embedded_model.programs import faulty, fenced, renamed, tidy
 
 _TRIES: Final = 12
 _MAX_STEPS: Final = 20_000  # lines that a faulty program may run, as some never end
+_BUILTINS: Final = frozenset(dir(builtins))  # what an annotation may name without an import
 _MAX_TOLD: Final = 120  # characters of a case in a prompt
 
 
@@ -75,12 +78,12 @@ def _run(source: str, name: str, case: Case) -> Any:
     """Run a program that may never end, counting its lines."""
     scope: dict[str, Any] = {}
     exec(source, scope)
-    with _counting_lines():
+    with counting_lines():
         return scope[name](*copy.deepcopy(case.given))
 
 
 @contextlib.contextmanager
-def _counting_lines() -> Iterator[None]:
+def counting_lines() -> Iterator[None]:
     """Raise `_TooLongError` in what runs inside after many lines."""
     steps = 0
 
@@ -127,7 +130,7 @@ def _is_seen(wrong: str, checks: list[str]) -> bool:
         scope: dict[str, Any] = {}
         try:
             exec(wrong, scope)
-            with _counting_lines():
+            with counting_lines():
                 exec(check, scope)
         except Exception:  # noqa: BLE001 - any failure shows the fault
             return True
@@ -224,7 +227,8 @@ def _hints(drawn: Drawn, r: random.Random) -> tuple[str, str, str]:
     tree = ast.parse(drawn.source)
     function = next(node for node in tree.body if isinstance(node, ast.FunctionDef))
     hints = [kind.hint for _, kind in drawn.family.arguments]
-    if not drawn.family.returns or not hints:
+    named = " ".join([*hints, drawn.family.returns])
+    if not drawn.family.returns or not hints or not set(re.findall(r"[A-Za-z_]\w*", named)) <= _BUILTINS:
         return "", "", drawn.name
     line = f"def {drawn.name}({', '.join(arg.arg for arg in function.args.args)}):"
     typed = ", ".join(f"{arg.arg}: {hint}" for arg, hint in zip(function.args.args, hints, strict=True))

@@ -12,7 +12,7 @@ import json
 import random
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -91,30 +91,29 @@ class _Whole:
 def _cases(whole: _Whole) -> tuple[Case, ...]:
     family = whole.family
     r = random.Random(f"{family.kind} {family.name} {family.solutions[0]}")
-    found: dict[str, Case] = {}
+    inputs: dict[str, Any] = {}
     for _ in range(MAX_TRIES):
         given = draw_input(family, r)
-        if repr(given) not in found:
-            found[repr(given)] = outcome(family, family.solutions[0], given)
-        if len(found) == N_CASES or not given:
+        inputs.setdefault(repr(given), given)
+        if len(inputs) == N_CASES or not given:
             break
-    return tuple(found.values())
+    return tuple(outcomes(family, family.solutions[0], list(inputs.values())))
 
 
-def outcome(family: Family, solution: str, given: Any) -> Case:
-    """Run *solution* for what it is given.
+def outcomes(family: Family, solution: str, inputs: Sequence[Any]) -> list[Case]:
+    """Run *solution* for each of what it is given; JavaScript in one process for all, as starting one takes a while.
 
     Raises:
         FamilyError: it changes its arguments and returns something as well.
         Exception: whatever the program raises.
     """
-    if family.kind == "bash":
-        return Case(given, _output_of(["bash", "-c", solution], given))
     if family.kind == "javascript":
-        call = f"console.log(JSON.stringify({family.name}(...{json.dumps(list(given))})));"
-        return Case(given, json.loads(_output_of(["node", "-e", f"{solution}\n{call}"], "")))
-    if family.kind == "script":
-        return Case(given, _printed(solution, given))
+        return _javascript(family, solution, inputs)
+    run = {"bash": _bash, "script": _printed}.get(family.kind)
+    return [Case(given, run(solution, given)) if run else _called(family, solution, given) for given in inputs]
+
+
+def _called(family: Family, solution: str, given: Any) -> Case:
     scope: dict[str, Any] = {}
     exec(program(family, solution), scope)
     arguments = copy.deepcopy(given)
@@ -125,7 +124,18 @@ def outcome(family: Family, solution: str, given: Any) -> Case:
     is_change = not same(given, arguments)
     if is_change and result is not None:
         raise FamilyError(f"changes what it is given and returns as well: {given!r} became {arguments!r}")
-    return Case(given, list(arguments) if is_change else result, is_change, is_generator)
+    return Case(given, arguments if is_change else result, is_change, is_generator)
+
+
+def _javascript(family: Family, solution: str, inputs: Sequence[Any]) -> list[Case]:
+    calls = f"const inputs = {json.dumps([list(given) for given in inputs])};\n"
+    calls += f"console.log(JSON.stringify(inputs.map((given) => {family.name}(...given))));"
+    results = json.loads(_output_of(["node", "-e", f"{solution}\n{calls}"], ""))
+    return [Case(given, result) for given, result in zip(inputs, results, strict=True)]
+
+
+def _bash(solution: str, given: str) -> str:
+    return _output_of(["bash", "-c", solution], given)
 
 
 def _output_of(command: list[str], stdin: str) -> str:

@@ -7,6 +7,8 @@ Prints what is wrong, then how many families of each kind there are; ends with 1
 """
 
 import argparse
+import contextlib
+import io
 import random
 import sys
 from collections import Counter
@@ -14,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from training.embedded_model.cases import draw_input, draw_parameters, outcome, same
+from training.embedded_model.cases import draw_input, draw_parameters, outcomes, same
 from training.embedded_model.families import Family, FamilyError, program, read_file
 
 FOLDER: Final = Path(__file__).with_name("families")
@@ -53,7 +55,7 @@ def _class_problems(family: Family) -> Iterator[str]:
 
 def _run_problems(family: Family, r: random.Random) -> Iterator[str]:
     inputs = [draw_input(family, r) for _ in range(N_INPUTS)]
-    results = [[outcome(family, solution, given).result for given in inputs] for solution in family.solutions]
+    results = [[case.result for case in outcomes(family, solution, inputs)] for solution in family.solutions]
     for i, other in enumerate(results[1:], 2):
         for given, first, second in zip(inputs, results[0], other, strict=True):
             if not same(first, second):
@@ -71,7 +73,8 @@ def _run_problems(family: Family, r: random.Random) -> Iterator[str]:
 
 def _attempt(family: Family, solution: str, given: Any) -> Any:
     try:
-        return outcome(family, solution, given).result
+        with contextlib.redirect_stdout(io.StringIO()):  # an edit may be to return what was printed
+            return outcomes(family, solution, [given])[0].result
     except Exception as error:  # noqa: BLE001 - what stands before an edit may fail
         return error
 

@@ -23,9 +23,14 @@ def share(text: str, n: int) -> bool:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") % n == 0
 
 
+def is_held(whole: Family) -> bool:
+    """Say whether a family is held back as a whole."""
+    return share(f"family {whole.kind} {whole.name}", FAMILY_SHARE)
+
+
 def split_of(family: Family, phrase: Phrase, values: Mapping[str, Any], whole: Family) -> Split:
     """Say where an example belongs. *whole* is the family before its parameters were filled in."""
-    if share(f"family {whole.kind} {whole.name}", FAMILY_SHARE):
+    if is_held(whole):
         return "family"
     n_values = sum(len(options) for _, options in whole.parameters)
     if values and n_values > MIN_LEARNT and share(f"parameter {whole.name} {sorted(values.items())}", PARAMETER_SHARE):

@@ -1,0 +1,151 @@
+"""The data that the embedded model learns from: families that agree with themselves, examples that pass their tests."""
+
+import random
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sandbox.runner import Sandbox
+from sandbox.settings import SandboxSettings
+from training.embedded_model import check_families, generate
+from training.embedded_model.cases import draw_parameters
+from training.embedded_model.compositions import compose
+from training.embedded_model.examples import Example
+from training.embedded_model.families import Family, FamilyError, read_families, read_file
+from training.embedded_model.phrasing import third_person
+from training.embedded_model.programs import faulty, folded, renamed
+from training.embedded_model.sandboxed import failures
+
+FAMILIES = read_families(generate.FOLDER)
+PER_KIND = 25  # of which the programs run here; `check_families` runs them all
+
+
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    made = Sandbox(SandboxSettings(home=Path(tmp_path_factory.mktemp("home"))))
+    yield made
+    made.close()
+
+
+def _sample(kind: str) -> list[Family]:
+    return random.Random(1).sample([family for family in FAMILIES if family.kind == kind], PER_KIND)
+
+
+def _examples(seed: int, n: int) -> list[Example]:
+    r, drawer = random.Random(seed), generate.Drawer(FAMILIES)
+    return [drawer.draw(r) for _ in range(n)]
+
+
+def test_there_are_fifteen_hundred_families() -> None:
+    assert len(FAMILIES) >= 1_500
+
+
+@pytest.mark.parametrize("kind", ["function", "class", "script", "edit"])
+def test_all_programs_of_a_family_do_the_same(kind: str) -> None:
+    wrong = {family.where: list(check_families.problems(family)) for family in _sample(kind)}
+    assert {where: found for where, found in wrong.items() if found} == {}
+
+
+def test_no_text_of_a_drawn_family_has_a_parameter_left() -> None:
+    r = random.Random(2)
+    for family in FAMILIES:
+        drawn, _values = draw_parameters(family, r)
+        texts = [*drawn.solutions, *drawn.names, *drawn.statements, *(phrase.text for phrase in drawn.phrases)]
+        assert not [
+            text for text in texts if any(f"<{name}>" in text for names, _ in family.parameters for name in names)
+        ]
+
+
+def test_every_example_passes_its_tests_in_the_sandbox(sandbox: Sandbox) -> None:
+    examples = _examples(3, 300)
+    assert failures(examples, sandbox) == {}
+    assert len({example.kind for example in examples}) >= 12
+
+
+def test_an_example_whose_program_is_wrong_fails_in_the_sandbox(sandbox: Sandbox) -> None:
+    examples = [example for example in _examples(4, 200) if example.kind == "function"]
+    broken = [Example(**{**vars(one), "source": f"def {one.name}(*_):\n    return object()\n"}) for one in examples]
+    assert set(failures(broken, sandbox)) == set(range(len(broken)))
+
+
+def test_two_runs_of_the_generator_give_the_same_examples() -> None:
+    assert _examples(5, 150) == _examples(5, 150)
+
+
+def test_newcomers_requests_are_not_among_the_examples() -> None:
+    requests = generate.newcomers_requests()
+    assert len(requests) == 150
+    shards = [generate.examples_of(number, 6, generate.Drawer(FAMILIES), requests) for number in range(1)]
+    assert not [one.prompt for shard in shards for one in shard if generate.plain(one.prompt) in requests]
+
+
+def test_what_is_held_out_is_never_learnt() -> None:
+    examples = _examples(7, 1_500)
+    learnt = {example.family for example in examples if example.split == "train"}
+    held = [example for example in examples if example.split in ("family", "composition")]
+    assert held
+    assert not [example.family for example in held if example.family in learnt]
+    assert set(Counter(example.split for example in examples)) == {
+        "train",
+        "phrase",
+        "parameter",
+        "family",
+        "composition",
+    }
+
+
+def test_every_composition_runs() -> None:
+    r = random.Random(8)
+    wrong = [problem for _ in range(300) for problem in check_families.problems(compose(r).family)]
+    assert [problem for problem in wrong if "fewer than" not in problem and "whatever it is given" not in problem] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("=== function f(x: nothing) -> int\nN a {x}\n---\nreturn x\n", "no type"),
+        ("=== function f(x: int) -> int\nN a {y}\n---\nreturn x\n", "no argument"),
+        ("=== function f(x: int) -> int\nN a {x}\n", "no solution"),
+        ("=== function f(x: int) -> int\nlet K = 1, 2\nN a {x}\n---\nreturn x\n", "never uses <K>"),
+        ("=== function f(x: int) -> int\nN a {x}\n---\nreturn x +\n", "does not parse"),
+        ("=== class F\nN a thing\n---\nclass F:\n    pass\n", "without a `check`"),
+        ("=== riddle f\nN a thing\n---\npass\n", "expected `=== KIND"),
+    ],
+)
+def test_a_family_that_is_written_wrongly_is_refused(tmp_path: Path, text: str, reason: str) -> None:
+    path = tmp_path / "wrong.txt"
+    path.write_text(text)
+    with pytest.raises(FamilyError, match=reason):
+        read_file(path)
+
+
+def test_names_are_changed_where_they_are_names_and_nowhere_else() -> None:
+    source = 'def area(x, text):\n    """x"""\n    return f"{x} x {text.x}" + text["x"] + str(x)\n'
+    expected = 'def size(n, text):\n    """x"""\n    return f"{n} x {text.x}" + text["x"] + str(n)\n'
+    assert renamed(source, {"area": "size", "x": "n"}) == expected
+
+
+def test_a_fault_changes_the_program_and_leaves_it_a_program() -> None:
+    source = "def f(x):\n    return [n + 1 for n in x if n > 2]\n"
+    r = random.Random(9)
+    made = {faulty(source, r) for _ in range(50)}
+    assert len(made) > 4
+    assert all(one is not None and compile(one, "faulty", "exec") for one in made)
+
+
+def test_numbers_that_parameters_leave_are_worked_out() -> None:
+    assert folded("def f(x):\n    return x[3 - 1] + '3 - 1'\n") == "def f(x):\n    return x[2] + '3 - 1'\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "does"),
+    [
+        ("sort them and return the first", "sorts them and returns the first"),
+        ("copy a list, then reverse it", "copies a list, then reverses it"),
+        ("find words and letters", "finds words and letters"),
+    ],
+)
+def test_a_command_is_told_as_what_a_function_does(command: str, does: str) -> None:
+    assert third_person(command) == does
