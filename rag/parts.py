@@ -64,8 +64,7 @@ class Parts:
             static = static_embedding.StaticEmbedder()
         self._static = static
         self._indexer = Indexer(settings, self.store, self._embedder.name if self._embedder else "", static)
-        is_model = isinstance(self._embedder, SentenceTransformerEmbedder)
-        self._readiness = Readiness(self._embedder) if is_model else None
+        self._readiness = Readiness(self._embedder) if isinstance(self._embedder, SentenceTransformerEmbedder) else None
         self._filler = _filler(settings, self.store, self._embedder, self._tell) if self._embedder else None
         self._following = Following()
         self._begun: dict[str, CollectionRow] = {}

@@ -115,7 +115,9 @@ def _register_listing(server: MCPServer, capabilities: Capabilities) -> None:
     async def index_status(collection: CollectionName) -> IndexStatus:
         """Tell how large a collection is, how much of it has dense vectors, and when it was last synced.
 
-        Use it to see whether a collection is there and fresh before you search it.
+        Use it to see whether a collection is there and fresh before you search it. `progress` tells how far what goes
+        on is; its stage `model` says that the embedding model is being converted, once, and meanwhile queries are
+        answered by words and quicker vectors.
         """
         return await threads.run(retrieval.index_status, collection)
 
