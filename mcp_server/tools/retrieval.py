@@ -225,13 +225,14 @@ def _register_symbols(server: MCPServer, capabilities: Capabilities) -> None:
 
 
 def _by_stage(report: Progress) -> Callable[[IndexProgress], None]:
-    """Tell progress as one number up to 100; what is committed on the way moves nothing."""
-    reached = 0.0
+    """Tell progress as one number up to 100, and every stage; what is committed on the way moves nothing."""
+    reached, stage = 0.0, ""
 
     def on_progress(step: IndexProgress) -> None:
-        nonlocal reached
+        nonlocal reached, stage
         start, length = SHARES[step.stage]
         reached = max(reached, start + length * step.done / max(step.total, step.done, 1))
-        report(reached, WHOLE, f"{step.stage} {step.done}/{step.total}")
+        report(reached, WHOLE, f"{step.stage} {step.done}/{step.total}", is_urgent=step.stage != stage)
+        stage = step.stage
 
     return on_progress

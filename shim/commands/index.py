@@ -64,9 +64,8 @@ async def _index(gateway: Gateway, request: IndexRequest) -> IndexReport:
         task = bar.add_task("starting", total=None)
 
         async def on_progress(step: IndexProgress) -> None:
-            bar.update(
-                task, description=STAGES.get(step.stage, step.stage), completed=step.done, total=step.total or None
-            )
+            total = None if step.stage in STAGES else step.total or None  # what has no parts only moves
+            bar.update(task, description=STAGES.get(step.stage, step.stage), completed=step.done, total=total)
 
         return await gateway.index(request, on_progress)
 
