@@ -2,7 +2,6 @@
 
 import math
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -32,7 +31,6 @@ def repository(tmp_path: Path) -> Path:
         (folder / f"module_{number}.py").write_text(
             f"def retry_{number}(attempt, delay):\n{lines}    return delay\n", encoding="utf-8"
         )
-    subprocess.run(["git", "init", "-q", str(root)], check=True)
     return root
 
 

@@ -226,6 +226,8 @@ class FirstIndexing(Retrieval):
             if step.stage == self._stage:
                 self.is_held.set()
                 assert self.gate.wait(5)
+            if on_progress is not None:
+                on_progress(step)
 
         return super().index(request, held, cancelled)
 
