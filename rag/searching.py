@@ -118,7 +118,7 @@ def _signals(generation: Generation, text: str, mask: Mask | None, embedders: Em
         and (dense is None or not generation.has_dense.all())
     ):
         static = generation.static.scores(static_embedder.embed([text])[0])
-    return Signals(sparse, dense, static, generation.has_dense, mask)
+    return Signals(sparse, dense, static, generation.has_dense, mask, scores)
 
 
 def _rank_dense(generation: Generation, dense: DenseVectors, vector: Floats, mask: Mask | None, limit: int) -> Ranking:

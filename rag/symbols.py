@@ -267,6 +267,8 @@ def _may_hold_definitions(node: Node, grammar: Grammar) -> bool:
 
 
 def _kind_of(node: Node, grammar: Grammar, *, in_class: bool) -> DefinitionKind | None:
+    if _is_exported_class(node, grammar):
+        return "class"
     if node.type in grammar.functions or _is_function_binding(node, grammar):
         is_method = in_class or node.child_by_field_name("receiver") is not None or _is_out_of_class(node)
         return "method" if is_method else "function"
@@ -283,6 +285,13 @@ def _is_function_binding(node: Node, grammar: Grammar) -> bool:
         return False
     value = node.child_by_field_name("value") or node.child_by_field_name("right")
     return value is not None and value.type in grammar.function_values
+
+
+def _is_exported_class(node: Node, grammar: Grammar) -> bool:
+    """Recognise `class API Socket {...}`, which the grammars of C and C++, knowing no macro, take for a function."""
+    given, declared = node.child_by_field_name("type"), node.child_by_field_name("declarator")
+    is_function = node.type in grammar.functions and given is not None and given.type in grammar.classes
+    return is_function and declared is not None and declared.type == "identifier"
 
 
 def _is_out_of_class(node: Node) -> bool:

@@ -39,6 +39,7 @@ class Package:
 
     name: str
     set: str  # docstrings | questions
+    part: str  # tuning: the ranking was tuned on it; held-out: it was only measured on it
     source: str  # pypi | npm | debian
     project: str
     version: str

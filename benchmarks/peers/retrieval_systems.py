@@ -1,8 +1,9 @@
 """The systems that are compared: ours, its two halves alone, and semble; each indexes a folder and answers with spans.
 
 Ours is asked through `rag.adapter`. The halves share its chunks, its words and its vectors, and nothing else of its
-ranking. semble is the package as published, with its defaults; its model comes from the Hugging Face hub, and where
-that cannot be reached, our own static table takes its place, and the title of the system says so.
+ranking. semble is the package as published, with its defaults. Its model comes from the Hugging Face hub; where that
+cannot be reached, it runs with two others, and the titles say so: our static table, which is of the kind that it is
+made for, and the transformer of ours, which is slower and stronger than any of that kind.
 """
 
 import importlib.util
@@ -32,7 +33,8 @@ WORDS: Final = "BM25 alone"
 VECTORS: Final = "dense alone"
 SEMBLE: Final = "semble"
 
-STAND_IN: Final = "stand-in model"
+STAND_IN: Final = "static stand-in"
+TRANSFORMER: Final = "our transformer"
 
 Floats: TypeAlias = NDArray[np.float32]
 
@@ -119,21 +121,19 @@ class Vectors:
 
 
 class Semble:
-    """The package semble, with its defaults."""
+    """The package semble, with its defaults and one model: something with `dim` and `encode`."""
 
-    def __init__(self) -> None:
-        if importlib.util.find_spec("semble") is None:
-            raise SystemExit("semble is not installed; run `.venv/bin/python -m pip install -e '.[benchmarks]'`")
-        self._cache = tempfile.TemporaryDirectory()
-        os.environ["SEMBLE_CACHE_LOCATION"] = self._cache.name
-        self._model, self.title = _semble_model()
+    def __init__(self, model: Any) -> None:
+        self._model = model
         self._index: Any = None
 
     def index(self, folder: Path) -> None:
-        """See System."""
+        """Do what its `from_path` does, without its cache."""
         from semble import SembleIndex  # noqa: PLC0415 - only installed for benchmarks
+        from semble.index.create import create_index_from_path  # noqa: PLC0415 - as above
 
-        self._index = SembleIndex.from_path(folder, model_path=self._model)
+        words, vectors, chunks, _ = create_index_from_path(folder, model=self._model, display_root=folder)
+        self._index = SembleIndex(self._model, words, vectors, chunks, "given", root=folder)
 
     def search(self, text: str) -> list[Span]:
         """See System."""
@@ -141,26 +141,39 @@ class Semble:
         return [(Path(chunk.file_path).as_posix(), chunk.start_line, chunk.end_line) for chunk in chunks]
 
     def close(self) -> None:
-        """Remove its cache."""
-        self._cache.cleanup()
+        """Let go of the index."""
+        self._index = None
+
+
+class Transformer:
+    """Our dense model as semble calls its own; vectors are kept, as those of ours are."""
+
+    def __init__(self, home: Path, settings: RagSettings) -> None:
+        embedder = SentenceTransformerEmbedder(settings)
+        self._embedder = CachedEmbedder(embedder, home / "rag" / "embeddings.sqlite3", max_rows=10**9)
+        self.dim = embedder.dimensions
+
+    def encode(self, texts: Sequence[str], **_: object) -> Floats:
+        """Embed texts, (n, d)."""
+        return self._embedder.embed(texts, lambda _: None)
 
 
 @contextmanager
 def systems(home: Path) -> Iterator[dict[str, System]]:
     """Make all systems, ours first; `home` keeps embeddings from run to run."""
     settings = RagSettings(home=home)
-    semble = Semble()
     made: dict[str, System] = {
         OURS: Ours(home, settings),
         WORDS: Words(),
         VECTORS: Vectors(home, settings),
-        semble.title: semble,
     }
-    try:
-        yield made
-    finally:
-        for system in made.values():
-            system.close()
+    with _semble_stores_nothing():
+        made |= {title: Semble(model) for title, model in _semble_models(home, settings).items()}
+        try:
+            yield made
+        finally:
+            for system in made.values():
+                system.close()
 
 
 def chunks_of(folder: Path) -> list[Chunk]:
@@ -180,16 +193,28 @@ def _best(scores: Floats) -> list[int]:
     return [int(row) for row in np.argsort(-scores, kind="stable")[:K]]
 
 
-def _semble_model() -> tuple[str | None, str]:
-    """Return what semble loads its model from, None for its own, and the title of the pair."""
+@contextmanager
+def _semble_stores_nothing() -> Iterator[None]:
+    """Keep its statistics out of the user's folder."""
+    if importlib.util.find_spec("semble") is None:
+        raise SystemExit("semble is not installed; run `.venv/bin/python -m pip install -e '.[benchmarks]'`")
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["SEMBLE_CACHE_LOCATION"] = folder
+        yield
+
+
+def _semble_models(home: Path, settings: RagSettings) -> dict[str, Any]:
+    """Return the models that semble is run with, by the title of the pair: its own, or else two in its place."""
     from semble import __version__  # noqa: PLC0415 - only installed for benchmarks
     from semble.index.dense import load_model  # noqa: PLC0415 - as above
 
     try:
-        load_model(None)
+        return {f"{SEMBLE} {__version__}": load_model(None)[0]}
     except OSError:  # neither in the hub's cache nor to be had from the hub
-        return str(_stand_in()), f"{SEMBLE} {__version__}, {STAND_IN}"
-    return None, f"{SEMBLE} {__version__}"
+        return {
+            f"{SEMBLE} {__version__}, {STAND_IN}": load_model(str(_stand_in()))[0],
+            f"{SEMBLE} {__version__}, {TRANSFORMER}": Transformer(home, settings),
+        }
 
 
 def _stand_in() -> Path:

@@ -58,6 +58,15 @@ def test_every_package_is_pinned_and_has_questions() -> None:
         assert package.version in package.file, package.name
 
 
+def test_each_set_keeps_packages_that_nothing_was_tuned_on() -> None:
+    for name in ("docstrings", "questions"):
+        parts = [package.part for package in PACKAGES if package.set == name]
+        assert set(parts) == {"tuning", "held-out"}
+    held_out = [row for row in ROWS if row["package"] in {one.name for one in ASKED if one.part == "held-out"}]
+    assert len(held_out) >= 100
+    assert len({row["language"] for row in held_out}) >= 5
+
+
 @pytest.mark.parametrize("package", ASKED, ids=lambda package: package.name)
 def test_every_answer_is_in_the_package_and_its_name_is_not_in_the_question(package: Package) -> None:
     folder = folder_of(package)

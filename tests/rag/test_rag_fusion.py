@@ -32,6 +32,14 @@ def test_a_weight_of_one_or_zero_is_one_ranking_alone() -> None:
     assert fuse(signals, 0.0, 100)[0].row == 2
 
 
+def test_words_below_the_lexical_top_still_tell_rows_of_like_meaning_apart() -> None:
+    words = np.array([0.0, 1.0, 3.0, 10.0], np.float32)
+    signals = Signals(ranking((3, 10.0)), ranking((1, 0.9), (2, 0.9), (0, 0.1)), words=words)
+    fused = fuse(signals, 0.5, 1)
+    assert [found.row for found in fused if found.row != 3] == [2, 1, 0]
+    assert all(found.sparse_rank is None for found in fused if found.row != 3)
+
+
 def test_two_empty_rankings_fuse_to_nothing() -> None:
     assert fuse(Signals(ranking(), ranking()), 0.5, 100) == []
     assert fuse(Signals(ranking()), 0.5, 100) == []

@@ -54,7 +54,16 @@ def test_a_name_may_well_be_a_class() -> None:
 def test_one_file_does_not_fill_the_answer_to_a_question() -> None:
     crowd = [candidate("a.py", "f", 0.6 - number / 100, start=20 * number + 1) for number in range(4)]
     found = order("how does it begin", *crowd, candidate("b.py", "f", 0.5))
-    assert found[1] == "b.py:f"
+    assert found.index("b.py:f") == 2
+
+
+def test_a_file_with_much_that_fits_comes_before_one_with_little() -> None:
+    alone = candidate("b.py", "f", 0.52)
+    together = [candidate("a.py", f"g{number}", 0.5 - number / 50, start=20 * number + 1) for number in range(4)]
+    for query in ("how does it begin", "Begin it at once."):
+        assert order(query, alone, *together)[0] == "a.py:g0"
+        assert order(query, alone, together[0])[0] == "b.py:f"
+    assert order("begin", alone, *together)[0] == "b.py:f"
 
 
 def test_a_description_may_find_several_functions_of_one_file() -> None:

@@ -75,18 +75,12 @@ class Family:
 
 
 def read_families(folder: Path) -> list[Family]:
-    """Return all families of a folder, in the order of its files.
+    """Return all families of a folder, in the order of its files. A name may come twice: texts and lists have a middle.
 
     Raises:
-        FamilyError: one is not written as it should be, or two have one name.
+        FamilyError: one is not written as it should be.
     """
-    families = [family for path in sorted(folder.glob("*.txt")) for family in read_file(path)]
-    seen: dict[tuple[str, str], str] = {}
-    for family in families:
-        first = seen.setdefault((family.kind, family.name), family.where)
-        if first is not family.where:
-            raise FamilyError(f"{family.where}: {family.kind} {family.name} is already at {first}")
-    return families
+    return [family for path in sorted(folder.glob("*.txt")) for family in read_file(path)]
 
 
 def read_file(path: Path) -> list[Family]:

@@ -92,9 +92,8 @@ def main() -> None:
     np.save(options.out / "tokens.npy", tokens)
     np.save(options.out / "parts.npy", parts)
     filled, answers = int((parts != PADDING).sum()), int((parts == ANSWER).sum())
-    print(
-        f"{len(tokens)} rows, {filled / 1e6:.1f}M tokens, {answers / 1e6:.1f}M of answers, {filled / parts.size:.0%} full"
-    )
+    share = filled / parts.size
+    print(f"{len(tokens)} rows, {filled / 1e6:.1f}M tokens, {answers / 1e6:.1f}M of answers, {share:.0%} full")
 
 
 if __name__ == "__main__":
