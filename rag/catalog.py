@@ -1,18 +1,19 @@
 """One SQLite row per collection: what it is called, how large it is, and which generation of files is its index.
 
 Committing a row is the moment at which a new index becomes the index. Knows nothing of what generations hold. Every
-call opens its own connection, so any thread and any process may use the same file; a rollback journal, unlike a
-write-ahead log, costs a reader no files of its own.
+call that reads the file opens its own connection, so any thread and any process may use it; a rollback journal, unlike
+a write-ahead log, costs a reader no files of its own.
 """
 
 import json
 import re
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from rag.errors import InvalidRequestError, RagError
 
@@ -22,6 +23,9 @@ MAX_NAME_CHARS: Final = 128
 _NAME: Final = re.compile(rf"[A-Za-z0-9._-]{{1,{MAX_NAME_CHARS}}}")
 
 _BUSY_TIMEOUT_S: Final = 30.0
+
+# A file whose stat is younger may change again within one tick of a coarse clock: a disk's, or FAT's of 2 s.
+_RACY_NS: Final = 3_000_000_000
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS collections (
@@ -91,14 +95,49 @@ class CollectionTable(Protocol):
         """Replace the row of a generation that is committed, by one that says other things of it."""
 
 
+class _Found(NamedTuple):
+    """What was read of the file while its stat was this."""
+
+    stat: tuple[int, ...] | None
+    rows: dict[str, CollectionRow]
+
+
 class Catalog:
     """The table of collections in one SQLite file, which is made by the first write."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._found: _Found | None = None
 
     def find(self, collection: str) -> CollectionRow | None:
-        """Return the row of `collection`, or None."""
+        """Return the row of `collection`, or None; from memory while the file's stat is the one of the last time.
+
+        A query asks this first, and opening the file takes .8 ms of it. Only the stat is read beside SQLite: to open
+        and close the file would take from this process the locks that SQLite holds on it.
+        """
+        stat = self._settled_stat()
+        found = self._found
+        if stat is None or found is None or found.stat != stat:
+            found = _Found(stat, {})
+        if collection in found.rows:
+            return found.rows[collection]
+        row = self._read(collection)
+        if row is not None and stat is not None and stat == self._settled_stat():
+            found.rows[collection] = row
+            self._found = found
+        return row
+
+    def _settled_stat(self) -> tuple[int, ...] | None:
+        """Describe the file; None while it is so young that another commit might not change its stat."""
+        try:
+            status = self._path.stat()
+        except FileNotFoundError:
+            return None
+        if time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) < _RACY_NS:
+            return None
+        return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+    def _read(self, collection: str) -> CollectionRow | None:
         with self._reading() as connection:
             if connection is None:
                 return None

@@ -5,7 +5,6 @@ beside the converted model; later ones only read it, and need neither torch nor 
 damaged, or was made from other weights, on another processor or with other versions, is made anew.
 """
 
-import fcntl
 import hashlib
 import importlib.metadata
 import json
@@ -23,6 +22,7 @@ from typing import Any, Final
 
 from rag import torch_model
 from rag.conversion import NETWORKS, RESULT_FILE, TOKENIZER_FILE
+from rag.conversions import CHOICE_FILE, conversion_folder, lock_file, try_lock
 from rag.durable import remove_folder, write_folder
 from rag.errors import EmbeddingUnavailableError
 from rag.settings import RagSettings
@@ -38,8 +38,6 @@ PACKAGES: Final[Mapping[str, tuple[str, ...]]] = {
     "onnx": ("onnxruntime", "onnx", "sentence-transformers"),
     "torch": ("sentence-transformers",),
 }
-
-_CHOICE_FILE: Final = "choice.json"
 
 # How often a conversion looks whether it is still wanted, s.
 _LOOK_S: Final = 0.1
@@ -81,14 +79,26 @@ def open_converted(settings: RagSettings) -> tuple[str, Lanes]:
     return choice.backend, _open_lanes(choice, folder, settings)
 
 
-def prepare(settings: RagSettings, check: Callable[[], None]) -> None:
+def prepare(settings: RagSettings, check: Callable[[], None], tell: Callable[[], None] = lambda: None) -> None:
     """Convert the model where that is not done: up to minutes. What `check` raises ends it and leaves nothing behind.
+
+    `tell` is called first when there is something to do.
 
     Raises:
         EmbeddingUnavailableError: as `open_converted` does.
     """
     if _find(settings) is None:
+        tell()
         _make(settings, check)
+
+
+def is_converted(settings: RagSettings) -> bool:
+    """Tell whether `open_converted` would only read; takes some 0.05 s, since it compares checksums.
+
+    Raises:
+        EmbeddingUnavailableError: no backend that was asked for is installed.
+    """
+    return _find(settings) is not None
 
 
 def open_torch(settings: RagSettings) -> Lanes:
@@ -130,19 +140,11 @@ def _wanted(settings: RagSettings) -> tuple[str, ...]:
     return wanted
 
 
-def _folder(settings: RagSettings) -> Path:
-    """Name the folder of one model and one setting of the backend, so that two settings do not undo each other."""
-    model = settings.embedding_model
-    digest = hashlib.sha256(model.encode("utf-8", "replace")).hexdigest()[:8]
-    readable = "".join(char if char.isalnum() or char in "-." else "-" for char in model.rpartition("/")[2])
-    return settings.folder / "models" / f"{readable[:60].lstrip('.')}-{digest}" / settings.embedding_backend
-
-
 def _find(settings: RagSettings) -> tuple[Choice, Path] | None:
     """Read what an earlier call made; None where it is absent, damaged or out of date."""
-    folder = _folder(settings)
+    folder = conversion_folder(settings)
     try:
-        choice = Choice(**json.loads((folder / _CHOICE_FILE).read_text(encoding="utf-8")))
+        choice = Choice(**json.loads((folder / CHOICE_FILE).read_text(encoding="utf-8")))
         is_whole = all(_sha256(folder / name) == digest for name, digest in choice.files.items())
         _ = choice.result["max_tokens"], choice.result["pad_token"], choice.backend
     except FileNotFoundError:
@@ -164,9 +166,9 @@ def _find(settings: RagSettings) -> tuple[Choice, Path] | None:
 
 def _make(settings: RagSettings, check: Callable[[], None] = lambda: None) -> tuple[Choice, Path]:
     """Convert, measure and choose; waits for another process that does just that."""
-    folder = _folder(settings)
+    folder = conversion_folder(settings)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with _exclusive(folder.parent / f"{folder.name}.lock", check):
+    with _exclusive(lock_file(settings), check):
         found = _find(settings)
         if found is None:
             remove_folder(folder)
@@ -209,7 +211,7 @@ def _fill(folder: Path, settings: RagSettings, check: Callable[[], None]) -> Non
         files={file.name: _sha256(file) for file in sorted(folder.iterdir()) if file.name != RESULT_FILE},
         result=result,
     )
-    (folder / _CHOICE_FILE).write_text(json.dumps(asdict(choice), indent=1), encoding="utf-8")
+    (folder / CHOICE_FILE).write_text(json.dumps(asdict(choice), indent=1), encoding="utf-8")
 
 
 def _run_conversion(request: dict[str, Any], check: Callable[[], None]) -> dict[str, Any]:
@@ -292,17 +294,9 @@ def _exclusive(path: Path, check: Callable[[], None]) -> Iterator[None]:
     """Hold the only right to make this model, among threads and processes; released even by a crash."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        while not _try_lock(descriptor):
+        while not try_lock(descriptor):
             check()
             time.sleep(_LOOK_S)
         yield
     finally:
         os.close(descriptor)
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

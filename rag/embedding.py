@@ -14,9 +14,10 @@ from typing import Final, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from rag.converted_model import open_converted, open_torch, prepare
+from rag.converted_model import is_converted, open_converted, open_torch, prepare
 from rag.settings import RagSettings
 from rag.text_model import Lanes, TextModel
+from rag.weights import find_local_weights, find_weights
 
 Vectors: TypeAlias = NDArray[np.float32]
 
@@ -109,14 +110,33 @@ class SentenceTransformerEmbedder:
         """Tell whether a text would be embedded at once; the first one waits for the model, and once for choosing."""
         return self._opened is not None
 
-    def prepare(self, check: Callable[[], None]) -> None:
-        """Convert and choose where that is not done; what `check` raises, some times a second, ends it.
+    def is_prepared(self) -> bool:
+        """Tell whether the model is loaded, or has only to be opened: a second, and four on torch. Takes some 0.05 s.
+
+        Raises:
+            EmbeddingUnavailableError: the backend that the settings ask for is not installed.
+        """
+        if self.is_loaded or self._open_lanes is not _open_lanes:
+            return True
+        if self._settings.embedding_backend == "torch":
+            return find_local_weights(self._settings.embedding_model) is not None
+        return is_converted(self._settings)
+
+    def prepare(self, check: Callable[[], None], tell: Callable[[], None] = lambda: None) -> None:
+        """Fetch, convert and choose where that is not done; what `check` raises, some times a second, ends it.
+
+        `tell` is called first when there is something to do.
 
         Raises:
             EmbeddingUnavailableError: there are no weights on this machine.
         """
-        if self._open_lanes is _open_lanes and not self.is_loaded and self._settings.embedding_backend != "torch":
-            prepare(self._settings, check)
+        if self.is_loaded or self._open_lanes is not _open_lanes:
+            return
+        if self._settings.embedding_backend != "torch":
+            prepare(self._settings, check, tell)
+        elif find_local_weights(self._settings.embedding_model) is None:
+            tell()
+            find_weights(self._settings.embedding_model, hub_timeout_s=self._settings.hub_timeout_s)
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Embed texts of any length; what lies past MAX_TOKENS of `text_model` does not count. See `Embedder.embed`."""

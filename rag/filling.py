@@ -6,12 +6,13 @@ each makes the vectors of a large collection a little more ready and costs the s
 a time, among all processes; after a crash the next one goes on. Knows nothing of files or of queries.
 """
 
+import functools
 import logging
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from rag.generation import Generation
 from rag.merging import with_vectors
 from rag.progress import Progress
 from rag.store import Store
+from rag.types import IndexProgress
 
 # Seconds from one commit to the next: the first, and the most that doubling leads to.
 FIRST_COMMIT_S: Final = 2.0
@@ -38,6 +40,10 @@ _CHUNKS_PER_STEP: Final = 64
 # How soon to look again at a collection that another process is filling, s.
 _LOOK_AGAIN_S: Final = 5.0
 
+# Makes a model ready: calls the first some times a second, to be stopped by what it raises, and the second before it
+# begins with what takes long.
+Prepare: TypeAlias = Callable[[Callable[[], None], Callable[[], None]], None]
+
 log = logging.getLogger(__name__)
 
 
@@ -45,13 +51,20 @@ class Filler:
     """Fills in vectors of one model, in the caller's thread or in one of its own behind it."""
 
     def __init__(
-        self, store: Store, embedder: CachedEmbedder, model: str, prepare: Callable[[Callable[[], None]], None] | None
+        self,
+        store: Store,
+        embedder: CachedEmbedder,
+        model: str,
+        prepare: Prepare | None = None,
+        tell: Callable[[str, IndexProgress | None], None] = lambda _collection, _step: None,
     ) -> None:
         """Start nothing; `model` is the name of what `embedder` embeds with.
 
-        `prepare` makes the model ready, where that may take long: it calls what it is given some times a second.
+        `prepare` makes the model ready, where that may take long. `tell` gets the progress of a collection that is
+        filled in behind, and None at its end.
         """
         self._prepare = prepare
+        self._tell = tell
         self._store = store
         self._embedder = embedder
         self._model = model
@@ -86,9 +99,7 @@ class Filler:
         with self._store.filling(collection, wait):
             generation = self._store.load(collection)[1]
             if self._prepare is not None and self._n_pending(generation):
-                progress.report("model", 0, 1)
-                self._prepare(check)
-                progress.report("model", 1, 1)
+                self._prepare(check, lambda: progress.report("model", 0, 1))
             while n_left := self._n_pending(generation):
                 report = _Steps(progress, check, len(generation.keys) - n_left, len(generation.keys))
                 keys, vectors = self._embed(generation, patience_s, report)
@@ -130,7 +141,7 @@ class Filler:
     def _work(self) -> None:
         while (collection := self._next()) is not None:
             try:
-                self.fill(collection, Progress(None, None, collection))
+                self.fill(collection, Progress(functools.partial(self._tell, collection), None, collection))
             except (CollectionNotFoundError, IndexCancelledError):
                 continue  # deleted, or closed, after which there is no next
             except StoreUnavailableError as error:
@@ -144,6 +155,8 @@ class Filler:
             except Exception:
                 log.exception("filling in dense vectors failed", extra={"collection": collection})
                 self._give_up(collection)
+            finally:
+                self._tell(collection, None)
 
     def _next(self) -> str | None:
         """Take a collection that nobody is filling; None, and no thread any more, when none waits."""

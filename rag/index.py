@@ -10,10 +10,11 @@ import binascii
 import json
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 from rag.catalog import CollectionRow, check_name
-from rag.errors import CollectionNotFoundError, InvalidRequestError, RagError
+from rag.conversions import describe_conversion, is_being_converted
+from rag.errors import InvalidRequestError, RagError
 from rag.opening import count_collections, describe_store
 from rag.settings import RagSettings
 from rag.types import (
@@ -95,13 +96,7 @@ class Retrieval:
         """
         parts = self._opened()
         check_name(collection)
-        try:
-            row = parts.store.find(collection)
-        except CollectionNotFoundError:
-            if not parts.store.is_changing(collection):
-                raise
-            row = parts.begun(collection)
-        return _status(row, parts)
+        return parts.status([parts.find(collection)])[0]
 
     def list_collections(self, cursor: str | None = None, limit: int = 100) -> CollectionList:
         """List collections by title, one page of at most `limit`; pass `next_cursor` on for the next page.
@@ -115,7 +110,7 @@ class Retrieval:
         rows = parts.store.catalog.page(None if cursor is None else _read_cursor(cursor), limit + 1)
         page = rows[:limit]
         return CollectionList(
-            collections=tuple(_status(row, parts) for row in page),
+            collections=tuple(parts.status(page)),
             next_cursor=_write_cursor(page[-1]) if len(rows) > limit else None,
         )
 
@@ -134,10 +129,12 @@ class Retrieval:
     def retrieve(self, request: RetrieveRequest) -> RetrieveResult:
         """Find the chunks that answer a query, best first, within the request's limits.
 
+        Never waits for an embedding model to be fetched or converted: words and static vectors answer meanwhile.
+
         Raises:
             InvalidRequestError: a field cannot be used as given.
             CollectionNotFoundError: the collection does not exist.
-            EmbeddingUnavailableError: the weights that embedded the collection are gone.
+            EmbeddingUnavailableError: the backend that the settings ask for is not installed.
         """
         check_name(request.collection)
         return self._opened().retrieve(request)
@@ -174,14 +171,17 @@ class Retrieval:
     def status(self) -> RetrievalStatus:
         """Tell whether retrieval works here; loads no model and asks no network."""
         model = self._given_embedder.name if self._given_embedder is not None else self._settings.embedding_model
-        ready, detail = True, f"embedding with {model}"
+        ready, detail, is_converting = True, f"embedding with {model}", False
         if not self._settings.dense:
             model, detail = "", "ranking by words alone: dense ranking is off"
         elif self._given_embedder is None:
             ready, detail = describe_weights(model)
+            detail += describe_conversion(self._settings) if ready else ""
+            is_converting = is_being_converted(self._settings)
         try:
             n_collections = self._count_collections()
-            return RetrievalStatus(ready, detail, model, n_collections, describe_store(self._settings))
+            store = describe_store(self._settings)
+            return RetrievalStatus(ready, detail, model, n_collections, store, is_converting=is_converting)
         except RagError as error:
             store = describe_store(self._settings)
             return RetrievalStatus(
@@ -251,30 +251,6 @@ def _is_utf8(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _status(row: CollectionRow, parts: "Parts") -> IndexStatus:
-    state: Literal["ready", "indexing", "embedding"] = "ready"
-    if row.n_dense < row.n_chunks and parts.is_filling(row.collection):  # though it takes the lock to commit
-        state = "embedding"
-    elif parts.store.is_changing(row.collection):
-        state = "indexing"
-    return IndexStatus(
-        collection=row.collection,
-        title=row.title,
-        state=state,
-        n_files=row.n_files,
-        n_chunks=row.n_chunks,
-        n_lines=row.n_lines,
-        n_dense=row.n_dense,
-        n_pending=row.n_chunks - row.n_dense if row.embedding_model else 0,
-        is_watched=parts.is_followed(row.collection),
-        fingerprint=row.fingerprint,
-        embedding_model=row.embedding_model,
-        created_at=row.created_at,
-        updated_at=row.updated_at,
-        metadata=row.metadata,
-    )
 
 
 def _write_cursor(last: CollectionRow) -> str:

@@ -6,23 +6,27 @@ Nothing but `index` imports this, on first use.
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from rag import static_embedding
 from rag.catalog import CollectionRow
+from rag.conversions import is_being_converted
 from rag.embedding import Embedder, SentenceTransformerEmbedder
 from rag.embedding_cache import CachedEmbedder
+from rag.errors import CollectionNotFoundError
 from rag.filling import Filler
 from rag.following import Following
+from rag.generation import Generation
 from rag.indexing import Indexer
 from rag.opening import open_store
 from rag.outline import outline
 from rag.overview import overview
 from rag.progress import Progress
+from rag.readiness import Readiness
 from rag.references import find_symbol
 from rag.searching import check_request, search
 from rag.settings import RagSettings
@@ -32,6 +36,7 @@ from rag.types import (
     IndexProgress,
     IndexReport,
     IndexRequest,
+    IndexStatus,
     Outline,
     Overview,
     RetrieveRequest,
@@ -42,6 +47,9 @@ from rag.types import (
 
 # Collections read from the catalogue at a time, when looking for those whose filling was interrupted.
 _ROWS_PER_PAGE: Final = 1_000
+
+# A conversion has no parts that could be counted.
+_CONVERTING: Final = IndexProgress("model", 0, 1)
 
 
 class Parts:
@@ -56,9 +64,11 @@ class Parts:
             static = static_embedding.StaticEmbedder()
         self._static = static
         self._indexer = Indexer(settings, self.store, self._embedder.name if self._embedder else "", static)
-        self._filler = _filler(settings, self.store, self._embedder) if self._embedder else None
+        self._readiness = Readiness(self._embedder) if isinstance(self._embedder, SentenceTransformerEmbedder) else None
+        self._filler = _filler(settings, self.store, self._embedder, self._tell) if self._embedder else None
         self._following = Following()
         self._begun: dict[str, CollectionRow] = {}
+        self._progress: dict[str, IndexProgress] = {}
         if self._filler is not None:
             self._resume(self._filler)
 
@@ -70,7 +80,19 @@ class Parts:
     ) -> IndexReport:
         """Do what `Retrieval.index` says, for a request whose fields were checked."""
         started = time.monotonic()
-        progress = Progress(on_progress, cancelled, request.collection)
+
+        def tell(step: IndexProgress) -> None:
+            self._tell(request.collection, step)
+            if on_progress is not None:
+                on_progress(step)
+
+        progress = Progress(tell, cancelled, request.collection)
+        try:
+            return self._index(request, progress, started)
+        finally:
+            self._tell(request.collection, None)
+
+    def _index(self, request: IndexRequest, progress: Progress, started: float) -> IndexReport:
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         title, metadata = request.title or request.collection, dict(request.metadata)
         begun = CollectionRow(request.collection, "", title, metadata=metadata, created_at=now, updated_at=now)
@@ -98,27 +120,75 @@ class Parts:
         if self._filler is not None and self._is_pending(row):
             self._filler.later(row.collection, is_asked=False)
         static = self._static if row.versions == self._indexer.versions else None  # or its vectors are of another
-        return search(generation, request, self._embedder, self._settings.dense_weight, static)
+        embedder = self._embedder_for(generation) if request.mode == "hybrid" else None
+        return search(generation, request, embedder, self._settings.dense_weight, static)
 
     def find_symbol(self, request: SymbolRequest) -> SymbolResult:
         """Do what `Retrieval.find_symbol` says."""
-        return find_symbol(self.store.load(request.collection)[1], request)
+        return find_symbol(self._read(request.collection)[1], request)
 
     def outline(self, collection: str, path: str) -> Outline:
         """Do what `Retrieval.outline` says."""
-        return outline(self.store.load(collection)[1], path, collection)
+        return outline(self._read(collection)[1], path, collection)
 
     def overview(self, collection: str) -> Overview:
         """Do what `Retrieval.overview` says."""
-        return overview(*self.store.load(collection))
+        return overview(*self._read(collection))
 
-    def begun(self, collection: str) -> CollectionRow:
-        """Describe a collection whose first index is being made; another process's is known by its name only."""
-        return self._begun.get(collection) or CollectionRow(collection, generation="")
+    def find(self, collection: str) -> CollectionRow:
+        """Return the row of a collection, or one that describes it while its first index is being made.
 
-    def is_followed(self, collection: str) -> bool:
-        """Tell whether the changes of a collection's folder are followed."""
-        return self._following.is_followed(collection)
+        What another process is making is known by its name only. Raises CollectionNotFoundError when there is neither.
+        """
+        try:
+            return self.store.find(collection)
+        except CollectionNotFoundError:
+            begun = self._begun.get(collection)
+            if begun is None and not self.store.is_changing(collection):
+                return self.store.find(collection)  # which may have been committed meanwhile
+            return begun or CollectionRow(collection, generation="")
+
+    def status(self, rows: Sequence[CollectionRow]) -> list[IndexStatus]:
+        """Describe collections, and what is done with them right now."""
+        if any(row.n_dense and self._is_ours(row.embedding_model) for row in rows):
+            self.warm_up()
+        is_converting = self._readiness is not None and is_being_converted(self._settings)
+        return [self._status(row, is_converting=is_converting) for row in rows]
+
+    def _status(self, row: CollectionRow, *, is_converting: bool) -> IndexStatus:
+        needs_model = is_converting and self._is_ours(row.embedding_model)
+        state: Literal["ready", "indexing", "embedding"] = "ready"
+        if row.n_dense < row.n_chunks and self.is_filling(row.collection):  # though it takes the lock to commit
+            state = "embedding"
+        elif row.collection in self._begun or self.store.is_changing(row.collection):
+            state = "indexing"
+        elif row.n_dense and needs_model:
+            state = "embedding"
+        progress = None if state == "ready" else self._progress.get(row.collection)
+        if state == "embedding" and needs_model:
+            progress = _CONVERTING
+        return IndexStatus(
+            collection=row.collection,
+            title=row.title,
+            state=state,
+            n_files=row.n_files,
+            n_chunks=row.n_chunks,
+            n_lines=row.n_lines,
+            n_dense=row.n_dense,
+            n_pending=row.n_chunks - row.n_dense if row.embedding_model else 0,
+            is_watched=self._following.is_followed(row.collection),
+            fingerprint=row.fingerprint,
+            embedding_model=row.embedding_model,
+            created_at=row.created_at,
+            updated_at=row.updated_at,
+            metadata=row.metadata,
+            progress=progress,
+        )
+
+    def warm_up(self) -> None:
+        """Open the embedding model behind, where it is converted: somebody looks at what a query would need it for."""
+        if self._readiness is not None:
+            self._readiness.warm_up()
 
     def delete(self, collection: str) -> None:
         """Follow the folder of a collection no more, and delete its index."""
@@ -137,7 +207,33 @@ class Parts:
         self._following.close()
         if self._filler is not None:
             self._filler.close()
+        if self._readiness is not None:
+            self._readiness.close()
         self.store.close()
+
+    def _read(self, collection: str) -> tuple[CollectionRow, Generation]:
+        """Load a collection for what is no query; one may follow."""
+        row, generation = self.store.load(collection)
+        if row.n_dense and self._is_ours(row.embedding_model):
+            self.warm_up()
+        return row, generation
+
+    def _embedder_for(self, generation: Generation) -> Embedder | None:
+        """Return what embeds a query of an index; None where that would take long, or there is nothing to compare."""
+        if self._readiness is None:
+            return self._embedder
+        if generation.dense is None or not self._is_ours(generation.manifest.embedding_model):
+            return None
+        return self._readiness.for_query()
+
+    def _is_ours(self, embedding_model: str) -> bool:
+        return self._embedder is not None and embedding_model == self._embedder.name
+
+    def _tell(self, collection: str, step: IndexProgress | None) -> None:
+        if step is None:
+            self._progress.pop(collection, None)
+        else:
+            self._progress[collection] = step
 
     def _follow(self, request: IndexRequest) -> None:
         """Follow the request's folder from now on, or no more: the last request for a collection says which."""
@@ -164,8 +260,10 @@ class Parts:
         return row.n_dense < row.n_chunks and self._indexer.is_current(row)
 
 
-def _filler(settings: RagSettings, store: Store, embedder: Embedder) -> Filler:
+def _filler(
+    settings: RagSettings, store: Store, embedder: Embedder, tell: Callable[[str, IndexProgress | None], None]
+) -> Filler:
     cache = settings.folder / "embeddings.sqlite3"
     cached = CachedEmbedder(embedder, cache, max_rows=settings.max_cached_embeddings)
     prepare = embedder.prepare if isinstance(embedder, SentenceTransformerEmbedder) else None
-    return Filler(store, cached, embedder.name, prepare)
+    return Filler(store, cached, embedder.name, prepare, tell)

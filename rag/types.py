@@ -89,12 +89,23 @@ class IndexReport:
 
 
 @dataclass(frozen=True)
+class IndexProgress:
+    """Progress of one indexing: `done` of `total` units of `stage`."""
+
+    # model: the embedding model is converted and its backend chosen, once on a machine
+    stage: Literal["reading", "chunking", "model", "embedding", "committing"]
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
 class IndexStatus:
     """One collection as it stands on disk."""
 
     collection: str
     title: str
-    state: Literal["ready", "indexing", "embedding"]  # embedding: searchable, dense vectors fill in behind
+    # embedding: searchable; behind, dense vectors fill in, or the model that embeds queries is being converted
+    state: Literal["ready", "indexing", "embedding"]
     n_files: int
     n_chunks: int
     n_lines: int
@@ -106,6 +117,7 @@ class IndexStatus:
     created_at: str  # ISO 8601, UTC
     updated_at: str
     metadata: dict[str, str]
+    progress: IndexProgress | None = None  # of what goes on; None where it is ready, or another process's is unknown
 
 
 @dataclass(frozen=True)
@@ -251,16 +263,6 @@ class DeleteResult:
 
 
 @dataclass(frozen=True)
-class IndexProgress:
-    """Progress of one indexing: `done` of `total` units of `stage`."""
-
-    # model: the embedding model is converted and its backend chosen, once on a machine
-    stage: Literal["reading", "chunking", "model", "embedding", "committing"]
-    done: int
-    total: int
-
-
-@dataclass(frozen=True)
 class RetrievalStatus:
     """Whether retrieval works here, and with which embedding model."""
 
@@ -270,3 +272,4 @@ class RetrievalStatus:
     n_collections: int
     store: str = ""  # what keeps the collections: a folder, or the URL of a database without its password
     is_store_ready: bool = True  # False: nothing can be indexed or searched, and `detail` says why
+    is_converting: bool = False  # the embedding model is being converted for this machine, up to minutes, once

@@ -165,7 +165,7 @@ async def _stop(process: Process) -> None:
 
 def serving_command() -> tuple[str, ...]:
     """Return the command of the server that others join: a model of its own, stdio for the shim, HTTP for IDEs."""
-    return (sys.executable, "-m", "mcp_server", "--own", "--transport", "stdio", "--transport", "http")
+    return (sys.executable, "-P", "-m", "mcp_server", "--own", "--transport", "stdio", "--transport", "http")
 
 
 def joining_command() -> tuple[str, ...]:
@@ -173,7 +173,7 @@ def joining_command() -> tuple[str, ...]:
 
     An IDE that joined that one would lose its engine a moment later, when the command ends.
     """
-    return (sys.executable, "-m", "mcp_server", "--private", "--transport", "stdio")
+    return (sys.executable, "-P", "-m", "mcp_server", "--private", "--transport", "stdio")
 
 
 @asynccontextmanager

@@ -155,6 +155,7 @@ BOUNDARIES: dict[str, str] = {
     "mcp_server/stdio.py": "one joined session among others: logged, then that session ends",
     "mcp_server/engine/remote/relay.py": "carried out of a task group that would wrap it, then raised again",
     "mcp_server/engine/worker.py": "worker thread: logged, then the error of every request it served",
+    "rag/readiness.py": "thread behind the queries: logged, then they are answered by words and static vectors",
     "rag/filling.py": "thread behind the calls: logged, then that collection waits until somebody indexes it again",
     "shim/app.py": "door: logged, then the door's own 500",
     "shim/streaming.py": "door, after the first byte: logged, then an error frame of the dialect",

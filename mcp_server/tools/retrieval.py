@@ -115,7 +115,9 @@ def _register_listing(server: MCPServer, capabilities: Capabilities) -> None:
     async def index_status(collection: CollectionName) -> IndexStatus:
         """Tell how large a collection is, how much of it has dense vectors, and when it was last synced.
 
-        Use it to see whether a collection is there and fresh before you search it.
+        Use it to see whether a collection is there and fresh before you search it. `progress` tells how far what goes
+        on is; its stage `model` says that the embedding model is being converted, once, and meanwhile queries are
+        answered by words and quicker vectors.
         """
         return await threads.run(retrieval.index_status, collection)
 
@@ -223,13 +225,14 @@ def _register_symbols(server: MCPServer, capabilities: Capabilities) -> None:
 
 
 def _by_stage(report: Progress) -> Callable[[IndexProgress], None]:
-    """Tell progress as one number up to 100; what is committed on the way moves nothing."""
-    reached = 0.0
+    """Tell progress as one number up to 100, and every stage; what is committed on the way moves nothing."""
+    reached, stage = 0.0, ""
 
     def on_progress(step: IndexProgress) -> None:
-        nonlocal reached
+        nonlocal reached, stage
         start, length = SHARES[step.stage]
         reached = max(reached, start + length * step.done / max(step.total, step.done, 1))
-        report(reached, WHOLE, f"{step.stage} {step.done}/{step.total}")
+        report(reached, WHOLE, f"{step.stage} {step.done}/{step.total}", is_urgent=step.stage != stage)
+        stage = step.stage
 
     return on_progress

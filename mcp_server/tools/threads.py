@@ -54,10 +54,13 @@ class Progress:
         self._last_s = 0.0
         self._progress = 0.0
 
-    def __call__(self, done: float, total: float, message: str) -> None:
-        """Report *done* of *total*; called in the worker thread. The protocol wants progress to grow, so it does."""
+    def __call__(self, done: float, total: float, message: str, *, is_urgent: bool = False) -> None:
+        """Report *done* of *total*; called in the worker thread. The protocol wants progress to grow, so it does.
+
+        What *is_urgent* is told however little time has passed: the next may be long in coming.
+        """
         now_s = time.monotonic()
-        if now_s - self._last_s < PROGRESS_INTERVAL_S and done < total:
+        if now_s - self._last_s < PROGRESS_INTERVAL_S and done < total and not is_urgent:
             return
         self._last_s = now_s
         self._progress = max(self._progress + LEAST_GROWTH, done)

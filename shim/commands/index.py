@@ -1,10 +1,12 @@
 """`cinque index PATH`: a folder becomes a collection that can be searched, and stays one with `--watch`.
 
 It calls the server that runs for this data folder, or starts one for as long as it takes. How far it is goes to
-stderr, when that is a terminal; what was done goes to stdout. The exit status is 1 when it failed.
+stderr, as a bar on a terminal and now and then as a line elsewhere; what was done goes to stdout. The exit status is 1
+when it failed.
 """
 
 import argparse
+import time
 from pathlib import Path
 
 import anyio
@@ -20,6 +22,7 @@ from shim.gateway import Gateway
 from shim.supervisor import one_session
 
 LOOK_AGAIN_S = 1.0  # at a folder that is followed; the server itself is told of each change at once
+TOLD_EVERY_S = 5.0  # where a pipe is told how far it is
 STAGES = {"model": "preparing the embedding model, once: up to two minutes"}  # the others say what they do
 SKIPPED_SHOWN = 3  # enough to see the pattern
 
@@ -52,18 +55,37 @@ def _folder(path: str) -> Path:
 
 
 async def _index(gateway: Gateway, request: IndexRequest) -> IndexReport:
-    """Index with a live line of progress."""
-    console = Console(stderr=True)
+    """Index with a live line of progress, or now and then a line where that is no terminal."""
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        return await gateway.index(request, _Told(console).on_progress)
     columns = (TextColumn("{task.description:<10}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("starting", total=None)
 
         async def on_progress(step: IndexProgress) -> None:
-            bar.update(
-                task, description=STAGES.get(step.stage, step.stage), completed=step.done, total=step.total or None
-            )
+            total = None if step.stage in STAGES else step.total or None  # what has no parts only moves
+            bar.update(task, description=STAGES.get(step.stage, step.stage), completed=step.done, total=total)
 
         return await gateway.index(request, on_progress)
+
+
+class _Told:
+    """Tells a pipe what takes long: each stage that is named above at once, and how far it is now and then."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._last_s = time.monotonic()
+        self._stage = ""
+
+    async def on_progress(self, step: IndexProgress) -> None:
+        is_new = step.stage != self._stage and step.stage in STAGES
+        self._stage = step.stage
+        if not is_new and time.monotonic() - self._last_s < TOLD_EVERY_S:
+            return
+        self._last_s = time.monotonic()
+        told = STAGES.get(step.stage) or f"{step.stage} {step.done:,} of {step.total:,}"
+        self._console.print(f"cinque index: {told}")
 
 
 def _print(console: Console, request: IndexRequest, report: IndexReport) -> None:

@@ -61,12 +61,15 @@ async def _search(gateway: Gateway, options: argparse.Namespace) -> tuple[IndexS
         language=options.language,
         mode=options.mode,
     )
-    return project, await gateway.retrieve(request)
+    result = await gateway.retrieve(request)
+    return await gateway.index_status(project.collection), result  # which knows what the query itself has set off
 
 
 def _print(project: IndexStatus, result: RetrieveResult) -> None:
     told = Console(stderr=True, highlight=False, soft_wrap=True)
-    if project.n_pending:
+    if project.progress is not None and project.progress.stage == "model":
+        told.print("the embedding model is being converted, once; until then words and quick vectors rank", style="dim")
+    elif project.n_pending:
         n_pending, n_chunks = f"{project.n_pending:,}", f"{project.n_chunks:,}"
         told.print(f"{n_pending} of {n_chunks} chunks are not embedded yet; they are found by their words", style="dim")
     if not result.hits:

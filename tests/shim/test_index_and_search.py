@@ -12,7 +12,7 @@ import pytest
 from mcp.client._memory import InMemoryTransport
 
 from mcp_server.app import build_server
-from mcp_server.contract import CollectionList, Hit, IndexProgress, IndexStatus
+from mcp_server.contract import Hit, IndexProgress, IndexStatus
 from shim.cli import main
 from shim.commands.folders import ROOT, choose, collection_of
 from shim.commands.search import CONTROLS, shown_lines, shown_path
@@ -192,19 +192,38 @@ def test_a_folder_that_nobody_follows_any_more_ends_the_watch(
     assert err == f"cinque index: the server has stopped following {project}; its log says why\n"
 
 
-def test_a_search_tells_what_is_not_embedded_yet(run: Run, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("step", "told"),
+    [
+        (IndexProgress("embedding", 2, 3), "1 of "),
+        (IndexProgress("model", 0, 1), "the embedding model is being converted, once"),
+    ],
+)
+def test_a_search_tells_what_is_not_embedded_yet(
+    run: Run, project: Path, monkeypatch: pytest.MonkeyPatch, step: IndexProgress, told: str
+) -> None:
     class Embedding(ScriptedRetrieval):
-        def list_collections(self, cursor: str | None = None, limit: int = 100) -> CollectionList:
-            page = super().list_collections(cursor, limit)
-            pending = tuple(replace(status, n_pending=1, state="embedding") for status in page.collections)
-            return replace(page, collections=pending)
+        def index_status(self, collection: str) -> IndexStatus:
+            return replace(super().index_status(collection), n_pending=1, state="embedding", progress=step)
 
     run("index", str(project), "--name", "shop")
     monkeypatch.setattr(f"{__name__}.ScriptedRetrieval", Embedding)
     status, _, err = run("search", "tax", "--project", "shop")
     assert status == 0
-    assert err.startswith("1 of ")
-    assert "are not embedded yet" in err
+    assert err.startswith(told)
+
+
+def test_a_pipe_is_told_at_once_that_the_embedding_model_is_converted(
+    run: Run, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Converting(ScriptedRetrieval):
+        def __init__(self, home: Path, _steps: object) -> None:
+            super().__init__(home, (IndexProgress("reading", 1, 2), IndexProgress("model", 0, 1)))
+
+    monkeypatch.setattr(f"{__name__}.ScriptedRetrieval", Converting)
+    status, _, err = run("index", str(project))
+    assert status == 0
+    assert err == "cinque index: preparing the embedding model, once: up to two minutes\n"
 
 
 def test_two_folders_of_one_name_are_two_collections() -> None:

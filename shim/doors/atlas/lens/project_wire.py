@@ -80,7 +80,10 @@ class ProjectStatus(BaseModel):
     project_name: str
     project_hash: str
     status: Literal["ready", "indexing", "embedding"] = Field(
-        description="embedding: it can be searched, and dense vectors fill in behind"
+        description="embedding: it can be searched; behind, dense vectors fill in or their model is converted"
+    )
+    progress: SyncProgress | None = Field(
+        default=None, description="How far what goes on is; null when it is ready, or where that is not known"
     )
     stats: ProjectStats
     dense_chunks: int
@@ -150,6 +153,7 @@ def project_status(status: IndexStatus, ttl: timedelta) -> ProjectStatus:
         project_name=status.title,
         project_hash=status.fingerprint,
         status=status.state,
+        progress=status.progress and SyncProgress.model_validate(status.progress, from_attributes=True),
         stats=ProjectStats(files_indexed=status.n_files, chunks_created=status.n_chunks, loc_indexed=status.n_lines),
         dense_chunks=status.n_dense,
         pending_chunks=status.n_pending,

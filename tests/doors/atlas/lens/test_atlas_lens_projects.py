@@ -17,6 +17,7 @@ from mcp_server.contract import IndexProgress, IndexReport, IndexRequest
 from rag.index import Retrieval
 from rag.settings import RagSettings
 from shim.doors.atlas.lens import DOOR
+from shim.doors.atlas.lens import project_wire as wire
 from tests.retrieving import ScriptedRetrieval
 from tests.stack import Exchange, connected_gateway, door_app, door_client, open_door, scripted_capabilities
 
@@ -209,3 +210,49 @@ async def test_a_large_body_within_the_limits_is_synced(tmp_path: Path) -> None:
         door_client(DOOR, gateway, max_body_bytes=10_000) as client,
     ):
         assert (await sync(client, files=files))["stats"]["loc_indexed"] == 40_000
+
+
+class FirstIndexing(Retrieval):
+    """Holds an indexing at its first step of a stage until its gate opens, and says when it is there."""
+
+    def __init__(self, home: Path, stage: str) -> None:
+        super().__init__(RagSettings(home=home, dense=False))
+        self.gate = threading.Event()
+        self.is_held = threading.Event()
+        self._stage = stage
+
+    def index(self, request: IndexRequest, on_progress: Any = None, cancelled: Any = None) -> IndexReport:
+        def held(step: IndexProgress) -> None:
+            if step.stage == self._stage:
+                self.is_held.set()
+                assert self.gate.wait(5)
+            if on_progress is not None:
+                on_progress(step)
+
+        return super().index(request, held, cancelled)
+
+
+@pytest.mark.parametrize("stage", ["reading", "chunking"])
+async def test_a_project_whose_first_index_is_being_made_is_indexing_and_not_a_404(tmp_path: Path, stage: str) -> None:
+    retrieval = FirstIndexing(tmp_path, stage)
+    async with open_door(DOOR, tmp_path, retrieval=retrieval) as client, anyio.create_task_group() as group:
+        identifier = wire.project_id("demo", "mine")
+        path = f"/v1/projects/{identifier}/status"
+        assert (await client.get(path, headers=key("mine"))).status_code == 404
+        group.start_soon(sync, client, key("mine"))
+        assert await anyio.to_thread.run_sync(retrieval.is_held.wait, 5)
+        response = await client.get(path, headers=key("mine"))
+        assert (await client.get(path, headers=key("yours"))).status_code == 404
+        retrieval.gate.set()
+        status = response.json()
+    assert response.status_code == 200
+    assert (status["status"], status["project_name"]) == ("indexing", "demo")
+    assert status["progress"] == {"stage": stage, "done": 0, "total": 1}
+    assert status["stats"] == {"files_indexed": 0, "chunks_created": 0, "loc_indexed": 0}
+
+
+async def test_a_project_that_is_ready_has_no_progress(tmp_path: Path) -> None:
+    async with open_door(DOOR, tmp_path) as client:
+        identifier = (await sync(client))["project_id"]
+        status = (await client.get(f"/v1/projects/{identifier}/status")).json()
+    assert (status["status"], status["progress"]) == ("ready", None)
