@@ -104,7 +104,7 @@ class Doctor:
         cost = "no model can answer"
         if importlib.util.find_spec("llama_cpp") is None:
             return (Finding("llama.cpp", "missing", "llama-cpp-python is not installed", cost, REPAIR),)
-        command = [sys.executable, "-m", "mcp_server.engine.probe"]
+        command = [sys.executable, "-P", "-m", "mcp_server.engine.probe"]
         try:
             probe = subprocess.run(command, capture_output=True, text=True, timeout=PROBE_TIMEOUT_S, check=True)
             report = ProbeReport(**json.loads(probe.stdout))

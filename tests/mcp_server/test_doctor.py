@@ -79,7 +79,7 @@ def report(**changes: object) -> str:
 
 
 def test_the_probe_tells_what_was_used() -> None:
-    command = [sys.executable, "-m", "mcp_server.engine.probe"]
+    command = [sys.executable, "-P", "-m", "mcp_server.engine.probe"]
     ended = subprocess.run(command, capture_output=True, text=True, check=True, timeout=15)
     told = ProbeReport(**json.loads(ended.stdout))
     assert told.model_id == "cinque-tiny-v0"

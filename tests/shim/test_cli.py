@@ -89,8 +89,18 @@ def test_mcp_becomes_the_server_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "execv", execv)
     status_of("mcp")
     status_of("mcp", "--transport", "http", "--own")
-    command = [sys.executable, "-m", "mcp_server", "--transport"]
+    command = [sys.executable, "-P", "-m", "mcp_server", "--transport"]
     assert executed == [[*command, "stdio"], [*command, "http", "--own"]]
+
+
+@pytest.mark.parametrize("words", [("mcp", "--own"), ("doctor",)])
+def test_a_folders_own_modules_are_never_imported(tmp_path: Path, words: tuple[str, ...]) -> None:
+    for name in ("typing", "json", "mcp", "mcp_server"):
+        (tmp_path / f"{name}.py").write_text("open('imported', 'w').close()\n")
+    command = [str(Path(sys.executable).with_name("cinque")), *words]
+    environment = {**os.environ, "CINQUE_HOME": str(tmp_path / "home")}
+    subprocess.run(command, cwd=tmp_path, env=environment, input=b"", capture_output=True, check=False, timeout=60)
+    assert not (tmp_path / "imported").exists()
 
 
 @pytest.mark.parametrize(
