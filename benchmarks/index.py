@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from benchmarks.peers.machine import watching_host
 from rag.dense import DenseIndex
@@ -239,11 +240,13 @@ def measure_queries(sizes: Sizes, retrieval: Retrieval, made_up: MadeUp, figures
     def multiply(query: str) -> None:
         np.argpartition(-(matrix @ made_up.embed([query])[0]), 10)
 
-    for number in range(sizes.queries):
-        query = QUERIES[number % len(QUERIES)]
-        figures.take(f"query{where}", lambda q=query: ask(retrieval, q, collection))  # type: ignore[misc] # bound
-        figures.take(f"embed and matmul{where}", lambda q=query: multiply(q))  # type: ignore[misc] # bound
-        figures.take(f"embed alone{where}", lambda q=query: made_up.embed([q]))  # type: ignore[misc] # bound
+    # One thread of BLAS: the others spin for a while after a product and would take a core from what is timed next.
+    with threadpool_limits(1, user_api="blas"):
+        for number in range(sizes.queries):
+            query = QUERIES[number % len(QUERIES)]
+            figures.take(f"query{where}", lambda q=query: ask(retrieval, q, collection))  # type: ignore[misc] # bound
+            figures.take(f"embed and matmul{where}", lambda q=query: multiply(q))  # type: ignore[misc] # bound
+            figures.take(f"embed alone{where}", lambda q=query: made_up.embed([q]))  # type: ignore[misc] # bound
 
 
 def measure_vectors(sizes: Sizes, figures: Figures) -> None:

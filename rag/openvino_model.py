@@ -17,6 +17,9 @@ from rag.text_model import Runtime, TokenNumbers, Vectors
 MODEL_FILE: Final = "openvino.xml"
 FILES: Final = (MODEL_FILE, "openvino.bin")
 
+# Units for bf16 multiply tiles of 16 rows: 16 tokens take less time than 9, and few shapes have to be prepared.
+_TILE: Final = 16
+
 
 class OpenvinoNetwork:
     """A converted model in memory. Raises RuntimeError when the folder holds none."""
@@ -34,16 +37,20 @@ class OpenvinoNetwork:
     def runtime(self, threads: int) -> Runtime:
         """See `Network.runtime`."""
         settings = {**self._settings, "INFERENCE_NUM_THREADS": threads}
-        return _Runtime(self._core.compile_model(self._model, "CPU", settings).create_infer_request())
+        request = self._core.compile_model(self._model, "CPU", settings).create_infer_request()
+        return _Runtime(request, _TILE if settings["INFERENCE_PRECISION_HINT"] == "bf16" else 1)
 
 
 class _Runtime:
-    def __init__(self, request: Any) -> None:
+    def __init__(self, request: Any, tile: int) -> None:
         self._request = request
+        self._tile = tile
 
     def run(self, ids: TokenNumbers, mask: TokenNumbers) -> Vectors:
+        padding = ((0, 0), (0, -ids.shape[1] % self._tile))
+        padded = {0: np.pad(ids, padding), 1: np.pad(mask, padding)}
         # The request overwrites its output in the next run.
-        return np.array(self._request.infer({0: ids, 1: mask})[0], dtype=np.float32)
+        return np.array(self._request.infer(padded)[0], dtype=np.float32)
 
 
 def convert(network: Any, example: tuple[Any, Any], folder: Path) -> None:
