@@ -23,7 +23,7 @@ from typing import Any, Final
 from rag import torch_model
 from rag.conversion import NETWORKS, RESULT_FILE, TOKENIZER_FILE
 from rag.conversions import CHOICE_FILE, conversion_folder, lock_file, try_lock
-from rag.durable import remove_folder, write_folder
+from rag.durable import disk_failures, remove_folder, write_folder
 from rag.errors import EmbeddingUnavailableError
 from rag.settings import RagSettings
 from rag.text_model import Lanes, TokenModel, open_tokenizer
@@ -167,8 +167,7 @@ def _find(settings: RagSettings) -> tuple[Choice, Path] | None:
 def _make(settings: RagSettings, check: Callable[[], None] = lambda: None) -> tuple[Choice, Path]:
     """Convert, measure and choose; waits for another process that does just that."""
     folder = conversion_folder(settings)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with _exclusive(lock_file(settings), check):
+    with disk_failures(folder), _exclusive(lock_file(settings), check):
         found = _find(settings)
         if found is None:
             remove_folder(folder)
@@ -292,6 +291,7 @@ def _sha256(path: Path) -> str:
 @contextmanager
 def _exclusive(path: Path, check: Callable[[], None]) -> Iterator[None]:
     """Hold the only right to make this model, among threads and processes; released even by a crash."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         while not try_lock(descriptor):

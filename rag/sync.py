@@ -162,9 +162,10 @@ def scan_folder(root: Path, previous: Manifest, settings: RagSettings, tick: Tic
         real_root = root.expanduser().resolve(strict=True)
         with os.scandir(real_root):
             pass
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # a home that nobody has, as in `~nobody/src`, is a RuntimeError
+        reason = error.strerror if isinstance(error, OSError) else "there is no such home"
         raise InvalidRequestError(
-            f"the folder {str(root)!r} cannot be indexed: {error.strerror}; give an existing folder", param="root"
+            f"the folder {str(root)!r} cannot be indexed: {reason}; give an existing folder", param="root"
         ) from error
     scanned_at_ns = time.time_ns()
     tally = _Tally(settings, "root")
