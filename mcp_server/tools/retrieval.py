@@ -144,7 +144,7 @@ def _register_searching(server: MCPServer, capabilities: Capabilities) -> None:
             str, Field(description="A question, an identifier or an error message; of the other modes: what to match")
         ],
         max_results: Annotated[int, Field(ge=1, le=100, description="Hits at most (count)")] = 10,
-        max_tokens: Annotated[int, Field(ge=100, le=100_000, description="Text of all hits together (tokens)")] = 8000,
+        max_tokens: Annotated[int, Field(ge=1, le=100_000, description="Text of all hits together (tokens)")] = 8000,
         path_glob: Annotated[str | None, Field(description="Only paths matching this glob, like `src/**/*.py`")] = None,
         language: Annotated[str | None, Field(description="Only this language")] = None,
         mode: Annotated[

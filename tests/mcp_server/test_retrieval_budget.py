@@ -15,7 +15,7 @@ from rag.passages import CHARS_PER_TOKEN
 
 ROOT = Path(__file__).parents[2]
 N_FILES = 10_000
-BUDGETS = (100, 400, 2_000, 20_000)  # tokens
+BUDGETS = (1, 100, 400, 2_000, 20_000)  # tokens
 
 pytestmark = pytest.mark.timeout(60)
 
