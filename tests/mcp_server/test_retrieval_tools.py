@@ -74,7 +74,7 @@ async def test_every_field_of_a_search_reaches_the_core(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("fields", "param"),
-    [({"mode": "fuzzy"}, "mode"), ({"max_tokens": 99}, "max_tokens"), ({"neighbours": True}, "neighbours")],
+    [({"mode": "fuzzy"}, "mode"), ({"max_tokens": 0}, "max_tokens"), ({"neighbours": True}, "neighbours")],
     ids=str,
 )
 async def test_a_search_that_cannot_be_made_names_the_field(fields: dict[str, Any], param: str, tmp_path: Path) -> None:
