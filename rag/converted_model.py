@@ -216,13 +216,16 @@ def _fill(folder: Path, settings: RagSettings, check: Callable[[], None]) -> Non
 def _run_conversion(request: dict[str, Any], check: Callable[[], None]) -> dict[str, Any]:
     """Run `rag.conversion` with this installation's modules and nothing of the working folder."""
     paths = [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
-    with subprocess.Popen(
-        [sys.executable, "-P", "-m", "rag.conversion", json.dumps(request)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "HF_HUB_OFFLINE": "1"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    ) as process:
+    with (
+        _held_open() as held,
+        subprocess.Popen(
+            [sys.executable, "-P", "-m", "rag.conversion", json.dumps(request)],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "HF_HUB_OFFLINE": "1"},
+            stdin=held,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        ) as process,
+    ):
         told = _wait(process, check).decode("utf-8", "replace").strip()[-_MAX_ERROR_CHARS:]
     if process.returncode:
         raise EmbeddingUnavailableError(
@@ -231,6 +234,17 @@ def _run_conversion(request: dict[str, Any], check: Callable[[], None]) -> dict[
         )
     result: dict[str, Any] = json.loads((Path(request["folder"]) / RESULT_FILE).read_text(encoding="utf-8"))
     return result
+
+
+@contextmanager
+def _held_open() -> Iterator[int]:
+    """Lend the reading end of a pipe that says nothing, and ends with this block or with this process."""
+    reading, writing = os.pipe()
+    try:
+        yield reading
+    finally:
+        os.close(reading)
+        os.close(writing)
 
 
 def _wait(process: subprocess.Popen[bytes], check: Callable[[], None]) -> bytes:

@@ -59,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
 
     index = commands.add_parser("index", help="index a folder, so that it can be searched")
     index.add_argument("path", metavar="PATH", help="the folder")
-    index.add_argument("--name", help="name of the project; without it the folder's own")
+    index.add_argument("--project", metavar="NAME", help="what to call it; without it the folder's own name")
     index.add_argument("--watch", action="store_true", help="go on following its changes until Ctrl-C")
     index.set_defaults(module="index")
 

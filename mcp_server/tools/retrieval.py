@@ -39,7 +39,8 @@ DELETES = ToolAnnotations(read_only_hint=False, destructive_hint=True, idempoten
 # Where each stage lies on the way from 0 to 100: its start and its length, by the time that stages take on a laptop.
 SHARES: Final[dict[str, tuple[int, int]]] = {
     "reading": (0, 5),
-    "chunking": (5, 10),
+    "chunking": (5, 5),
+    "weighing": (10, 5),
     "committing": (0, 0),
     "model": (15, 0),  # once on a machine
     "embedding": (15, 85),

@@ -57,7 +57,7 @@ class SyncRequest(BaseModel):
 class SyncProgress(BaseModel):
     """How far one stage of a sync is."""
 
-    stage: Literal["reading", "chunking", "model", "embedding", "committing"]
+    stage: Literal["reading", "chunking", "weighing", "model", "embedding", "committing"]
     done: int
     total: int
 
