@@ -122,12 +122,10 @@ class Filler:
                 self._thread = threading.Thread(target=self._work, name="rag-filling", daemon=True)
                 self._thread.start()
 
-    def is_filling(self, collection: str) -> bool:
-        """Tell whether a collection is being filled in, by whomever, or is about to be."""
+    def waiting(self) -> frozenset[str]:
+        """Name the collections that are about to be filled in."""
         with self._lock:
-            if collection in self._waiting:
-                return True
-        return self._store.is_filling(collection)
+            return frozenset(self._waiting)
 
     def close(self) -> None:
         """Stop every filling within one step, and the thread; nothing is filled in afterwards."""

@@ -12,7 +12,7 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +23,7 @@ from rag.durable import disk_failures, remove_folder, write_file, write_folder
 from rag.generation import Generation, read_generation
 from rag.part import Part
 from rag.segments import Segment
-from rag.store import LOCK_POLL_S, READ_TRIES, OpenGenerations, check_format, missing_files, not_found
+from rag.store import LOCK_POLL_S, READ_TRIES, Busy, OpenGenerations, check_format, missing_files, not_found
 
 # How a lock file cannot be opened where nobody can hold it: none was made, or the folder can only be read.
 _NOBODY_LOCKS: Final = (errno.ENOENT, errno.EROFS, errno.EACCES)
@@ -110,6 +110,13 @@ class FolderStore:
     def is_filling(self, collection: str) -> bool:
         """See `Store`."""
         return self._is_locked(_filling(collection))
+
+    def busy(self, collections: Sequence[str]) -> Busy:
+        """See `Store`."""
+        return Busy(
+            frozenset(collection for collection in collections if self.is_changing(collection)),
+            frozenset(collection for collection in collections if self.is_filling(collection)),
+        )
 
     @contextmanager
     def _locked(self, name: str, check: Callable[[], None]) -> Iterator[None]:
