@@ -110,7 +110,10 @@ async def _remove_expired(call: Call[Any], but: str = "") -> tuple[IndexStatus, 
     expired = [status for status in collections if status.collection != but and _is_expired(status, _ttl(call))]
     for status in expired:
         try:
-            await call.gateway.delete_collection(status.collection)
+            if _is_expired(
+                await call.gateway.index_status(status.collection), _ttl(call)
+            ):  # nobody synced it meanwhile
+                await call.gateway.delete_collection(status.collection)
         except ApiError as error:  # another request was faster
             if error.code != ErrorCode.COLLECTION_NOT_FOUND:
                 raise
