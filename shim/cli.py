@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from mcp_server.deferral import deferred_validators
 
 MAX_RESULTS = 100  # as the tool `retrieve` has it
+KINDS = ("function", "method", "class", "section", "window")  # as the index has them
 INTERRUPTED = 130  # what shells report after Ctrl-C
 
 
@@ -69,6 +70,9 @@ def _parser() -> argparse.ArgumentParser:
     search.add_argument("-k", type=_results, default=10, metavar="N", help="results at most; default: 10")
     search.add_argument("--mode", choices=("hybrid", "exact", "regex"), default="hybrid", help="default: hybrid")
     search.add_argument("--language", metavar="NAME", help="only files of this language")
+    search.add_argument(
+        "--kind", choices=KINDS, help="only functions, methods, classes, headings' sections or the rest"
+    )
     search.add_argument("--path", metavar="GLOB", help="only paths that match, like 'src/**/*.py'")
     search.add_argument("--json", action="store_true", help="print everything known of each result, for programs")
     search.set_defaults(module="search")

@@ -59,6 +59,7 @@ async def _search(gateway: Gateway, options: argparse.Namespace) -> tuple[IndexS
         max_tokens=MAX_TOKENS,
         path_glob=options.path,
         language=options.language,
+        kind=options.kind,
         mode=options.mode,
     )
     result = await gateway.retrieve(request)

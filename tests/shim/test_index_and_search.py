@@ -99,7 +99,9 @@ def test_skipped_files_are_named_and_the_rest_counted(run: Run, project: Path) -
 
 def test_results_for_programs_are_json(run: Run, project: Path) -> None:
     run("index", str(project), "--project", "shop")
-    status, out, _ = run("search", "tax", "--project", "shop", "--json", "--path", "src/*", "--language", "python")
+    status, out, _ = run(
+        "search", "tax", "--project", "shop", "--json", "--path", "src/*", "--language", "python", "--kind", "function"
+    )
     found = json.loads(out)
     assert status == 0
     assert (found["collection"], found["query"]) == ("shop", "tax")
@@ -123,6 +125,7 @@ def test_nothing_found_is_a_1_as_with_grep(run: Run, project: Path) -> None:
         (("search", "x"), "no indexed project holds "),
         (("search", " ", "--project", "shop"), "the query is empty"),
         (("search", "x", "--project", "shop", "--path", "!"), "path_glob '!' is not a pattern"),
+        (("search", "x", "--project", "shop", "--language", "klingon"), "language is 'klingon'; give one of bash, c, "),
         (("index", "/no/such/folder"), "/no/such/folder is not a folder"),
         (("index", ""), "an empty path is not a folder"),
         (("index", "~nobody-of-this-name"), "~nobody-of-this-name is not a folder"),
