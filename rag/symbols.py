@@ -30,6 +30,7 @@ MAX_SIGNATURE_CHARS: Final = 200
 
 # Decorators stand before a signature and are no part of it; other wrappers (`export`, `type`, `template`) are.
 _DECORATED: Final = "decorated_definition"
+_BODY: Final = "block"
 
 _CPP_HEADER: Final = re.compile(r"^[ \t]*(?:class|namespace|template|using)\b", re.MULTILINE)
 
@@ -262,8 +263,13 @@ def _children(visit: _Visit, grammar: Grammar, scope: str, *, in_class: bool) ->
 
 
 def _may_hold_definitions(node: Node, grammar: Grammar) -> bool:
-    """Skip what stands on one row: nearly all nodes, and an inner definition there could not be a chunk of its own."""
-    return node.start_point[0] != node.end_point[0] or node.type in grammar.wrappers or node.parent is None
+    """Skip what stands on one row: nearly all nodes, and an inner definition there could not be a chunk of its own.
+
+    But for Python's body of one row below its head, as in a protocol with one method.
+    """
+    if node.parent is None or node.start_point[0] != node.end_point[0] or node.type in grammar.wrappers:
+        return True
+    return node.type == _BODY and node.parent.start_point[0] != node.start_point[0]
 
 
 def _kind_of(node: Node, grammar: Grammar, *, in_class: bool) -> DefinitionKind | None:
