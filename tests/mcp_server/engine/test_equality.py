@@ -18,20 +18,22 @@ from mcp_server.engine.async_engine import AsyncEngine
 from mcp_server.engine.types import Completion, Delta, GenerationRequest, SamplingParams
 from tests.random_models import random_model
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]  # models are drawn once a machine; vocabularies load slowly
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]  # models are drawn once a machine
 
 TIE = 1e-3  # of log-probabilities, so of logits
 N_TOKENS = 12
 SHARED = "You are a careful programmer. Answer with one function and nothing else. " * 4
 WORDS = ("sort", "reverse", "\u00fcber", "list", "\u4e16\u754c", "of", "def f(x):", "words", "{", "return", "\n", "it")
-FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {  # architecture -> vocabulary and shape
-    "llama": ("llama-bpe", {}),
-    "qwen2": ("qwen2", {}),
-    "gemma": ("gemma-4", {}),
+FAMILIES: dict[
+    str, tuple[str, dict[str, Any]]
+] = {  # architecture -> vocabulary, a small one that loads quickly, and shape
+    "llama": ("llama-spm", {}),
+    "qwen2": ("llama-spm", {}),
+    "gemma": ("llama-spm", {}),
     "gemma3": ("llama-spm", {"layers": 6}),  # a sliding window: its memory cannot be cut at any token
 }
 BOTH = ("split", "unified")
-LAYOUTS = {"llama": BOTH, "qwen2": ("split",), "gemma": ("unified",), "gemma3": BOTH}  # large vocabularies load slowly
+LAYOUTS = {"llama": BOTH, "qwen2": ("split",), "gemma": ("unified",), "gemma3": BOTH}  # each with several
 
 
 @dataclass
