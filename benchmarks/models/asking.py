@@ -1,4 +1,4 @@
-"""Asks the project's own engine: each task once greedily and for eight samples forked from one prompt, tasks at once."""
+"""Asks the project's own engine: each task greedily, and for eight samples forked from one prompt; several at once."""
 
 import json
 import statistics

@@ -1,4 +1,4 @@
-"""What verification and repair are worth for eight samples: the first one, the one that passes, or four and their repair.
+"""What verification and repair are worth for eight samples: the first, the one that passes, or four and their repair.
 
 A repair is asked for in one message with the program that failed and the error that running it gave. Where nothing can
 be mended (an answer that is no program), the other four samples stand in for the repairs.

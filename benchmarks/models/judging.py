@@ -1,7 +1,7 @@
 """Judges answers in the project's sandbox: many Python programs to a job, and jobs at once; newcomers' by their judge.
 
-A verdict is a text: nothing where the answer is right, else what went wrong, as a person would be told. Equal answers to
-a task run once.
+A verdict is a text: nothing where the answer is right, else what went wrong, as a person would be told. Equal answers
+to a task run once.
 """
 
 import ast
@@ -118,7 +118,8 @@ class Judge:
         if not name:
             return NO_CODE
         tests = "\n".join(check.tests)
-        code = f'const assert = require("node:assert");\n{source}\nconst candidate = {name};\n{tests}\nconsole.log("DONE");'
+        head = 'const assert = require("node:assert");\n'
+        code = f'{head}{source}\nconst candidate = {name};\n{tests}\nconsole.log("DONE");'
         result = self._sandbox.execute(ExecutionRequest(code, "javascript", timeout_s=PROGRAM_TIMEOUT_S, lint=False))
         return "" if result.stdout.endswith("DONE\n") else f"{result.error_type}: {result.error_message}"
 

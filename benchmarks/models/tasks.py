@@ -29,8 +29,8 @@ class Check:
 
     `tests` run after the answer's program, which is called `candidate` where they ask for it: it is `name`, or what is
     defined last. `runs` are what a script reads and prints. Tests that are the answer pass for `subject` and fail for
-    `wrong`. `expected` stands in a text. A `call` is the tool's call that is wanted, as JSON. A `newcomer` has a judge of
-    their own. `head` stands before an answer.
+    `wrong`. `expected` stands in a text. A `call` is the tool's call that is wanted, as JSON. A `newcomer` has a judge
+    of their own. `head` stands before an answer.
     """
 
     language: str = "python"
@@ -74,7 +74,7 @@ def held_out(folder: Path, most: int, known: frozenset[str] = frozenset()) -> li
             continue
         seen.add(row["prompt"])
         found.setdefault((row["split"], row["kind"]), []).append(_task(row))
-    r = random.Random(_SEED)
+    r = random.Random(_SEED)  # noqa: S311 - draws tasks, not secrets
     picked = [r.sample(tasks, min(most, len(tasks))) for _, tasks in sorted(found.items())]
     return list(itertools.chain.from_iterable(picked))
 
