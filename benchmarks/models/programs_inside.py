@@ -93,6 +93,8 @@ def judge(one: dict[str, Any]) -> str:
         return ""
     scope: dict[str, Any] = {"__name__": "program"}
     exec(compile(one["source"], "program", "exec"), scope)  # noqa: S102 - what the sandbox is for
+    if one["name"] and one["name"] not in scope:
+        return f"NameError: name {one['name']!r} is not defined"
     if one["name"]:
         scope["candidate"] = scope[one["name"]]
     for test in one["tests"]:

@@ -1,4 +1,4 @@
-"""Training and llama.cpp make the same tokens and the same answers, of new networks and of the model that is shipped."""
+"""Training and llama.cpp make the same tokens and the same answers: of new networks, and of the shipped model."""
 
 import json
 import random
