@@ -5,10 +5,11 @@ to a task run once.
 """
 
 import ast
+import functools
 import json
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
@@ -58,14 +59,8 @@ class Judge:
         """Return a verdict for each answer."""
         new = {(task.check, answer): task for task, answer in answered if (task.check, answer) not in self._known}
         batched = [key for key in new if is_batched(key[0])]
-        jobs: list[Callable[[], dict[tuple[Check, str], str]]] = [
-            lambda part=batched[i : i + PER_JOB]: self._batch(part) for i in range(0, len(batched), PER_JOB)
-        ]
-        jobs += [
-            lambda key=key, task=task: {key: self._one(task, key[1])}
-            for key, task in new.items()
-            if not is_batched(key[0])
-        ]
+        jobs = [functools.partial(self._batch, batched[i : i + PER_JOB]) for i in range(0, len(batched), PER_JOB)]
+        jobs += [functools.partial(self._alone, task, key) for key, task in new.items() if not is_batched(key[0])]
         with ThreadPoolExecutor(2 + (os.cpu_count() or 1)) as pool:
             for found in pool.map(lambda job: job(), jobs):
                 self._known |= found
@@ -80,6 +75,9 @@ class Judge:
             return [""] * len(answers)
         check = Check(tests=_statements(newcomer.check), name=newcomer.name)
         return self.verdicts([(Task(task.split, task.kind, task.messages, check), answer) for answer in answers])
+
+    def _alone(self, task: Task, key: tuple[Check, str]) -> dict[tuple[Check, str], str]:
+        return {key: self._one(task, key[1])}
 
     def _batch(self, keys: Sequence[tuple[Check, str]]) -> dict[tuple[Check, str], str]:
         programs = [program_of(check, answer) for check, answer in keys]

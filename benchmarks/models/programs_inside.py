@@ -48,7 +48,8 @@ def judged_apart(one: dict[str, Any], timeout_s: float) -> str:
 
 def _read(reading: int, timeout_s: float) -> str | None:
     """Return what the child wrote until it closed its end; None where it took too long."""
-    deadline_s, parts = time.monotonic() + timeout_s, []
+    deadline_s = time.monotonic() + timeout_s
+    parts: list[bytes] = []
     while True:
         left_s = deadline_s - time.monotonic()
         if left_s <= 0 or not select.select([reading], [], [], left_s)[0]:

@@ -87,7 +87,7 @@ def _rows_of(folder: Path) -> Iterator[dict[str, Any]]:
 
 def _is_judged(row: dict[str, Any]) -> bool:
     """Say whether an answer can be judged: an explanation in words cannot."""
-    return row["kind"] != "meaning"
+    return str(row["kind"]) != "meaning"
 
 
 def _task(row: dict[str, Any]) -> Task:
@@ -165,7 +165,11 @@ def rows() -> list[Row]:
     table += [Row(f"{kind}, families known", _kind_of(kind, FAMILIES_KNOWN)) for kind in kinds]
     table += [Row(f"{kind}, unseen families", _kind_of(kind, ("family",))) for kind in kinds if kind != "tool"]
     names = {"newcomers": "newcomers' requests", "mbpp": "MBPP, sanitized", "humaneval": "HumanEval"}
-    return table + [Row(title, lambda task, split=split: task.split == split) for split, title in names.items()]
+    return table + [Row(title, _all_of(split)) for split, title in names.items()]
+
+
+def _all_of(split: str) -> Callable[[Task], bool]:
+    return lambda task: task.split == split
 
 
 def _programs_of(split: str) -> Callable[[Task], bool]:
