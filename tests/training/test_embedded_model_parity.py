@@ -131,7 +131,7 @@ async def test_the_shipped_models_tokens_are_those_that_training_would_make(ship
 
 
 async def _greedy(engine: AsyncEngine, text: str, *, ends: bool = False) -> tuple[list[int], list[int]]:
-    """Return the tokens of a prompt and of the answer that llama.cpp finds likeliest, past its end if it never *ends*."""
+    """Return the tokens of a prompt and of the likeliest answer to llama.cpp; past its end unless it *ends*."""
     request = GenerationRequest(
         messages=(Message("user", text),),
         sampling=SamplingParams(temperature=0, max_tokens=N_TOKENS, ignore_eos=not ends),
