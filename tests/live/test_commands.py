@@ -11,7 +11,7 @@ from mcp import Client
 from mcp.client.stdio import StdioServerParameters
 
 from mcp_server.contract import ToolName
-from tests.live.processes import ROOT, Shim, environment, finished
+from tests.live.processes import ROOT, Shim, environment, finished, serving
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(120)]
 
@@ -94,20 +94,21 @@ async def test_cinque_mcp_is_a_server_for_an_ide(shim: Shim) -> None:
     assert status.structured_content["pid"] == shim.mcp_pid
 
 
-def test_a_folder_is_indexed_and_searched_with_and_without_a_running_server(shim: Shim, tmp_path: Path) -> None:
+def test_a_folder_is_indexed_and_searched_with_and_without_a_running_server(tmp_path: Path) -> None:
+    words = {"CINQUE_RAG_DENSE": "false"}
     (tmp_path / "billing.py").write_text("def total_price(items):\n    return sum(items)\n", encoding="utf-8")
-    for home in (shim.home, tmp_path / "home"):  # the running server's, and one that nobody serves
-        words = {"CINQUE_RAG_DENSE": "false"}
+
+    def index_and_search(home: Path) -> None:
         indexed = cinque(home, "index", str(tmp_path), "--name", "billing", **words)
-        assert indexed.returncode == 0
-        # The running server may have to prepare its embedding model first, and says so.
-        assert all(line.startswith("cinque index: ") for line in indexed.stderr.splitlines())
+        assert (indexed.returncode, indexed.stderr) == (0, "")
         assert "billing: " in indexed.stdout
         found = cinque(home, "search", "total price", "--project", "billing", "-k", "1", **words)
         assert (found.returncode, found.stderr) == (0, "")
         assert f"{tmp_path}/billing.py:1  total_price" in found.stdout
-        assert cinque(home, "search", "zzzqqq", "--project", "billing", "--mode", "hybrid", **words).returncode in {
-            0,
-            1,
-        }
-        assert cinque(home, "search", "x", "--project", "absent", **words).returncode == 2
+
+    index_and_search(tmp_path / "nobody serves this")
+    with serving(tmp_path / "served", **words) as running:
+        index_and_search(running.home)
+        assert cinque(running.home, "search", "zzzqqq", "--project", "billing", **words).returncode == 1
+        assert cinque(running.home, "search", "x", "--project", "absent", **words).returncode == 2
+        assert running.child.end() == 0

@@ -32,6 +32,7 @@ def _beside(name: str) -> Any:
 
 hash_embedder = _beside("hash_embedder")
 postgres_server = _beside("postgres_server")
+_beside("crashing_indexer")
 
 
 @pytest.fixture

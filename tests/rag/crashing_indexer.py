@@ -1,13 +1,12 @@
-"""Index version after version into one collection until killed; run as a program by the crash tests.
+"""Index version after version into one collection until killed; run in a process of its own by the crash tests.
 
-Arguments: the home folder, and where to die: `never`, or a moment of a commit and which commit of the second version it
-is, as in `renamed 2`. The first commit of a version brings its words, those behind it its vectors. Goes on behind the
-version that the collection has, and prints one line per finished version.
+The first commit of a version brings its words, those behind it its vectors. Every change of a module here is made in
+that process only.
 """
 
 import os
 import signal
-import sys
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 from hash_embedder import HashEmbedder
@@ -78,21 +77,19 @@ def plan_death(moment: str) -> None:
         folder_store.remove_folder = die
 
 
-def main() -> None:
-    """Index the first version there is none of, then live or die."""
+def index_until_killed(settings: RagSettings, finished: Connection, death: tuple[str, int] | None) -> None:
+    """Index the first version there is none of, and those behind it, and send the number of each that is finished.
+
+    *death* is a moment of a commit, and which commit of the second version it is; without one, somebody else kills.
+    """
     grow_quickly()
-    home, moment, *commit = sys.argv[1:]
-    retrieval = Retrieval(RagSettings(home=Path(home)), HashEmbedder())
+    retrieval = Retrieval(settings, HashEmbedder())
     try:
         start = int(retrieval.index_status("c").fingerprint) + 1
     except CollectionNotFoundError:
         start = 1
     for version in range(start, start + 1_000):
-        if commit and version == start + 1:
-            Deaths(moment, int(commit[0]))
+        if death is not None and version == start + 1:
+            Deaths(*death)
         retrieval.index(IndexRequest("c", documents=documents_of(version), fingerprint=str(version)))
-        print(version, flush=True)  # noqa: T201 - the parent reads it
-
-
-if __name__ == "__main__":
-    main()
+        finished.send(version)

@@ -1,16 +1,17 @@
 """Killed at any instant, of indexing, of filling in and of joining parts: what is reopened is whole."""
 
-import contextlib
-import importlib.util
-import os
+import multiprocessing
 import random
 import signal
-import subprocess
-import sys
+from collections.abc import Callable, Iterator
+from multiprocessing import forkserver
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
 import pytest
+from crashing_indexer import documents_of, index_until_killed
 from hash_embedder import HashEmbedder
 
 import rag.index
@@ -20,19 +21,27 @@ from rag.opening import open_store
 from rag.settings import RagSettings
 from rag.types import IndexRequest, RetrieveRequest
 
-PROGRAM = Path(__file__).with_name("crashing_indexer.py")
-_spec = importlib.util.spec_from_file_location("crashing_indexer", PROGRAM)
-assert _spec is not None
-assert _spec.loader is not None
-crashing_indexer = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(crashing_indexer)
-documents_of = crashing_indexer.documents_of
+Start = Callable[..., tuple[BaseProcess, Connection]]
+FORKS = multiprocessing.get_context("forkserver")  # one process imports everything, the others are copies of it
 
 
-def start(home: Path, *death: str) -> "subprocess.Popen[str]":
-    environment = {**os.environ, "PYTHONPATH": str(Path(rag.index.__file__).parent.parent)}
-    command = [sys.executable, str(PROGRAM), str(home), *(death or ("never",))]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+@pytest.fixture(scope="module")
+def start() -> Iterator[Start]:
+    """Index in processes that begin as copies of one that has imported everything; give their versions as they come."""
+
+    def start(home: Path, *death: object) -> tuple[BaseProcess, Connection]:
+        versions, finished = FORKS.Pipe(duplex=False)
+        process = FORKS.Process(target=index_until_killed, args=(RagSettings(home=home), finished, death or None))
+        process.start()
+        finished.close()  # so that the end of the process is the end of its versions
+        return process, versions
+
+    FORKS.set_forkserver_preload(["crashing_indexer", "faiss", "numpy", "psycopg", "tree_sitter"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", f"{Path(__file__).parent}:{Path(rag.index.__file__).parent.parent}")
+        forkserver.ensure_running()
+    yield start
+    forkserver._forkserver._stop()  # there is no public way; it would live as long as the tests
 
 
 def version_found(home: Path) -> int:
@@ -62,9 +71,13 @@ def check_that_indexing_goes_on(home: Path) -> None:
 
 @pytest.mark.parametrize("commit", [1, 2, 3])
 @pytest.mark.parametrize("moment", ["writing", "renamed", "described", "before_row", "after_row"])
-def test_a_crash_in_a_commit_leaves_the_previous_index_or_the_new_one(tmp_path: Path, moment: str, commit: int) -> None:
-    with start(tmp_path, moment, str(commit)) as process:
-        assert process.wait() == -signal.SIGKILL
+def test_a_crash_in_a_commit_leaves_the_previous_index_or_the_new_one(
+    start: Start, tmp_path: Path, moment: str, commit: int
+) -> None:
+    process, versions = start(tmp_path, moment, commit)
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    versions.close()
     assert version_found(tmp_path) == (1 if commit == 1 and moment != "after_row" else 2)
     check_that_indexing_goes_on(tmp_path)
     retrieval = Retrieval(RagSettings(home=tmp_path), HashEmbedder())
@@ -73,30 +86,39 @@ def test_a_crash_in_a_commit_leaves_the_previous_index_or_the_new_one(tmp_path: 
     retrieval.close()
 
 
-def kill_again_and_again(home: Path, n_times: int, seed: int) -> None:
+def received(versions: Connection) -> Iterator[int]:
+    """Read all that a process had sent when it ended, and close."""
+    with versions:
+        while versions.poll():
+            try:
+                yield versions.recv()
+            except EOFError:
+                return
+
+
+def kill_again_and_again(start: Start, home: Path, n_times: int, seed: int) -> None:
     choose = random.Random(seed)  # noqa: S311 - a repeatable choice, not a secret
     finished = 0
     for attempt in range(n_times):
-        with start(home) as process:
-            assert process.stdout is not None
-            finished = int(process.stdout.readline())
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(choose.random())
-            process.kill()
-            finished = max([finished, *map(int, process.stdout.read().split())])
+        process, versions = start(home)
+        finished = versions.recv()
+        process.join(choose.random())
+        process.kill()
+        process.join()
+        finished = max([finished, *received(versions)])
         assert version_found(home) in (finished, finished + 1)
         if attempt % 2:  # the next one finds what this one left, or an index that is whole
             check_that_indexing_goes_on(home)
 
 
 @pytest.mark.usefixtures("either_store")
-def test_kill_9_at_any_instant_leaves_a_whole_index(tmp_path: Path) -> None:
-    kill_again_and_again(tmp_path, 3, 9)
+def test_kill_9_at_any_instant_leaves_a_whole_index(start: Start, tmp_path: Path) -> None:
+    kill_again_and_again(start, tmp_path, 3, 9)
 
 
 @pytest.mark.sweep
 @pytest.mark.timeout(600)
 @pytest.mark.usefixtures("either_store")
 @pytest.mark.parametrize("seed", range(5))
-def test_a_hundred_kills_at_any_instant_leave_a_whole_index(tmp_path: Path, seed: int) -> None:
-    kill_again_and_again(tmp_path, 20, seed)
+def test_a_hundred_kills_at_any_instant_leave_a_whole_index(start: Start, tmp_path: Path, seed: int) -> None:
+    kill_again_and_again(start, tmp_path, 20, seed)

@@ -19,7 +19,7 @@ from training.embedded_model.programs import faulty, folded, renamed
 from training.embedded_model.sandboxed import failures
 
 FAMILIES = read_families(generate.FOLDER)
-PER_KIND = 25  # of which the programs run here; `check_families` runs them all
+PER_KIND = 12  # of which the programs run here; `check_families` runs them all
 
 
 @pytest.fixture(scope="module")
@@ -33,9 +33,30 @@ def _sample(kind: str) -> list[Family]:
     return random.Random(1).sample([family for family in FAMILIES if family.kind == kind], PER_KIND)
 
 
-def _examples(seed: int, n: int) -> list[Example]:
-    r, drawer = random.Random(seed), generate.Drawer(FAMILIES)
+def _examples(seed: int, n: int, drawer: generate.Drawer) -> list[Example]:
+    r = random.Random(seed)
     return [drawer.draw(r) for _ in range(n)]
+
+
+@pytest.fixture(scope="module")
+def drawer() -> generate.Drawer:
+    return generate.Drawer(FAMILIES)
+
+
+@pytest.fixture(scope="module")
+def examples(drawer: generate.Drawer) -> list[Example]:
+    """Draw what most tests look at."""
+    return _examples(7, 600, drawer)
+
+
+@pytest.fixture(scope="module")
+def many_examples(drawer: generate.Drawer) -> list[Example]:
+    return _examples(3, 3_000, drawer)
+
+
+few_or_many = pytest.mark.parametrize(
+    "drawn", ["examples", pytest.param("many_examples", marks=[pytest.mark.sweep, pytest.mark.timeout(120)])]
+)
 
 
 def test_there_are_fifteen_hundred_families() -> None:
@@ -58,36 +79,63 @@ def test_no_text_of_a_drawn_family_has_a_parameter_left() -> None:
         ]
 
 
-def test_every_example_passes_its_tests_in_the_sandbox(sandbox: Sandbox) -> None:
-    examples = _examples(3, 300)
-    assert failures(examples, sandbox) == {}
-    assert len({example.kind for example in examples}) >= 12
+@pytest.mark.parametrize(
+    ("drawn", "n"), [("examples", 150), pytest.param("many_examples", 600, marks=pytest.mark.sweep)]
+)
+def test_every_example_passes_its_tests_in_the_sandbox(
+    sandbox: Sandbox, drawn: str, n: int, request: pytest.FixtureRequest
+) -> None:
+    drawn_examples = request.getfixturevalue(drawn)
+    assert failures(drawn_examples[:n], sandbox) == {}
+    assert len({example.kind for example in drawn_examples}) >= 12
 
 
-def test_an_example_whose_program_is_wrong_fails_in_the_sandbox(sandbox: Sandbox) -> None:
-    examples = [example for example in _examples(4, 200) if example.kind == "function"]
-    broken = [Example(**{**vars(one), "source": f"def {one.name}(*_):\n    return object()\n"}) for one in examples]
+def test_an_example_whose_program_is_wrong_fails_in_the_sandbox(sandbox: Sandbox, examples: list[Example]) -> None:
+    functions = [example for example in examples if example.kind == "function"][:40]
+    broken = [Example(**{**vars(one), "source": f"def {one.name}(*_):\n    return object()\n"}) for one in functions]
     assert set(failures(broken, sandbox)) == set(range(len(broken)))
 
 
 def test_two_runs_of_the_generator_give_the_same_examples() -> None:
-    assert _examples(5, 150) == _examples(5, 150)
+    assert _examples(5, 60, generate.Drawer(FAMILIES)) == _examples(5, 60, generate.Drawer(FAMILIES))
 
 
-def test_newcomers_requests_are_not_among_the_examples() -> None:
+@few_or_many
+def test_newcomers_requests_are_not_among_the_examples(drawn: str, request: pytest.FixtureRequest) -> None:
     requests = generate.newcomers_requests()
     assert len(requests) == 150
-    shards = [generate.examples_of(number, 6, generate.Drawer(FAMILIES), requests) for number in range(1)]
-    assert not [one.prompt for shard in shards for one in shard if generate.plain(one.prompt) in requests]
+    drawn_examples = request.getfixturevalue(drawn)
+    assert not [one.prompt for one in drawn_examples if generate.plain(one.prompt) in requests]
 
 
-def test_what_is_held_out_is_never_learnt() -> None:
-    examples = _examples(7, 1_500)
-    learnt = {example.family for example in examples if example.split == "train"}
-    held = [example for example in examples if example.split in ("family", "composition")]
+def test_a_request_that_is_excluded_is_left_out_of_a_shard(
+    examples: list[Example], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Repeating(generate.Drawer):
+        """Draws the examples that are there already, one after the other."""
+
+        def __init__(self) -> None:
+            self._left = iter(examples)
+
+        def draw(self, r: random.Random) -> Example:
+            del r
+            return next(self._left)
+
+    monkeypatch.setattr(generate, "DRAWS_A_SHARD", 20)
+    excluded = frozenset({generate.plain(examples[3].prompt)})
+    shard = generate.examples_of(0, 6, Repeating(), excluded)
+    assert shard == [example for example in examples[:20] if generate.plain(example.prompt) not in excluded]
+    assert len(shard) < 20
+
+
+@few_or_many
+def test_what_is_held_out_is_never_learnt(drawn: str, request: pytest.FixtureRequest) -> None:
+    drawn_examples = request.getfixturevalue(drawn)
+    learnt = {example.family for example in drawn_examples if example.split == "train"}
+    held = [example for example in drawn_examples if example.split in ("family", "composition")]
     assert held
     assert not [example.family for example in held if example.family in learnt]
-    assert set(Counter(example.split for example in examples)) == {
+    assert set(Counter(example.split for example in drawn_examples)) == {
         "train",
         "phrase",
         "parameter",
@@ -96,9 +144,10 @@ def test_what_is_held_out_is_never_learnt() -> None:
     }
 
 
-def test_every_composition_runs() -> None:
+@pytest.mark.parametrize("n", [80, pytest.param(300, marks=pytest.mark.sweep)])
+def test_every_composition_runs(n: int) -> None:
     r = random.Random(8)
-    wrong = [problem for _ in range(300) for problem in check_families.problems(compose(r).family)]
+    wrong = [problem for _ in range(n) for problem in check_families.problems(compose(r).family)]
     assert [problem for problem in wrong if "fewer than" not in problem and "whatever it is given" not in problem] == []
 
 

@@ -58,6 +58,7 @@ async def embed(engine: AsyncEngine, *texts: str, **options: Any) -> EmbeddingRe
     return await engine.embed(EmbeddingRequest(texts, **options))
 
 
+@pytest.mark.parametrize(("n_texts", "n_alone"), [(20, 5), pytest.param(40, 12, marks=pytest.mark.sweep)])
 @pytest.mark.parametrize(
     "shape",
     [
@@ -69,14 +70,14 @@ async def embed(engine: AsyncEngine, *texts: str, **options: Any) -> EmbeddingRe
     ids=lambda shape: f"{shape['arch']}-{shape['kind']}",
 )
 async def test_equal_texts_have_equal_vectors_to_the_last_bit_whatever_is_beside_them(
-    make_engine: MakeEngine, shape: dict[str, Any]
+    make_engine: MakeEngine, shape: dict[str, Any], n_texts: int, n_alone: int
 ) -> None:
     engine = make_engine("llama-spm", shape=shape)
-    texts = some_texts(40)
+    texts = some_texts(n_texts)
     together = (await embed(engine, *texts)).embeddings
     backwards = (await embed(engine, *reversed(texts))).embeddings
     assert together == tuple(reversed(backwards))
-    for text, vector in zip(texts[:12], together, strict=False):
+    for text, vector in zip(texts[:n_alone], together, strict=False):
         assert (await embed(engine, text)).embeddings == (vector,)
 
 

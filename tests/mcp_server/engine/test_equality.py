@@ -18,20 +18,25 @@ from mcp_server.engine.async_engine import AsyncEngine
 from mcp_server.engine.types import Completion, Delta, GenerationRequest, SamplingParams
 from tests.random_models import random_model
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]  # models are drawn once a machine; vocabularies load slowly
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]  # models are drawn once a machine
 
 TIE = 1e-3  # of log-probabilities, so of logits
 N_TOKENS = 12
 SHARED = "You are a careful programmer. Answer with one function and nothing else. " * 4
 WORDS = ("sort", "reverse", "\u00fcber", "list", "\u4e16\u754c", "of", "def f(x):", "words", "{", "return", "\n", "it")
-FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {  # architecture -> vocabulary and shape
-    "llama": ("llama-bpe", {}),
-    "qwen2": ("qwen2", {}),
-    "gemma": ("gemma-4", {}),
-    "gemma3": ("llama-spm", {"layers": 6}),  # a sliding window: its memory cannot be cut at any token
+SHAPES: dict[str, dict[str, Any]] = {  # of architectures
+    "llama": {},
+    "qwen2": {},
+    "gemma": {},
+    "gemma3": {"layers": 6},  # a sliding window: its memory cannot be cut at any token
 }
+OWN_VOCABULARIES = {"llama": "llama-bpe", "qwen2": "qwen2", "gemma": "gemma-4"}  # large ones load slowly
+MODELS = [
+    *((architecture, "llama-spm") for architecture in SHAPES),
+    *(pytest.param(*own, marks=pytest.mark.sweep) for own in OWN_VOCABULARIES.items()),
+]
 BOTH = ("split", "unified")
-LAYOUTS = {"llama": BOTH, "qwen2": ("split",), "gemma": ("unified",), "gemma3": BOTH}  # large vocabularies load slowly
+LAYOUTS = {"llama": BOTH, "qwen2": ("split",), "gemma": ("unified",), "gemma3": BOTH}
 
 
 @dataclass
@@ -100,10 +105,11 @@ async def start_and_leave(engine: AsyncEngine, request: GenerationRequest, *, af
         await engine.generate(request, count)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-async def test_every_sequence_of_a_busy_batch_is_what_it_is_alone(make_engine: Any, family: str) -> None:
-    vocabulary, shape = FAMILIES[family]
-    model = str(random_model(vocabulary, arch=family, **shape))
+@pytest.mark.parametrize(("family", "vocabulary"), MODELS)
+async def test_every_sequence_of_a_busy_batch_is_what_it_is_alone(
+    make_engine: Any, family: str, vocabulary: str
+) -> None:
+    model = str(random_model(vocabulary, arch=family, **SHAPES[family]))
     requests = some_requests(8)
     async with make_engine(model=model, prefix_cache_tokens=0) as plain:
         alone = [(await plain.generate(ask(r.prompt or "", n_logprobs=2))).completions[0] for r in requests]

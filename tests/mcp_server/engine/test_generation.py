@@ -234,8 +234,9 @@ async def test_an_aborted_request_frees_its_slot_and_its_cells(make_settings: An
 @pytest.mark.parametrize(
     ("kv_layout", "kept_tokens"), [("unified", 0), ("unified", 256), ("split", 0), ("split", 8192)]
 )
+@pytest.mark.parametrize("n_requests", [40, pytest.param(150, marks=pytest.mark.sweep)])
 async def test_a_storm_of_submits_and_aborts_leaves_nothing_behind(
-    make_settings: Any, kv_layout: str, kept_tokens: int
+    make_settings: Any, kv_layout: str, kept_tokens: int, n_requests: int
 ) -> None:
     watched = WatchedHost(make_settings(max_waiting=1000, prefix_cache_tokens=kept_tokens, kv_layout=kv_layout))
     engine = AsyncEngine(watched.settings, make_host=watched.make)
@@ -257,13 +258,13 @@ async def test_a_storm_of_submits_and_aborts_leaves_nothing_behind(
 
     with anyio.fail_after(30):
         async with anyio.create_task_group() as group:
-            for _ in range(150):
+            for _ in range(n_requests):
                 group.start_soon(one, draw.choice([0, 0, 3, 10, 1000]), draw.choice([1, 1, 2, 5]), draw.randint(1, 25))
                 for _ in range(draw.randint(0, 8)):
                     await anyio.lowlevel.checkpoint()
         await engine.tokenize(TokenizeRequest("after the storm"))
     statistics = engine.statistics()
-    assert (statistics.n_running, statistics.n_waiting, statistics.n_requests) == (0, 0, 150)
+    assert (statistics.n_running, statistics.n_waiting, statistics.n_requests) == (0, 0, n_requests)
     assert statistics.n_aborted > 0
     cells = list(watched.cells())
     assert all(recorded == native for recorded, native in cells)

@@ -24,12 +24,13 @@ def engine(shared_engine: AsyncEngine) -> AsyncEngine:
 
 
 @pytest.mark.timeout(60)
+@pytest.mark.parametrize("n_samples", [2, pytest.param(8, marks=pytest.mark.sweep)])
 @pytest.mark.parametrize("name", EXAMPLE_SCHEMAS)
-async def test_every_sample_of_a_schema_parses_and_is_valid(engine: AsyncEngine, name: str) -> None:
+async def test_every_sample_of_a_schema_parses_and_is_valid(engine: AsyncEngine, name: str, n_samples: int) -> None:
     """`benchmarks/schemas.py` draws 200 of each."""
     schema = EXAMPLE_SCHEMAS[name]
     sampling = SamplingParams(temperature=1.0, top_k=0, top_p=1.0, seed=1000, max_tokens=900, json_schema=schema)
-    result = await engine.generate(GenerationRequest((Message("user", name),), n=8, sampling=sampling))
+    result = await engine.generate(GenerationRequest((Message("user", name),), n=n_samples, sampling=sampling))
     checker = jsonschema.validators.validator_for(schema).FORMAT_CHECKER
     for completion in result.completions:
         assert completion.finish_reason == "stop"

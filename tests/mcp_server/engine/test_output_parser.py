@@ -112,6 +112,10 @@ WRITTEN = {
 }
 WRITTEN["dsml-tools"] = WRITTEN["dsml-functions"].replace("function_calls", "tool_calls")
 
+every_or_each = pytest.mark.parametrize(
+    "step", [pytest.param(5, id="every fifth letter"), pytest.param(1, id="each letter", marks=pytest.mark.sweep)]
+)
+
 
 def layout_of(*formats: ToolFormat, tags: ReasoningTags | None = None, **changes: object) -> OutputLayout:
     return OutputLayout(tags=tags, formats=formats, schemas=SCHEMAS, **changes)  # type: ignore[arg-type]  # fields of it
@@ -143,8 +147,9 @@ def test_calls_are_read_in_every_format(name: str) -> None:
     assert sort(layout_of(format_named(name), tags=tags), WRITTEN[name]) == ("", "", wanted)
 
 
+@every_or_each
 @pytest.mark.parametrize("name", WRITTEN)
-def test_where_tokens_cut_the_output_does_not_matter(name: str) -> None:
+def test_where_tokens_cut_the_output_does_not_matter(name: str, step: int) -> None:
     one = format_named(name)
     before = "" if one.only_at_start else "I will look. < [ "
     tags = HARMONY if name == "harmony" else THINK
@@ -154,7 +159,7 @@ def test_where_tokens_cut_the_output_does_not_matter(name: str) -> None:
     whole = sort(layout, text)
     assert whole[1] == "Which <function=x> [TOOL_CALLS] city?"
     assert whole[2]
-    for at in range(len(text)):
+    for at in range(0, len(text), step):
         assert sort(layout, text[:at], text[at:]) == whole
     assert sort(layout, *text) == whole
 
@@ -168,10 +173,11 @@ def test_a_call_to_a_function_that_was_not_offered_stays_text(name: str) -> None
     assert "rm_rf" in seen
 
 
+@every_or_each
 @pytest.mark.parametrize("name", WRITTEN)
-def test_an_output_that_ends_at_any_letter_loses_nothing_but_marks(name: str) -> None:
+def test_an_output_that_ends_at_any_letter_loses_nothing_but_marks(name: str, step: int) -> None:
     layout = layout_of(format_named(name), tags=HARMONY if name == "harmony" else None)
-    for at in range(len(WRITTEN[name])):
+    for at in range(0, len(WRITTEN[name]), step):
         sort(layout, WRITTEN[name][:at])  # asserts inside
 
 
