@@ -2,8 +2,8 @@
 
     python -m training.embedded_model.train ROWS --out FOLDER [--minutes M | --steps N]
 
-Writes `checkpoint.pt` every few minutes, `loss.csv` with a line every 20 steps, and `loss.svg` at the end. The rates
-of learning stand for most of a run and fall at its end, so that a run which has not come there may still be made longer
+Writes `checkpoint.pt` every few minutes, `loss.csv` with a line every 20 steps (step, tokens, loss, loss of rows held
+back, seconds), and `loss.svg` at the end. The rates of learning stand for most of a run and fall at its end, so that a run which has not come there may still be made longer
 or shorter with `--steps`. `--minutes` measures the machine's speed and chooses the steps that are left for the time.
 """
 
@@ -51,7 +51,7 @@ class Run:
         self.long = np.load(rows / "long.npy", mmap_mode="r")
         # Short rows only: torch would compile for minutes what long rows need.
         self.blocks = [torch.compile(block, dynamic=False) for block in self.network.blocks]
-        self.step, self.n_steps = 0, 0
+        self.step, self.n_steps, self.learnt_s = 0, 0, 0.0
 
     @property
     def once(self) -> int:
@@ -77,6 +77,7 @@ class Run:
 
     def learn(self) -> float:
         """Take one step; return its loss."""
+        started_s = time.monotonic()
         self.network.train()
         loss, _ = self._loss(self.rows_of(self.step), is_learning=True)
         loss.backward()
@@ -88,6 +89,7 @@ class Run:
         self.muon.step(MATRIX_RATE * share, min(0.95, 0.85 + 0.1 * self.step / 200))
         self.network.zero_grad(set_to_none=True)
         self.step += 1
+        self.learnt_s += time.monotonic() - started_s
         return float(loss.item())
 
     @torch.no_grad()
@@ -120,6 +122,7 @@ class Run:
             "others": self.others.state_dict(),
             "momentum": self.muon.momentum,
             "step": self.step,
+            "learnt_s": self.learnt_s,
             "n_steps": self.n_steps,
             "batch": self.batch,
             "random": torch.get_rng_state(),
@@ -135,7 +138,7 @@ class Run:
         self.others.load_state_dict(state["others"])
         for name, momentum in state["momentum"].items():
             self.muon.momentum[name].copy_(momentum)
-        self.step, self.n_steps = state["step"], state["n_steps"]
+        self.step, self.n_steps, self.learnt_s = state["step"], state["n_steps"], state["learnt_s"]
         torch.set_rng_state(state["random"].cpu())
 
 
@@ -150,6 +153,12 @@ def _steps_for(run: Run, minutes: float) -> int:
     return run.step + int(minutes * 60 / ((time.monotonic() - started_s) / LONG_EVERY))
 
 
+def _keep_lines(log: Path, last_step: int) -> None:
+    """Drop the lines of steps that were taken after the checkpoint and are lost."""
+    lines = log.read_text(encoding="utf-8").splitlines(keepends=True)
+    log.write_text("".join(line for line in lines if int(line.split(",")[0]) <= last_step), encoding="utf-8")
+
+
 def _train(run: Run, out: Path, stop_s: float) -> None:
     """Learn until the last step or the deadline, with a line of progress every 20 steps."""
     saved_s, told_s, average = time.monotonic(), time.monotonic(), None
@@ -160,7 +169,7 @@ def _train(run: Run, out: Path, stop_s: float) -> None:
             if run.step % TOLD_STEPS == 0 or run.step == run.n_steps:
                 step_s = (time.monotonic() - told_s) / TOLD_STEPS
                 held = f"{run.measured():.4f}" if run.step % 200 == 0 or run.step == run.n_steps else ""
-                log.write(f"{run.step},{run.step * run.batch},{average:.4f},{held}\n")
+                log.write(f"{run.step},{run.step * run.batch},{average:.4f},{held},{run.learnt_s:.0f}\n")
                 log.flush()
                 told = f", held out {held}" if held else ""
                 speeds = f"{run.batch / step_s:.0f} tokens/s, {(run.n_steps - run.step) * step_s / 60:.0f} min"
@@ -196,6 +205,7 @@ def main() -> None:
     print(f"{n_parameters / 1e6:.2f}M parameters, {run.once} steps a pass, {run.device}", flush=True)
     if (options.out / "checkpoint.pt").exists():
         run.load(options.out / "checkpoint.pt")
+        _keep_lines(options.out / "loss.csv", run.step)
     if options.minutes:
         run.n_steps = _steps_for(run, options.minutes)
     elif options.steps or not run.n_steps:
