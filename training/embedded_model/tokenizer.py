@@ -21,8 +21,8 @@ _QWEN2: Final = (
 _MAX_SHARDS: Final = 40  # some 80,000 examples decide the merges
 
 
-def train(folder: Path) -> Tokenizer:
-    """Learn the merges from the shards of a folder, in their order."""
+def untrained() -> Tokenizer:
+    """Return a tokenizer that has no merges yet."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -31,6 +31,12 @@ def train(folder: Path) -> Tokenizer:
         ]
     )
     tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer
+
+
+def train(folder: Path) -> Tokenizer:
+    """Learn the merges from the shards of a folder, in their order."""
+    tokenizer = untrained()
     trainer = trainers.BpeTrainer(
         vocab_size=VOCABULARY,
         special_tokens=list(SPECIAL),

@@ -1,0 +1,65 @@
+"""What verification and repair are worth for eight samples: the first, the one that passes, or four and their repair.
+
+A repair is asked for in one message with the program that failed and the error that running it gave. Where nothing can
+be mended (an answer that is no program), the other four samples stand in for the repairs.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from benchmarks.models.asking import N_SAMPLES, repairs
+from benchmarks.models.judging import Judge, code_of
+from benchmarks.models.scores import Share, share
+from benchmarks.models.tasks import Task
+from mcp_server.engine.async_engine import AsyncEngine
+
+HALF: Final = N_SAMPLES // 2
+PROMPT: Final = "Your last answer failed:\n\n{code}\n\n{error}\n\nFix it."
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Shares of tasks that are solved, by what becomes of eight samples."""
+
+    title: str
+    first: Share
+    verified: Share
+    repaired: Share
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """A task with its samples, and which of them pass."""
+
+    task: Task
+    samples: tuple[str, ...]
+    passed: tuple[bool, ...]
+
+
+async def budget(engine: AsyncEngine, judge: Judge, title: str, sampled: Sequence[Sampled]) -> Budget:
+    """Compare the three ways on tasks whose samples are judged already."""
+    failing = [one for one in sampled if not any(one.passed[:HALF])]
+    asked: list[tuple[Sampled, str]] = []
+    for one in failing:
+        told = judge.told(one.task, one.samples[:HALF])
+        asked += [(one, prompt_for(answer, why)) for answer, why in zip(one.samples, told, strict=False) if why]
+    mended = await repairs(engine, [prompt for _, prompt in asked])
+    verdicts = judge.verdicts([(one.task, text) for (one, _), text in zip(asked, mended, strict=True)])
+    tried = {id(one) for one, _ in asked}
+    right = {id(one) for (one, _), why in zip(asked, verdicts, strict=True) if not why}
+    return Budget(
+        title,
+        share([one.passed[0] for one in sampled]),
+        share([any(one.passed) for one in sampled]),
+        share([_is_solved(one, id(one) in tried, id(one) in right) for one in sampled]),
+    )
+
+
+def prompt_for(answer: str, error: str) -> str:
+    """Return the request to mend an answer."""
+    return PROMPT.format(code=code_of(answer).rstrip(), error=error)
+
+
+def _is_solved(one: Sampled, was_tried: bool, is_mended: bool) -> bool:  # noqa: FBT001 - facts about one task
+    return any(one.passed[:HALF]) or is_mended or (not was_tried and any(one.passed))
