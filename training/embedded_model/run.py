@@ -26,7 +26,7 @@ _MEMORY: Final = {
 def _command(module: str, *arguments: object, may_say_no: bool = False) -> None:
     print(f"== {module} {' '.join(map(str, arguments))}", flush=True)
     command = [sys.executable, "-m", module, *map(str, arguments)]
-    subprocess.run(command, check=not may_say_no, env=os.environ | _MEMORY)  # noqa: S603 - our own modules
+    subprocess.run(command, check=not may_say_no, env=os.environ | _MEMORY)
 
 
 def make(out: Path, n_examples: int, minutes: float) -> None:

@@ -3,8 +3,9 @@
     python -m training.embedded_model.train ROWS --out FOLDER [--minutes M | --steps N]
 
 Writes `checkpoint.pt` every few minutes, `loss.csv` with a line every 20 steps (step, tokens, loss, loss of rows held
-back, seconds), and `loss.svg` at the end. The rates of learning stand for most of a run and fall at its end, so that a run which has not come there may still be made longer
-or shorter with `--steps`. `--minutes` measures the machine's speed and chooses the steps that are left for the time.
+back, seconds), and `loss.svg` at the end. The rates of learning stand for most of a run and fall at its end, so that a
+run which has not come there may still be made longer or shorter with `--steps`. `--minutes` measures the machine's
+speed and chooses the steps that are left for the time.
 """
 
 import argparse
