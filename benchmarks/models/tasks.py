@@ -70,9 +70,10 @@ def held_out(folder: Path, most: int, known: frozenset[str] = frozenset()) -> li
     seen: set[str] = set()
     for row in _rows_of(folder):
         is_known = row["split"] == "family" and row["family"] in known
-        if row["prompt"] in seen or is_known or not _is_judged(row):
+        said = "\n".join((*row.get("earlier", ()), row["prompt"]))
+        if said in seen or is_known or not _is_judged(row):
             continue
-        seen.add(row["prompt"])
+        seen.add(said)
         found.setdefault((row["split"], row["kind"]), []).append(_task(row))
     r = random.Random(_SEED)  # noqa: S311 - draws tasks, not secrets
     picked = [r.sample(tasks, min(most, len(tasks))) for _, tasks in sorted(found.items())]
@@ -106,7 +107,8 @@ def _task(row: dict[str, Any]) -> Task:
         is_json=row["kind"] == "json",
     )
     tools = tuple(Tool(**tool) for tool in row.get("tools", ()))
-    return Task(row["split"], row["kind"], (*system, Message("user", row["prompt"])), check, tools)
+    earlier = (Message(("user", "assistant")[i % 2], text) for i, text in enumerate(row.get("earlier", ())))
+    return Task(row["split"], row["kind"], (*system, *earlier, Message("user", row["prompt"])), check, tools)
 
 
 def newcomers(most: int) -> list[Task]:

@@ -1,5 +1,6 @@
 """The data that the embedded model learns from: families that agree with themselves, examples that pass their tests."""
 
+import json
 import random
 from collections import Counter
 from collections.abc import Iterator
@@ -9,11 +10,12 @@ import pytest
 
 from sandbox.runner import Sandbox
 from sandbox.settings import SandboxSettings
-from training.embedded_model import check_families, generate
+from training.embedded_model import check_families, generate, pack, tokenizer
 from training.embedded_model.cases import draw_parameters
 from training.embedded_model.compositions import compose
 from training.embedded_model.examples import Example
 from training.embedded_model.families import Family, FamilyError, read_families, read_file
+from training.embedded_model.pack import prompt_of
 from training.embedded_model.phrasing import third_person
 from training.embedded_model.programs import faulty, folded, renamed
 from training.embedded_model.sandboxed import failures
@@ -105,7 +107,8 @@ def test_newcomers_requests_are_not_among_the_examples(drawn: str, request: pyte
     requests = generate.newcomers_requests()
     assert len(requests) == 150
     drawn_examples = request.getfixturevalue(drawn)
-    assert not [one.prompt for one in drawn_examples if generate.plain(one.prompt) in requests]
+    said = [text for one in drawn_examples for text in (one.prompt, *one.earlier)]
+    assert not [text for text in said if generate.plain(text) in requests]
 
 
 def test_a_request_that_is_excluded_is_left_out_of_a_shard(
@@ -198,3 +201,30 @@ def test_numbers_that_parameters_leave_are_worked_out() -> None:
 )
 def test_a_command_is_told_as_what_a_function_does(command: str, does: str) -> None:
     assert third_person(command) == does
+
+
+def test_a_conversation_goes_on_from_the_models_own_answer(examples: list[Example]) -> None:
+    going_on = [example for example in examples if example.earlier]
+    assert {example.kind for example in going_on} == {"repair", "change"}
+    for example in going_on:
+        asked, answered = example.earlier
+        text = prompt_of(generate.row_of(example))
+        turns = [asked, "<|im_start|>assistant\n" + answered, "<|im_start|>user\n" + example.prompt]
+        places = [text.index(turn) for turn in turns]
+        assert places == sorted(places)
+        assert text.endswith("<|im_start|>assistant\n")
+
+
+def test_rows_hold_whole_conversations_and_every_one_of_them(tmp_path: Path, examples: list[Example]) -> None:
+    lines = [json.dumps(generate.row_of(example)) for example in examples]
+    (tmp_path / "train-00000.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    learnt = tokenizer.train(tmp_path)
+    said = list(pack.conversations(tmp_path, learnt))
+    short, long = pack.divided(list(said), random.Random(1))
+    assert sorted(len(ids) for ids, _ in short + long) == sorted(len(ids) for ids, _ in said)
+    for part, length in ((short, pack.SHORT), (long, pack.LONG)):
+        rows = pack.packed(part, length, random.Random(1))
+        n_tokens = sum(len(ids) for ids, _ in part)
+        assert int((rows[:, 1] != pack.PADDING).sum()) == n_tokens
+        ends = [row[0][row[1] != pack.PADDING][-1] for row in rows]
+        assert set(ends) == {learnt.token_to_id("<|im_end|>")}

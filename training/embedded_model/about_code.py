@@ -18,12 +18,13 @@ from dataclasses import replace
 from typing import Any, Final
 
 from training.embedded_model.cases import Case
-from training.embedded_model.examples import Drawn, Example, draw, filled
+from training.embedded_model.examples import Drawn, Example, draw, filled, with_cases
 from training.embedded_model.families import Family
 from training.embedded_model.phrasing import third_person, wording
 from training.embedded_model.programs import faulty, fenced, renamed, tidy
 
 _TRIES: Final = 12
+_ANSWERED_SHARE: Final = 0.4  # of the code that people bring: what the model itself answered just before
 _MAX_STEPS: Final = 20_000  # lines that a faulty program may run, as some never end
 _BUILTINS: Final = frozenset(dir(builtins))  # what an annotation may name without an import
 _MAX_TOLD: Final = 120  # characters of a case in a prompt
@@ -42,10 +43,18 @@ def repair(whole: Family, r: random.Random) -> Example | None:
             return None
         seen = _seen(wrong, drawn, r)
         if seen is not None:
+            if r.random() < _ANSWERED_SHARE:
+                said = filled(r.choice(wording("repairs_after")), seen, drawn.name)
+                return _after(drawn, wrong, _example("repair", drawn, said, right), r)
             code = fenced(wrong) if r.random() < 0.4 else wrong.rstrip()
             prompt = filled(r.choice(wording("repairs")), seen, drawn.name, code)
             return _example("repair", drawn, prompt, right)
     return None
+
+
+def _after(drawn: Drawn, code: str, made: Example, r: random.Random) -> Example:
+    """Return an example as what follows in a conversation: the model was asked for *code*, and gave it."""
+    return replace(made, earlier=(with_cases(drawn, r), fenced(code)))
 
 
 def _seen(wrong: str, drawn: Drawn, r: random.Random) -> str | None:
@@ -189,6 +198,9 @@ def change(whole: Family, r: random.Random) -> Example | None:
     )
     if not after or after == drawn.source:
         return None
+    if r.random() < _ANSWERED_SHARE:
+        asked = filled(r.choice(wording("edits_after")), said, name)
+        return _after(drawn, before, replace(_example("change", drawn, asked, after), name=name), r)
     code = fenced(before) if r.random() < 0.4 else before
     prompt = filled(r.choice(wording("edits")), said, name, code)
     return replace(_example("change", drawn, prompt, after), name=name)

@@ -28,6 +28,7 @@ class Example:
     `source` is the program of the answer, `name` what `candidate` is called in it. `free_name` says that the request
     does not give the name, so that an answer may choose one. Tests that are the answer pass for `subject` and fail for
     `wrong`. `expected` stands in an answer that is text. `tools` are the functions that may be called.
+    `earlier` is what was said before the prompt, in turns: the user, the model.
     """
 
     kind: str
@@ -46,6 +47,7 @@ class Example:
     expected: str = ""
     system: str = ""
     tools: Sequence[dict[str, Any]] = ()
+    earlier: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def draw_example(whole: Family, r: random.Random) -> Example:
     if whole.kind == "edit":
         return _edit_example(whole, r)
     drawn = draw(whole, r)
-    prompt = drawn.asked.text if whole.kind == "javascript" else _with_cases(drawn, r)
+    prompt = drawn.asked.text if whole.kind == "javascript" else with_cases(drawn, r)
     if whole.kind == "javascript":
         prompt = _in_language(prompt, "JavaScript", r)
     language = _LANGUAGES.get(whole.kind, "python")
@@ -124,8 +126,8 @@ def _javascript_check(case: Case) -> str:
     return f"assert.deepStrictEqual(candidate({given}), {json.dumps(case.result)});"
 
 
-def _with_cases(drawn: Drawn, r: random.Random) -> str:
-    """Let some requests show what is expected: examples, asserts, a table."""
+def with_cases(drawn: Drawn, r: random.Random) -> str:
+    """Return the request; let some requests show what is expected: examples, asserts, a table."""
     text = drawn.asked.text
     if r.random() >= 0.3 or drawn.asked.text.endswith("```"):
         return text

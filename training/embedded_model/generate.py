@@ -79,7 +79,7 @@ class Drawer:
             example = self._one(kind, r)
             if (
                 example is not None
-                and len(example.prompt) <= _MAX_PROMPT_CHARS
+                and len("".join((*example.earlier, example.prompt))) <= _MAX_PROMPT_CHARS
                 and len(example.answer) <= _MAX_ANSWER_CHARS
             ):
                 return example
@@ -114,7 +114,7 @@ def examples_of(number: int, seed: int, drawer: Drawer, excluded: frozenset[str]
     """Draw the examples of one shard."""
     r = random.Random(f"{seed} {number}")
     drawn = (drawer.draw(r) for _ in range(DRAWS_A_SHARD))
-    return [example for example in drawn if plain(example.prompt) not in excluded]
+    return [one for one in drawn if excluded.isdisjoint(map(plain, (one.prompt, *one.earlier)))]
 
 
 def _write_shard(task: tuple[int, int, Path]) -> tuple[int, int, Counter[str]]:
@@ -146,11 +146,11 @@ def _worker() -> tuple[Drawer, Sandbox, frozenset[str]]:
 def _write(path: Path, examples: list[Example]) -> None:
     part = path.with_suffix(".part")
     with part.open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(_row(example), ensure_ascii=False) + "\n" for example in examples)
+        file.writelines(json.dumps(row_of(example), ensure_ascii=False) + "\n" for example in examples)
     part.replace(path)
 
 
-def _row(example: Example) -> dict[str, object]:
+def row_of(example: Example) -> dict[str, object]:
     """Return an example without what it does not have."""
     return {key: value for key, value in asdict(example).items() if value}
 

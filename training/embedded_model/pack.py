@@ -36,7 +36,8 @@ _TEMPLATE: Final = make_environment().from_string(
 def prompt_of(row: dict[str, Any]) -> str:
     """Return the text before an example's answer, as the model's template writes it."""
     messages = [{"role": "system", "content": row["system"]}] if row.get("system") else []
-    messages.append({"role": "user", "content": row["prompt"]})
+    said = [*row.get("earlier", ()), row["prompt"]]
+    messages += [{"role": ("user", "assistant")[i % 2], "content": text} for i, text in enumerate(said)]
     return _TEMPLATE.render(messages=messages, tools=row.get("tools") or None, add_generation_prompt=True)
 
 
