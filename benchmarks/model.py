@@ -137,7 +137,7 @@ def table_of(tasks: list[Task], verdicts: list[list[str]]) -> dict[str, dict[str
             SAMPLED: share([pass_at(1, [not one for one in why[1:]]) for why in found]),
             AT_8: share([pass_at(N_SAMPLES, [not one for one in why[1:]]) for why in found]),
         }
-        if row.title.startswith("tool"):
+        if row.title.startswith("tool,"):
             wrong = [not why[0].startswith((WRONG_TOOL, NOT_VALID)) for why in found]
             valid = [not any(one.startswith(NOT_VALID) for one in why) for why in found]
             table[row.title] |= {RIGHT_TOOL: share(wrong), VALID: share(valid)}

@@ -14,7 +14,7 @@ import anyio
 from benchmarks.models.tasks import Task
 from mcp_server.engine.async_engine import AsyncEngine
 from mcp_server.engine.settings import EngineSettings
-from mcp_server.engine.types import Completion, GenerationRequest, Message, SamplingParams, ToolUse
+from mcp_server.engine.types import Completion, GenerationRequest, Message, SamplingParams, ToolChoice, ToolUse
 from mcp_server.errors import ContextLengthError
 
 N_SAMPLES: Final = 8
@@ -87,7 +87,8 @@ async def repairs(engine: AsyncEngine, prompts: Sequence[str]) -> list[str]:
 
 
 async def _ask(engine: AsyncEngine, task: Task, sampling: SamplingParams, n: int) -> tuple[str, ...]:
-    tool_use = ToolUse(task.tools, choice="required", parallel=False) if task.tools else ToolUse()
+    choice: ToolChoice = "required" if task.check.call else "auto"
+    tool_use = ToolUse(task.tools, choice=choice, parallel=False) if task.tools else ToolUse()
     return await _completions(engine, GenerationRequest(task.messages, n=n, sampling=sampling, tool_use=tool_use))
 
 

@@ -108,7 +108,9 @@ def _task(row: dict[str, Any]) -> Task:
     )
     tools = tuple(Tool(**tool) for tool in row.get("tools", ()))
     earlier = (Message(("user", "assistant")[i % 2], text) for i, text in enumerate(row.get("earlier", ())))
-    return Task(row["split"], row["kind"], (*system, *earlier, Message("user", row["prompt"])), check, tools)
+    return Task(
+        row["split"], row["kind"], (*system, *earlier, Message(row.get("role") or "user", row["prompt"])), check, tools
+    )
 
 
 def newcomers(most: int) -> list[Task]:
@@ -163,9 +165,11 @@ def rows() -> list[Row]:
         "family": "unseen families",
     }
     table = [Row(title, _programs_of(split)) for split, title in titles.items()]
-    kinds = (*PROGRAMS, "change", "repair", "tests", "json", "question", "tool", "refusal")
+    kinds = (*PROGRAMS, "change", "repair", "tests", "json", "question", "tool", "tool_result", "refusal")
     table += [Row(f"{kind}, families known", _kind_of(kind, FAMILIES_KNOWN)) for kind in kinds]
-    table += [Row(f"{kind}, unseen families", _kind_of(kind, ("family",))) for kind in kinds if kind != "tool"]
+    table += [
+        Row(f"{kind}, unseen families", _kind_of(kind, ("family",))) for kind in kinds if not kind.startswith("tool")
+    ]
     names = {"newcomers": "newcomers' requests", "mbpp": "MBPP, sanitized", "humaneval": "HumanEval"}
     return table + [Row(title, _all_of(split)) for split, title in names.items()]
 

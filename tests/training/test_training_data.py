@@ -56,9 +56,8 @@ def many_examples(drawer: generate.Drawer) -> list[Example]:
     return _examples(3, 3_000, drawer)
 
 
-few_or_many = pytest.mark.parametrize(
-    "drawn", ["examples", pytest.param("many_examples", marks=[pytest.mark.sweep, pytest.mark.timeout(120)])]
-)
+many = [pytest.mark.sweep, pytest.mark.timeout(120)]
+few_or_many = pytest.mark.parametrize("drawn", ["examples", pytest.param("many_examples", marks=many)])
 
 
 def test_there_are_fifteen_hundred_families() -> None:
@@ -81,9 +80,7 @@ def test_no_text_of_a_drawn_family_has_a_parameter_left() -> None:
         ]
 
 
-@pytest.mark.parametrize(
-    ("drawn", "n"), [("examples", 150), pytest.param("many_examples", 600, marks=pytest.mark.sweep)]
-)
+@pytest.mark.parametrize(("drawn", "n"), [("examples", 150), pytest.param("many_examples", 600, marks=many)])
 def test_every_example_passes_its_tests_in_the_sandbox(
     sandbox: Sandbox, drawn: str, n: int, request: pytest.FixtureRequest
 ) -> None:
@@ -131,13 +128,19 @@ def test_a_request_that_is_excluded_is_left_out_of_a_shard(
     assert len(shard) < 20
 
 
+def _whole(example: Example) -> tuple[str, str]:
+    """Return which family an example is of: a kind and a name."""
+    is_of_its_own = example.kind in ("class", "script", "edit", "bash", "javascript")
+    return example.kind if is_of_its_own else "function", example.family
+
+
 @few_or_many
 def test_what_is_held_out_is_never_learnt(drawn: str, request: pytest.FixtureRequest) -> None:
     drawn_examples = request.getfixturevalue(drawn)
-    learnt = {example.family for example in drawn_examples if example.split == "train"}
-    held = [example for example in drawn_examples if example.split in ("family", "composition")]
+    learnt = {_whole(example) for example in drawn_examples if example.split == "train"}
+    held = {_whole(example) for example in drawn_examples if example.split in ("family", "composition")}
     assert held
-    assert not [example.family for example in held if example.family in learnt]
+    assert not held & learnt
     assert set(Counter(example.split for example in drawn_examples)) == {
         "train",
         "phrase",
@@ -205,11 +208,15 @@ def test_a_command_is_told_as_what_a_function_does(command: str, does: str) -> N
 
 def test_a_conversation_goes_on_from_the_models_own_answer(examples: list[Example]) -> None:
     going_on = [example for example in examples if example.earlier]
-    assert {example.kind for example in going_on} == {"repair", "change"}
+    assert {example.kind for example in going_on} == {"repair", "change", "tool_result"}
     for example in going_on:
         asked, answered = example.earlier
         text = prompt_of(generate.row_of(example))
-        turns = [asked, "<|im_start|>assistant\n" + answered, "<|im_start|>user\n" + example.prompt]
+        turns = [
+            asked,
+            "<|im_start|>assistant\n" + answered,
+            f"<|im_start|>{example.role or 'user'}\n" + example.prompt,
+        ]
         places = [text.index(turn) for turn in turns]
         assert places == sorted(places)
         assert text.endswith("<|im_start|>assistant\n")

@@ -1,4 +1,4 @@
-"""Examples that are not about a program: calls of tools, greetings, and an honest "I can't do that".
+"""Examples that are not about a program: calls of tools and what came of them, greetings, an honest "I can't do that".
 
 What is said stands in `tools.toml` and `conversation.toml`.
 """
@@ -7,6 +7,7 @@ import json
 import random
 import re
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -50,6 +51,23 @@ def _schema(tool: dict[str, Any], name: str) -> dict[str, Any]:
     required = [key for key, parameter in parameters.items() if not parameter.get("optional")]
     schema = {"type": "object", "properties": properties, "required": required}
     return {"name": name, "description": tool["description"], "parameters": schema}
+
+
+def unneeded_tools(r: random.Random) -> tuple[dict[str, Any], ...]:
+    """Draw tools that are offered beside a request which needs none."""
+    return tuple(_schema(tool, r.choice(tool["names"])) for tool in r.sample(_TOOLS, r.randint(1, _MAX_OFFERED)))
+
+
+def tool_result(r: random.Random) -> Example:
+    """Draw what a tool gave back; the answer passes it on."""
+    asked, kind = tool_call(r), r.choice(_TALK["results"])
+    value = str(eval(r.choice(kind["draw"]), {**HELPERS, "r": r}))
+    given = r.choice(kind["given"]).replace("{x}", value).replace("{y}", str(r.randint(10, 99)))
+    answer = r.choice(kind["answers"]).replace("{x}", value)
+    return replace(
+        asked, kind="tool_result", role="tool", prompt=given, answer=answer, expected=value,
+        earlier=(asked.prompt, asked.answer),
+    )  # fmt: skip
 
 
 def talk(r: random.Random) -> Example:

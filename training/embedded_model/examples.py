@@ -28,7 +28,8 @@ class Example:
     `source` is the program of the answer, `name` what `candidate` is called in it. `free_name` says that the request
     does not give the name, so that an answer may choose one. Tests that are the answer pass for `subject` and fail for
     `wrong`. `expected` stands in an answer that is text. `tools` are the functions that may be called.
-    `earlier` is what was said before the prompt, in turns: the user, the model.
+    `earlier` is what was said before the prompt, in turns: the user, the model. `role` says who speaks in the prompt if
+    it is not the user.
     """
 
     kind: str
@@ -48,6 +49,7 @@ class Example:
     system: str = ""
     tools: Sequence[dict[str, Any]] = ()
     earlier: Sequence[str] = ()
+    role: Literal["", "tool"] = ""
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,8 @@ NEWCOMERS: Final = Path(__file__).parents[2] / "tests" / "newcomers"
 DRAWS_A_SHARD: Final = 2_000
 MIXTURE: Final = {
     "function": 36, "composition": 22, "class": 5, "script": 4, "edit": 5, "bash": 2, "javascript": 3, "change": 3,
-    "repair": 8, "tests": 3, "question": 2, "meaning": 2, "json": 3, "tool": 3, "talk": 0.5, "refusal": 1.5,
+    "repair": 8, "tests": 3, "question": 2, "meaning": 2, "json": 3, "tool": 3, "tool_result": 1.5, "talk": 0.5,
+    "refusal": 1.5,
 }  # fmt: skip
 _ABOUT: Final[dict[str, Callable[[Family, random.Random], Example | None]]] = {
     "change": about_code.change,
@@ -48,8 +49,15 @@ _ABOUT: Final[dict[str, Callable[[Family, random.Random], Example | None]]] = {
     "meaning": about_code.meaning_question,
     "json": about_code.json_answer,
 }
-_TALK: Final = {"tool": conversations.tool_call, "talk": conversations.talk, "refusal": conversations.refusal}
+_TALK: Final = {
+    "tool": conversations.tool_call,
+    "tool_result": conversations.tool_result,
+    "talk": conversations.talk,
+    "refusal": conversations.refusal,
+}
 _COMPOSED_SHARE: Final = 0.4  # of what is about code, and about a composition
+_OFFERED_SHARE: Final = 0.04  # of the requests for programs, and of small talk: tools are offered that nobody needs
+_OFFERED_KINDS: Final = ("function", "composition", "class", "script", "talk")
 _MAX_PROMPT_CHARS: Final = 1_500
 _MAX_ANSWER_CHARS: Final = 1_200
 
@@ -82,7 +90,8 @@ class Drawer:
                 and len("".join((*example.earlier, example.prompt))) <= _MAX_PROMPT_CHARS
                 and len(example.answer) <= _MAX_ANSWER_CHARS
             ):
-                return example
+                is_offered = kind in _OFFERED_KINDS and r.random() < _OFFERED_SHARE
+                return replace(example, tools=conversations.unneeded_tools(r)) if is_offered else example
 
     def _one(self, kind: str, r: random.Random) -> Example | None:
         if kind in _TALK:

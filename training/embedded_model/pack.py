@@ -38,6 +38,7 @@ def prompt_of(row: dict[str, Any]) -> str:
     messages = [{"role": "system", "content": row["system"]}] if row.get("system") else []
     said = [*row.get("earlier", ()), row["prompt"]]
     messages += [{"role": ("user", "assistant")[i % 2], "content": text} for i, text in enumerate(said)]
+    messages[-1]["role"] = row.get("role") or "user"
     return _TEMPLATE.render(messages=messages, tools=row.get("tools") or None, add_generation_prompt=True)
 
 
