@@ -34,11 +34,11 @@ async def _serve() -> int:
     async with anyio.create_task_group() as group:
         group.start_soon(cancel_on_signal, group.cancel_scope)
         opened = await group.start(serve, settings, serving_command())
-        _print(opened.doors, await _first_status(opened.gateway))
+        _print(opened.doors, await first_status(opened.gateway))
     return 0
 
 
-async def _first_status(gateway: Gateway) -> ServerStatus:
+async def first_status(gateway: Gateway) -> ServerStatus:
     """Ask until the MCP server answers. One that refuses its settings ends the waiting from outside, with a reason."""
     while True:
         try:
@@ -54,9 +54,10 @@ def _print(doors: tuple[OpenDoor, ...], status: ServerStatus) -> None:
     rows += [("MCP, streamable HTTP", f"{status.http_url}/mcp", ""), ("MCP, SSE", f"{status.http_url}/sse", "")]
     rows += [
         ("model", status.inference_detail, ""),
+        *([("", status.inference_notice, "")] if status.inference_notice else []),
         ("sandbox", f"isolation {status.sandbox.isolation}: {status.sandbox.detail}", ""),
     ]
-    console = Console(soft_wrap=True, highlight=False)  # a URL that is cut or broken cannot be followed
+    console = Console(soft_wrap=True, highlight=False, markup=False)  # a URL that is cut or broken cannot be followed
     width = max(len(opened.url) for opened in doors)
     for name, what, documentation in rows:
         console.print(f"{name:20}  {what:{width}}  {documentation}".rstrip())
