@@ -8,14 +8,16 @@ pass would call a right answer wrong. It runs nothing.
 import ast
 import builtins
 import doctest
+import textwrap
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TypeGuard
 
 from shim.errors import CommandError
 
 UNREADABLE = (SyntaxError, ValueError, RecursionError, MemoryError)  # what Python's parser raises
-SETS_UP = (ast.Assign, ast.AnnAssign, ast.AugAssign, ast.Import, ast.ImportFrom)
+SETS_UP = (ast.Assign, ast.AnnAssign, ast.Import, ast.ImportFrom)
 EXAMPLE = '--check "add(2, 3) == 5"'
 INDENT = "    "
 
@@ -85,17 +87,17 @@ def _statement(text: str) -> ast.stmt | None:
     return statements[0] if len(statements) == 1 else None
 
 
-def _stated_asserts(request: str) -> Iterator[tuple[tuple[str, ...], str]]:
+def _stated_asserts(request: str) -> Iterator[tuple[list[ast.stmt], str]]:
     setup: list[ast.stmt] = []
     for line in request.splitlines():
         statement = _statement(line.strip())
-        if isinstance(statement, SETS_UP):
+        if isinstance(statement, SETS_UP) and _is_known(statement, setup):
             setup.append(statement)
-        elif isinstance(statement, ast.Assert) and _can_be_run(statement, setup):
-            yield tuple(map(ast.unparse, setup)), line.strip()
+        elif isinstance(statement, ast.Assert) and _calls(statement) and _is_known(statement, setup):
+            yield _needed(statement, setup), line.strip()
 
 
-def _stated_examples(request: str) -> Iterator[tuple[tuple[str, ...], str]]:
+def _stated_examples(request: str) -> Iterator[tuple[list[ast.stmt], str]]:
     try:
         examples = doctest.DocTestParser().get_examples(request)
     except ValueError:  # not written as doctest has it, so no example
@@ -103,14 +105,12 @@ def _stated_examples(request: str) -> Iterator[tuple[tuple[str, ...], str]]:
     setup: list[ast.stmt] = []
     for example in examples:
         statement = _statement(example.source)
-        if statement is None:
+        if statement is None or not _is_known(statement, setup):
             continue
-        if isinstance(statement, ast.Expr) and example.want:
-            expression = ast.unparse(statement)
-            if example.exc_msg is None and _can_be_run(statement, setup):
-                yield tuple(map(ast.unparse, setup)), f"assert {_compared(expression, example.want)}"
-        elif _binds(statement) or _can_be_run(statement, setup):
+        if not (isinstance(statement, ast.Expr) and example.want):
             setup.append(statement)
+        elif _calls(statement) and example.exc_msg is None and not _prints(statement):
+            yield _needed(statement, setup), f"assert {_compared(ast.unparse(statement), example.want)}"
 
 
 def _compared(expression: str, want: str) -> str:
@@ -127,19 +127,40 @@ def _compared(expression: str, want: str) -> str:
     return f"repr({expression}) == {lines[0]!r}"
 
 
-def _binds(statement: ast.stmt) -> bool:
-    return isinstance(statement, SETS_UP)
+def _calls(statement: ast.stmt) -> bool:
+    return any(isinstance(node, ast.Call) for node in ast.walk(statement))
 
 
-def _can_be_run(statement: ast.stmt, setup: Sequence[ast.stmt]) -> bool:
-    """Tell whether *statement* calls something, and every other name in it has a value."""
-    nodes = list(ast.walk(statement))
-    called = {node.func.id for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
-    if not any(isinstance(node, ast.Call) for node in nodes):
-        return False
+def _prints(statement: ast.Expr) -> bool:
+    """Tell whether the example shows what was printed, and no value."""
+    value = statement.value
+    return isinstance(value, ast.Call) and isinstance(value.func, ast.Name) and value.func.id == "print"
+
+
+def _is_known(statement: ast.stmt, setup: Sequence[ast.stmt]) -> bool:
+    """Tell whether every name in *statement* has a value, or is called, so that the answer will define it."""
+    called = {node.func.id for node in ast.walk(statement) if isinstance(node, ast.Call) and _is_name(node.func)}
     bound = {name for node in (*setup, statement) for name in _bound(node)}
-    loaded = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
-    return loaded <= called | bound | set(dir(builtins))
+    return _loaded(statement) <= called | bound | set(dir(builtins))
+
+
+def _is_name(node: ast.expr) -> TypeGuard[ast.Name]:
+    return isinstance(node, ast.Name)
+
+
+def _needed(check: ast.stmt, setup: Sequence[ast.stmt]) -> list[ast.stmt]:
+    """Choose what of *setup* the check depends on, directly or not."""
+    wanted, needed = _loaded(check), []
+    for statement in reversed(setup):
+        touched = set(_bound(statement)) or _loaded(statement)  # a call changes what it is given
+        if touched & wanted:
+            needed.insert(0, statement)
+            wanted |= _loaded(statement)
+    return needed
+
+
+def _loaded(tree: ast.AST) -> set[str]:
+    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
 
 
 def _bound(tree: ast.AST) -> Iterator[str]:
@@ -152,6 +173,6 @@ def _bound(tree: ast.AST) -> Iterator[str]:
             yield (node.asname or node.name).partition(".")[0]
 
 
-def _test(kind: str, number: int, setup: Sequence[str], check: str) -> str:
-    lines = [*setup, check]
-    return f"def test_{kind}_{number}():\n" + "".join(f"{INDENT}{line}\n" for line in lines)
+def _test(kind: str, number: int, setup: Sequence[ast.stmt], check: str) -> str:
+    lines = "\n".join([*map(ast.unparse, setup), check])
+    return f"def test_{kind}_{number}():\n{textwrap.indent(lines, INDENT)}\n"

@@ -34,11 +34,11 @@ async def _serve() -> int:
     async with anyio.create_task_group() as group:
         group.start_soon(cancel_on_signal, group.cancel_scope)
         opened = await group.start(serve, settings, serving_command())
-        _print(opened.doors, await first_status(opened.gateway))
+        _print(opened.doors, await _first_status(opened.gateway))
     return 0
 
 
-async def first_status(gateway: Gateway) -> ServerStatus:
+async def _first_status(gateway: Gateway) -> ServerStatus:
     """Ask until the MCP server answers. One that refuses its settings ends the waiting from outside, with a reason."""
     while True:
         try:

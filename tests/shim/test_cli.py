@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from shim.cli import main
-from shim.commands.demo import extract_code
+from shim.commands.demo_doors import extract_code
 
 ROOT = Path(__file__).parents[2]
 
