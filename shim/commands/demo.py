@@ -92,7 +92,7 @@ async def _demo(console: Console, options: argparse.Namespace) -> int:
             doors = DemoDoors(client, urls["atlas-proxy"], urls["atlas-sandbox"])
             await _greet(console, doors)
             await _tell_notice(console, opened.gateway)
-            status = await _Demo(console, doors, task).run()
+            status = await DemoRun(console, doors, task).run()
         group.cancel_scope.cancel()
     return status
 
@@ -127,7 +127,7 @@ async def _tell_notice(console: Console, gateway: Gateway) -> None:
         console.print(Text(notice), soft_wrap=True)
 
 
-class _Demo:
+class DemoRun:
     """One question from its answer to the verdict."""
 
     def __init__(self, console: Console, doors: DemoDoors, task: Task) -> None:

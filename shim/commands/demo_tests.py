@@ -110,21 +110,21 @@ def _stated_examples(request: str) -> Iterator[tuple[list[ast.stmt], str]]:
         if not (isinstance(statement, ast.Expr) and example.want):
             setup.append(statement)
         elif _calls(statement) and example.exc_msg is None and not _prints(statement):
-            yield _needed(statement, setup), f"assert {_compared(ast.unparse(statement), example.want)}"
+            yield _needed(statement, setup), f"assert {_compared(statement.value, example.want)}"
 
 
-def _compared(expression: str, want: str) -> str:
+def _compared(value: ast.expr, want: str) -> str:
     """Compare a value with what an example shows: as a value where that is a literal, else as text."""
     lines = want.strip().splitlines()
     for n in range(len(lines), 0, -1):  # prose may follow the result without an empty line
         shown = "\n".join(lines[:n])
         try:
-            value = ast.literal_eval(shown)
+            wanted = ast.literal_eval(shown)
         except UNREADABLE:
             continue
-        same = "is" if value is None or isinstance(value, bool) else "=="
-        return f"({expression}) {same} {value!r}"
-    return f"repr({expression}) == {lines[0]!r}"
+        same = ast.Is() if wanted is None or isinstance(wanted, bool) else ast.Eq()
+        return ast.unparse(ast.Compare(value, [same], [ast.parse(shown, mode="eval").body]))
+    return f"repr({ast.unparse(value)}) == {lines[0]!r}"
 
 
 def _calls(statement: ast.stmt) -> bool:
