@@ -127,7 +127,7 @@ def git(root: Path, *arguments: str) -> None:
 @contextmanager
 def opened(folder: Path, embedder: Embedder) -> Iterator[Retrieval]:
     """Open a home of its own, large enough for what is measured."""
-    settings = RagSettings(home=folder, max_lines=5_000_000, max_bytes=1 << 30, max_files=100_000)
+    settings = RagSettings(home=folder)
     retrieval = Retrieval(settings, embedder, StaticEmbedder())
     try:
         yield retrieval

@@ -247,7 +247,7 @@ ERROR_MEANINGS: dict[ErrorCode, str] = {
     ErrorCode.MODEL_LOAD_FAILED: "The model file cannot be loaded; the message says why.",
     ErrorCode.MODEL_PULL_FAILED: "The download failed: offline, not found, or a wrong checksum.",
     ErrorCode.EMBEDDING_UNAVAILABLE: "The weights of the embedding model are not on this machine.",
-    ErrorCode.STORE_UNAVAILABLE: "The database with the collections cannot be used; the message says why.",
+    ErrorCode.STORE_UNAVAILABLE: "The folder or database with the collections cannot be used; the message says why.",
     ErrorCode.SANDBOX_UNAVAILABLE: "No isolation works on this machine; `cinque doctor` says how to get one.",
     ErrorCode.SANDBOX_ERROR: "The sandbox's own machinery failed; the program was not judged.",
     ErrorCode.CANCELLED: "The caller gave up; the program was killed.",

@@ -162,7 +162,10 @@ class Doctor:
     def _retrieving(self) -> tuple[Finding, ...]:
         status = self._retrieval.status()
         if not status.is_store_ready:
-            cost, fix = "nothing can be indexed or searched", "start the database, or correct CINQUE_RAG_DATABASE_URL"
+            cost, fix = (
+                "nothing can be indexed or searched",
+                "start the database of CINQUE_RAG_DATABASE_URL, or mend CINQUE_HOME",
+            )
             return (Finding("collections", "missing", status.detail, cost, fix),)
         kept = _ok("collections", f"{status.n_collections:,} in {status.store}")
         if status.is_converting:

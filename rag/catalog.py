@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
-from rag.errors import InvalidRequestError, RagError
+from rag.durable import disk_failures
+from rag.errors import InvalidRequestError, RagError, StoreUnavailableError
 
 SCHEMA_VERSION: Final = 1
 
@@ -23,6 +24,13 @@ MAX_NAME_CHARS: Final = 128
 _NAME: Final = re.compile(rf"[A-Za-z0-9._-]{{1,{MAX_NAME_CHARS}}}")
 
 _BUSY_TIMEOUT_S: Final = 30.0
+
+# What SQLite says of a disk, a permission or another process, and not of what is in the file.
+_PRIMARY_CODE: Final = 0xFF
+_NOT_DAMAGED: Final = (
+    *(sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR),
+    *(sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PERM),
+)
 
 # A file whose stat is younger may change again within one tick of a coarse clock: a disk's, or FAT's of 2 s.
 _RACY_NS: Final = 3_000_000_000
@@ -195,13 +203,19 @@ class Catalog:
 
     @contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with disk_failures(self._path):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with closing(sqlite3.connect(self._path, timeout=_BUSY_TIMEOUT_S)) as connection:
                 self._prepare(connection)
                 with connection:
                     yield connection
         except sqlite3.DatabaseError as error:
+            if getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE in _NOT_DAMAGED:
+                raise StoreUnavailableError(
+                    f"the catalogue of collections {self._path} cannot be used: {error}; make room or let it be "
+                    "written, or point CINQUE_HOME at another folder"
+                ) from error
             raise RagError(
                 f"the catalogue of collections {self._path} cannot be used: {error}; move the file away and index again"
             ) from error

@@ -18,7 +18,7 @@ from rag.symbols import find_definitions, grammar_of
 from rag.types import Chunk, Document
 
 # Raise with every change of what chunks come out: a stored index of another version is made anew.
-CHUNKER_VERSION: Final = 3
+CHUNKER_VERSION: Final = 4
 
 # A chunk of code is read by an embedding model that sees 256 tokens, about 900 characters, and by a language model that
 # wants whole functions. 2,400 characters keep nine in ten functions whole; more would dilute the vector.

@@ -1,11 +1,14 @@
 """Convert a sentence-transformers model for the backends that are installed, and measure which is the fastest here.
 
 Runs as a process of its own, `python -m rag.conversion REQUEST`, so that torch's memory and noise end with it;
-`converted_model` starts it and keeps what it makes. A backend whose vectors are not those of torch is left out.
+`converted_model` starts it and keeps what it makes. It ends when its standard input does, which its starter holds open.
+A backend whose vectors are not those of torch is left out.
 """
 
 import json
+import os
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -150,8 +153,20 @@ def _remove_others(folder: Path, best: str) -> None:
             (folder / name).unlink(missing_ok=True)
 
 
+def end_with_parent() -> None:
+    """End this process when standard input ends: whoever started it holds the other end, and is gone, even killed."""
+
+    def wait() -> None:
+        while os.read(0, 1):
+            pass
+        os._exit(1)
+
+    threading.Thread(target=wait, name="parent", daemon=True).start()
+
+
 def main() -> None:
     """Read the request from the command line, and write the result into its folder."""
+    end_with_parent()
     warnings.simplefilter("ignore")  # of tracing and deprecation, meant for who writes a model
     values = json.loads(sys.argv[1])
     request = ConversionRequest(**{**values, "backends": tuple(values["backends"])})

@@ -4,6 +4,7 @@ Light enough for a status: needs no NumPy. `converted_model` makes and opens wha
 does.
 """
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -34,8 +35,12 @@ def is_being_converted(settings: RagSettings) -> bool:
     """Tell whether some thread or process converts the model right now."""
     try:
         descriptor = os.open(lock_file(settings), os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):
         return False
+    except OSError as error:
+        if error.errno == errno.EROFS:  # a folder that can only be read
+            return False
+        raise
     try:
         return not try_lock(descriptor)
     finally:

@@ -23,7 +23,7 @@ from typing import Any, Final
 from rag import torch_model
 from rag.conversion import NETWORKS, RESULT_FILE, TOKENIZER_FILE
 from rag.conversions import CHOICE_FILE, conversion_folder, lock_file, try_lock
-from rag.durable import remove_folder, write_folder
+from rag.durable import disk_failures, remove_folder, write_folder
 from rag.errors import EmbeddingUnavailableError
 from rag.settings import RagSettings
 from rag.text_model import Lanes, TokenModel, open_tokenizer
@@ -167,8 +167,7 @@ def _find(settings: RagSettings) -> tuple[Choice, Path] | None:
 def _make(settings: RagSettings, check: Callable[[], None] = lambda: None) -> tuple[Choice, Path]:
     """Convert, measure and choose; waits for another process that does just that."""
     folder = conversion_folder(settings)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with _exclusive(lock_file(settings), check):
+    with disk_failures(folder), _exclusive(lock_file(settings), check):
         found = _find(settings)
         if found is None:
             remove_folder(folder)
@@ -217,13 +216,16 @@ def _fill(folder: Path, settings: RagSettings, check: Callable[[], None]) -> Non
 def _run_conversion(request: dict[str, Any], check: Callable[[], None]) -> dict[str, Any]:
     """Run `rag.conversion` with this installation's modules and nothing of the working folder."""
     paths = [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
-    with subprocess.Popen(
-        [sys.executable, "-P", "-m", "rag.conversion", json.dumps(request)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "HF_HUB_OFFLINE": "1"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    ) as process:
+    with (
+        _held_open() as held,
+        subprocess.Popen(
+            [sys.executable, "-P", "-m", "rag.conversion", json.dumps(request)],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "HF_HUB_OFFLINE": "1"},
+            stdin=held,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        ) as process,
+    ):
         told = _wait(process, check).decode("utf-8", "replace").strip()[-_MAX_ERROR_CHARS:]
     if process.returncode:
         raise EmbeddingUnavailableError(
@@ -232,6 +234,17 @@ def _run_conversion(request: dict[str, Any], check: Callable[[], None]) -> dict[
         )
     result: dict[str, Any] = json.loads((Path(request["folder"]) / RESULT_FILE).read_text(encoding="utf-8"))
     return result
+
+
+@contextmanager
+def _held_open() -> Iterator[int]:
+    """Lend the reading end of a pipe that says nothing, and ends with this block or with this process."""
+    reading, writing = os.pipe()
+    try:
+        yield reading
+    finally:
+        os.close(reading)
+        os.close(writing)
 
 
 def _wait(process: subprocess.Popen[bytes], check: Callable[[], None]) -> bytes:
@@ -292,6 +305,7 @@ def _sha256(path: Path) -> str:
 @contextmanager
 def _exclusive(path: Path, check: Callable[[], None]) -> Iterator[None]:
     """Hold the only right to make this model, among threads and processes; released even by a crash."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         while not try_lock(descriptor):

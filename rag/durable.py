@@ -6,8 +6,29 @@ Knows nothing of what is in the files. Not covered: disks that lie about flushin
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from rag.errors import StoreUnavailableError
+
+
+@contextmanager
+def disk_failures(folder: Path) -> Iterator[None]:
+    """Turn what the disk refuses into an error that says so. Absent files are left to the caller.
+
+    Raises:
+        StoreUnavailableError: the disk is full, the folder is read-only or another user's, or it has failed.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise StoreUnavailableError(
+            f"{error.filename or folder} cannot be used: {error.strerror or error}; make room or let it be written, or "
+            "point CINQUE_HOME at another folder"
+        ) from error
 
 
 def write_folder(target: Path, write: Callable[[Path], None]) -> None:

@@ -3,13 +3,14 @@
 A row is keyed by the embedder's name and the hash of the text, so a second checkout or a renamed collection costs
 nothing; over 59 snapshots of repositories, three chunks in four were found here. The backends of one model share their
 vectors, whose cosine is .99 and more (docs/decisions/019-embedding-backends.md). Knows nothing of chunks. A
-lost or deleted cache costs time only.
+lost, damaged or unwritable cache costs time only.
 """
 
 import hashlib
+import logging
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -29,6 +30,12 @@ _TEXTS_PER_STEP: Final = 16
 
 _BUSY_TIMEOUT_S: Final = 30.0
 
+# What SQLite says of a file that no later try can read.
+_PRIMARY_CODE: Final = 0xFF
+_DAMAGED: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+log = logging.getLogger(__name__)
+
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS embeddings (
     number INTEGER PRIMARY KEY,
@@ -47,6 +54,7 @@ class CachedEmbedder:
         self._embedder = embedder
         self._path = path
         self._max_rows = max_rows
+        self._is_told = False
 
     def embed(self, texts: Sequence[str], on_step: Callable[[int], None]) -> Vectors:
         """Embed texts, in order, (n, d) float32; `on_step` gets the number done so far and may raise to stop.
@@ -71,17 +79,51 @@ class CachedEmbedder:
         return np.stack([vectors[digest] for digest in hashes])
 
     @contextmanager
-    def _connected(self) -> Iterator[sqlite3.Connection]:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with closing(sqlite3.connect(self._path, timeout=_BUSY_TIMEOUT_S)) as connection:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = NORMAL")  # a lost row is embedded again
-            connection.execute(_SCHEMA)
+    def _connected(self) -> Iterator[sqlite3.Connection | None]:
+        """Open the file, made anew where it is damaged; None where it cannot be."""
+        connection = self._open() or self._open()
+        if connection is None:
+            yield None
+            return
+        with closing(connection):
             yield connection
 
-    def _known(self, connection: sqlite3.Connection, hashes: Sequence[bytes]) -> dict[bytes, Vectors]:
+    def _open(self) -> sqlite3.Connection | None:
+        with self._going_on():
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            connection = sqlite3.connect(self._path, timeout=_BUSY_TIMEOUT_S)
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute("PRAGMA synchronous = NORMAL")  # a lost row is embedded again
+                connection.execute(_SCHEMA)
+            except BaseException:
+                connection.close()
+                raise
+            return connection
+        return None
+
+    @contextmanager
+    def _going_on(self) -> Iterator[None]:
+        """Do without the file when it fails: say so once, and remove one that is damaged."""
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            if not self._is_told:
+                log.warning("embeddings are not remembered", extra={"file": str(self._path), "error": str(error)})
+            self._is_told = True
+            if getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE in _DAMAGED:
+                for ending in ("", "-wal", "-shm"):
+                    with suppress(OSError):
+                        self._path.with_name(self._path.name + ending).unlink()
+
+    def _known(self, connection: sqlite3.Connection | None, hashes: Sequence[bytes]) -> dict[bytes, Vectors]:
         found: dict[bytes, Vectors] = {}
-        wanted = list(dict.fromkeys(hashes))
+        if connection is not None:
+            with self._going_on():
+                self._look_up(connection, list(dict.fromkeys(hashes)), found)
+        return found
+
+    def _look_up(self, connection: sqlite3.Connection, wanted: Sequence[bytes], found: dict[bytes, Vectors]) -> None:
         for start in range(0, len(wanted), _KEYS_PER_QUERY):
             keys = wanted[start : start + _KEYS_PER_QUERY]
             marks = ", ".join("?" * len(keys))
@@ -89,12 +131,13 @@ class CachedEmbedder:
             query = f"SELECT text_hash, vector FROM embeddings WHERE model = ? AND text_hash IN ({marks})"  # noqa: S608
             for digest, vector in connection.execute(query, [self._embedder.name, *keys]):
                 found[digest] = np.frombuffer(vector, dtype=np.float32)
-        return found
 
-    def _remember(self, connection: sqlite3.Connection, hashes: Sequence[bytes], vectors: Vectors) -> None:
+    def _remember(self, connection: sqlite3.Connection | None, hashes: Sequence[bytes], vectors: Vectors) -> None:
+        if connection is None:
+            return
         name = self._embedder.name
         rows = [(name, digest, vector.tobytes()) for digest, vector in zip(hashes, vectors, strict=True)]
-        with connection:
+        with self._going_on(), connection:
             connection.executemany("INSERT OR IGNORE INTO embeddings (model, text_hash, vector) VALUES (?, ?, ?)", rows)
             connection.execute(
                 "DELETE FROM embeddings WHERE number <= (SELECT max(number) FROM embeddings) - ?", [self._max_rows]

@@ -6,7 +6,7 @@ RagError                         retrieval_error         our own machinery faile
 ├── LimitExceededError           limit_exceeded          too many files, lines or bytes
 ├── IndexCancelledError          cancelled               the caller gave up; the previous index stands
 ├── EmbeddingUnavailableError    embedding_unavailable   no embedding weights on this machine
-└── StoreUnavailableError        store_unavailable       the database with the collections cannot be used
+└── StoreUnavailableError        store_unavailable       what keeps the collections cannot be used
 """
 
 
@@ -52,6 +52,6 @@ class EmbeddingUnavailableError(RagError):
 
 
 class StoreUnavailableError(RagError):
-    """Raised when the database that keeps the collections cannot be reached, lets us not in, or lacks something."""
+    """Raised when the database or folder that keeps the collections cannot be reached, or read, or written."""
 
     code = "store_unavailable"

@@ -122,12 +122,10 @@ class Filler:
                 self._thread = threading.Thread(target=self._work, name="rag-filling", daemon=True)
                 self._thread.start()
 
-    def is_filling(self, collection: str) -> bool:
-        """Tell whether a collection is being filled in, by whomever, or is about to be."""
+    def waiting(self) -> frozenset[str]:
+        """Name the collections that are about to be filled in."""
         with self._lock:
-            if collection in self._waiting:
-                return True
-        return self._store.is_filling(collection)
+            return frozenset(self._waiting)
 
     def close(self) -> None:
         """Stop every filling within one step, and the thread; nothing is filled in afterwards."""
@@ -139,6 +137,7 @@ class Filler:
             thread.join()
 
     def _work(self) -> None:
+        patience_s = _LOOK_AGAIN_S
         while (collection := self._next()) is not None:
             try:
                 self.fill(collection, Progress(functools.partial(self._tell, collection), None, collection))
@@ -148,13 +147,16 @@ class Filler:
                 log.warning("filling in waits", extra={"collection": collection, "error": error.message})
                 with self._lock:
                     self._waiting[collection] = None
-                self._stop.wait(_LOOK_AGAIN_S)
+                self._stop.wait(patience_s)
+                patience_s = min(2 * patience_s, MAX_COMMIT_S)  # what cannot be committed is not embedded all the time
             except RagError as error:
                 log.warning("dense vectors are missing", extra={"collection": collection, "error": error.message})
                 self._give_up(collection)
             except Exception:
                 log.exception("filling in dense vectors failed", extra={"collection": collection})
                 self._give_up(collection)
+            else:
+                patience_s = _LOOK_AGAIN_S
             finally:
                 self._tell(collection, None)
 

@@ -6,22 +6,27 @@ new, then the file, all flushed, and then names the file in the row: a crash at 
 the new one, whole. Knows nothing of how indexes are made.
 """
 
+import errno
 import fcntl
 import os
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 from rag.catalog import Catalog, CollectionRow, check_name
-from rag.durable import remove_folder, write_file, write_folder
+from rag.durable import disk_failures, remove_folder, write_file, write_folder
 from rag.generation import Generation, read_generation
 from rag.part import Part
 from rag.segments import Segment
-from rag.store import LOCK_POLL_S, READ_TRIES, OpenGenerations, check_format, missing_files, not_found
+from rag.store import LOCK_POLL_S, READ_TRIES, Busy, OpenGenerations, check_format, missing_files, not_found
+
+# How a lock file cannot be opened where nobody can hold it: none was made, or the folder can only be read.
+_NOBODY_LOCKS: Final = (errno.ENOENT, errno.EROFS, errno.EACCES)
 
 
 class FolderStore:
@@ -63,11 +68,12 @@ class FolderStore:
         """See `Store`."""
         folder = self._folder_of(row.collection)
         pieces: tuple[Part | Segment, ...] = (*(live.part for live in generation.parts), *generation.segments)
-        for piece in pieces:
-            if not (folder / piece.name).is_dir():
-                write_folder(folder / piece.name, piece.write)
         name = f"generation-{uuid.uuid4().hex}.json"
-        write_file(folder / name, generation.described())
+        with disk_failures(self._folder):
+            for piece in pieces:
+                if not (folder / piece.name).is_dir():
+                    write_folder(folder / piece.name, piece.write)
+            write_file(folder / name, generation.described())
         committed = replace(row, generation=name)
         self.catalog.put(committed)
         self._open.hold(row.collection, name, generation)
@@ -105,16 +111,21 @@ class FolderStore:
         """See `Store`."""
         return self._is_locked(_filling(collection))
 
+    def busy(self, collections: Sequence[str]) -> Busy:
+        """See `Store`."""
+        return Busy(
+            frozenset(collection for collection in collections if self.is_changing(collection)),
+            frozenset(collection for collection in collections if self.is_filling(collection)),
+        )
+
     @contextmanager
     def _locked(self, name: str, check: Callable[[], None]) -> Iterator[None]:
-        locks = self._folder / "locks"
-        locks.mkdir(parents=True, exist_ok=True)
         with self._busy_lock:
             busy = self._busy.setdefault(name, threading.Lock())
         while not busy.acquire(timeout=LOCK_POLL_S):
             check()
         try:
-            descriptor = os.open(locks / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            descriptor = self._open_lock(name)
             try:
                 while not _try_lock(descriptor):
                     check()
@@ -125,6 +136,12 @@ class FolderStore:
         finally:
             busy.release()
 
+    def _open_lock(self, name: str) -> int:
+        locks = self._folder / "locks"
+        with disk_failures(self._folder):
+            locks.mkdir(parents=True, exist_ok=True)
+            return os.open(locks / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
     def _is_locked(self, name: str) -> bool:
         with self._busy_lock:
             busy = self._busy.get(name)
@@ -132,8 +149,10 @@ class FolderStore:
             return True
         try:
             descriptor = os.open(self._folder / "locks" / name, os.O_RDWR | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return False
+        except OSError as error:
+            if error.errno in _NOBODY_LOCKS:
+                return False
+            raise
         try:
             return not _try_lock(descriptor)
         finally:

@@ -21,8 +21,8 @@ log = logging.getLogger(__name__)
 # Git needs 15 ms for 10,000 files and about 2 s for 1,000,000 on a cold disk; beyond this it hangs on something.
 _DEADLINE_S: Final = 20.0
 
-# A path has at most this many bytes (Linux's PATH_MAX), so this much output a file is more than enough.
-_MAX_BYTES_PER_FILE: Final = 4_096
+# Longer than the paths of any project are in the mean: this much output a file is more than enough.
+_MAX_BYTES_PER_FILE: Final = 512
 
 # As large as Linux lets everybody have: git need not wait for us before it has named some 20,000 files.
 _PIPE_BYTES: Final = 1 << 20

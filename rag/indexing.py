@@ -7,12 +7,12 @@ previous generation until the commit. Dense vectors are filled in afterwards, by
 
 import logging
 import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -35,6 +35,9 @@ MAX_SKIPPED_NAMED: Final = 100
 
 # Texts that the static model takes between two looks at the caller's wish to stop: a quarter of a second.
 _TEXTS_PER_STEP: Final = 512
+
+# How often it is told how far these are, s.
+_TELL_S: Final = 0.2
 
 log = logging.getLogger(__name__)
 
@@ -133,21 +136,38 @@ class Indexer:
         progress.report("chunking", len(changed), len(changed))
         if not files:
             return None
-        # Tokenizers work outside of the interpreter's lock, so words are weighed meanwhile.
-        with ThreadPoolExecutor(max_workers=1) as beside:
-            static = beside.submit(self._embed, [chunk for _, chunks in files for chunk in chunks], progress)
-            part = make_part(files)
-        return replace(part, static=static.result())
+        return self._part_of(files, progress)
 
-    def _embed(self, chunks: Sequence[Chunk], progress: Progress) -> Bytes | None:
-        """Make the static vectors of chunks, (n, d)."""
+    def _part_of(self, files: list[tuple[IndexedFile, list[Chunk]]], progress: Progress) -> Part:
+        """Weigh the words of chunks and make their static vectors, and tell how far the slower of the two is."""
+        chunks = [chunk for _, found in files for chunk in found]
+        n_done = 0
+
+        def on_step(n_more: int) -> None:
+            nonlocal n_done
+            progress.check()
+            n_done += n_more
+
+        progress.report("weighing", 0, len(chunks))
+        # Tokenizers work outside of the interpreter's lock, so words are weighed meanwhile.
+        with ThreadPoolExecutor(max_workers=2) as beside:
+            static, part = beside.submit(self._embed, chunks, on_step), beside.submit(make_part, files)
+            both: tuple[Future[Any], ...] = (static, part)
+            while wait(both, timeout=_TELL_S).not_done:
+                progress.report("weighing", n_done, len(chunks))
+        made = replace(part.result(), static=static.result())
+        progress.report("weighing", len(chunks), len(chunks))
+        return made
+
+    def _embed(self, chunks: Sequence[Chunk], on_step: Callable[[int], None]) -> Bytes | None:
+        """Make the static vectors of chunks, (n, d); `on_step` may raise to stop."""
         if self._static is None:
             return None
         vectors = []
         for start in range(0, max(len(chunks), 1), _TEXTS_PER_STEP):
-            progress.check()
             texts = [text_to_embed(chunk) for chunk in chunks[start : start + _TEXTS_PER_STEP]]
             vectors.append(to_bytes(self._static.embed(texts)))
+            on_step(len(texts))
         return np.concatenate(vectors)
 
     def _describe(self, request: IndexRequest, row: CollectionRow | None, generation: Generation) -> CollectionRow:

@@ -89,6 +89,9 @@ ALIASES: Final[dict[str, str]] = {
     "yml": "yaml",
 }
 
+# Every name that `language_of` gives.
+LANGUAGES: Final = frozenset({*SUFFIXES, *FILE_NAMES.values(), PLAIN_TEXT})
+
 _LANGUAGE_OF_SUFFIX: Final = {suffix: language for language, suffixes in SUFFIXES.items() for suffix in suffixes}
 
 

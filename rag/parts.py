@@ -31,7 +31,7 @@ from rag.references import find_symbol
 from rag.searching import check_request, search
 from rag.settings import RagSettings
 from rag.static_vectors import StaticEmbedder
-from rag.store import Store
+from rag.store import Busy, Store
 from rag.types import (
     IndexProgress,
     IndexReport,
@@ -153,14 +153,17 @@ class Parts:
         if any(row.n_dense and self._is_ours(row.embedding_model) for row in rows):
             self.warm_up()
         is_converting = self._readiness is not None and is_being_converted(self._settings)
-        return [self._status(row, is_converting=is_converting) for row in rows]
+        waiting = self._filler.waiting() if self._filler is not None else frozenset[str]()  # before it is being filled
+        busy = self.store.busy([row.collection for row in rows])
+        busy = Busy(busy.changing | frozenset(self._begun), busy.filling | waiting)
+        return [self._status(row, busy, is_converting=is_converting) for row in rows]
 
-    def _status(self, row: CollectionRow, *, is_converting: bool) -> IndexStatus:
+    def _status(self, row: CollectionRow, busy: Busy, *, is_converting: bool) -> IndexStatus:
         needs_model = is_converting and self._is_ours(row.embedding_model)
         state: Literal["ready", "indexing", "embedding"] = "ready"
-        if row.n_dense < row.n_chunks and self.is_filling(row.collection):  # though it takes the lock to commit
+        if row.n_dense < row.n_chunks and row.collection in busy.filling:  # though it takes the lock to commit
             state = "embedding"
-        elif row.collection in self._begun or self.store.is_changing(row.collection):
+        elif row.collection in busy.changing:
             state = "indexing"
         elif row.n_dense and needs_model:
             state = "embedding"
@@ -195,12 +198,6 @@ class Parts:
         self._following.unfollow(collection)
         with self.store.exclusive(collection, lambda: None):
             self.store.delete(collection)
-
-    def is_filling(self, collection: str) -> bool:
-        """Tell whether dense vectors of a collection are being filled in, or are about to be."""
-        if self._filler is None:
-            return self.store.is_filling(collection)
-        return self._filler.is_filling(collection)
 
     def close(self) -> None:
         """Stop following and filling in, and let go of the memory held."""

@@ -10,7 +10,7 @@ from typing import Final, Literal
 from rag.errors import IndexCancelledError
 from rag.types import IndexProgress
 
-Stage = Literal["reading", "chunking", "model", "embedding", "committing"]
+Stage = Literal["reading", "chunking", "weighing", "model", "embedding", "committing"]
 
 # A progress report crosses the MCP seam; this many a stage are smooth enough for a bar.
 _REPORTS_PER_STAGE: Final = 100

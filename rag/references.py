@@ -7,6 +7,8 @@ occurs, found by the lexical index. Works on the text as indexed.
 """
 
 import re
+import time
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -25,6 +27,9 @@ from rag.types import Chunk, SymbolLocation, SymbolRequest, SymbolResult
 
 MAX_SYMBOL_CHARS: Final = 500
 MAX_LOCATIONS: Final = 1_000
+
+# Past this the places found so far are the answer, marked as truncated: `the` is in the comments of every file (s).
+TIME_LIMIT_S: Final = 10.0
 
 # A line is shown to people and models; generated code has longer ones.
 MAX_LINE_CHARS: Final = 300
@@ -64,6 +69,7 @@ class _Found:
     definitions: list[SymbolLocation] = field(default_factory=list)
     references: list[SymbolLocation] = field(default_factory=list)
     words: list[SymbolLocation] = field(default_factory=list)
+    is_cut: bool = False  # time was up before the last file
 
     def wants_definitions(self) -> bool:
         return len(self.definitions) <= self.limit
@@ -132,7 +138,7 @@ class _File:
 
 
 def find_symbol(generation: Generation, request: SymbolRequest) -> SymbolResult:
-    """Find the definitions and references of a symbol, by path and line; up to `max_results` of each.
+    """Find the definitions and references of a symbol, by path and line; up to `max_results` of each, in TIME_LIMIT_S.
 
     A qualified name (`Stack.push`, `Stack::push`, `rag.sync.scan_folder`) narrows the definitions to those whose
     qualified name, with the file's path before it, ends in it; references are to its last part.
@@ -149,7 +155,11 @@ def find_symbol(generation: Generation, request: SymbolRequest) -> SymbolResult:
     if not 1 <= limit <= MAX_LOCATIONS:
         raise InvalidRequestError(f"max_results is {limit}; give 1 to {MAX_LOCATIONS}", param="max_results")
     found = _Found(limit)
+    deadline = time.monotonic() + TIME_LIMIT_S
     for path, chunks in sorted(_chunks_with(generation, name.parts[-1]).items()):
+        if time.monotonic() > deadline:
+            found.is_cut = True
+            break
         may_define = found.wants_definitions() and any(map(name.may_be_defined_in, chunks))
         if may_define or found.wants_uses():
             file = _File(path, language_of(path), lines_of(generation, path), chunks)
@@ -160,7 +170,7 @@ def find_symbol(generation: Generation, request: SymbolRequest) -> SymbolResult:
         symbol=request.symbol,
         definitions=tuple(found.definitions[:limit]),
         references=tuple(references[:limit]),
-        truncated=len(found.definitions) > limit or len(references) > limit,
+        truncated=found.is_cut or len(found.definitions) > limit or len(references) > limit,
     )
 
 
@@ -187,21 +197,26 @@ def _search_file(file: _File, name: _Name, found: _Found, *, may_define: bool) -
     source = content.encode("utf-8", "replace")
     tree = parse(source, grammar)
     definitions = definitions_of(tree, source, grammar, whole_rows=0) if may_define else []
-    own_names = []
+    own_names: list[tuple[int, int]] = []
     for definition in definitions:
         if definition.symbol.split(".")[-1] == name.parts[-1]:
             own_names.append(definition.name_span)
-            if name.is_meant_by(file.path, definition.symbol):
+            if name.is_meant_by(file.path, definition.symbol) and found.wants_definitions():
                 found.definitions.append(_defined(file, definition))
+    own_names.sort()
+    around = _innermost(definitions, len(file.lines))
     last_row = -1
     for node in _identifiers(tree.root_node, content, name.word):
+        if not found.wants_uses() and not (may_define and found.wants_definitions()):
+            return
         row = node.start_point[0]
-        if any(start <= node.start_byte < end for start, end in own_names):
+        before = bisect_right(own_names, (node.start_byte, len(source)))
+        if before and node.start_byte < own_names[before - 1][1]:
             continue
-        variable = _variable(node, name, file, definitions) if may_define and _is_bound(node) else None
+        variable = _variable(node, name, file, around) if may_define and _is_bound(node) else None
         if variable is not None:
             found.definitions.append(variable)
-        elif row != last_row:  # one a line
+        elif row != last_row and found.wants_uses():  # one a line
             found.references.append(file.use("identifier", row))
             last_row = row
 
@@ -217,9 +232,10 @@ def _defined(file: _File, definition: Definition) -> SymbolLocation:
 
 def _identifiers(root: Node, content: str, word: re.Pattern[str]) -> Iterator[Node]:
     """Yield the nodes that are this very name, in order."""
-    is_ascii = content.isascii()
+    start = seen = 0  # in bytes and in characters; counted on from match to match, or a long file would take minutes
     for match in word.finditer(content):
-        start = match.start() if is_ascii else len(content[: match.start()].encode("utf-8", "replace"))
+        start += len(content[seen : match.start()].encode("utf-8", "replace"))
+        seen = match.start()
         end = start + len(match.group().encode("utf-8", "replace"))
         node = root.descendant_for_byte_range(start, end)
         if node is None or (node.start_byte, node.end_byte) != (start, end) or not _is_name(node):
@@ -233,13 +249,22 @@ def _is_name(node: Node) -> bool:
     return node.type.endswith("identifier") or node.type in _NAME_TYPES
 
 
-def _variable(node: Node, name: _Name, file: _File, definitions: list[Definition]) -> SymbolLocation | None:
+def _innermost(definitions: list[Definition], n_rows: int) -> list[Definition | None]:
+    """Give each row the innermost definition around it; inner ones come later and paint over outer ones."""
+    around: list[Definition | None] = [None] * n_rows
+    for definition in definitions:
+        rows = slice(definition.first_row, min(definition.last_row + 1, n_rows))
+        around[rows] = [definition] * len(around[rows])
+    return around
+
+
+def _variable(node: Node, name: _Name, file: _File, around: list[Definition | None]) -> SymbolLocation | None:
     """Take a name that gets a value for a definition, unless that happens inside a function or to another's part."""
     row = node.start_point[0]
-    around = [found for found in definitions if found.first_row <= row <= found.last_row]
-    if around and around[-1].kind != "class":
+    outer = around[row] if row < len(around) else None
+    if outer is not None and outer.kind != "class":
         return None
-    symbol = f"{around[-1].symbol}.{name.parts[-1]}" if around else name.parts[-1]
+    symbol = f"{outer.symbol}.{name.parts[-1]}" if outer is not None else name.parts[-1]
     if not name.is_meant_by(file.path, symbol):
         return None
     return file.location("variable", symbol, (row, row), is_definition=True)

@@ -14,7 +14,7 @@ from rag.embedding import Embedder
 from rag.errors import InvalidRequestError
 from rag.fusion import Ranking, Signals, fuse, top_ranking
 from rag.generation import Generation
-from rag.languages import canonical_language
+from rag.languages import LANGUAGES, canonical_language
 from rag.matching import Match, compile_exact, compile_regex, match_chunks
 from rag.passages import Limits, fill
 from rag.query import Query
@@ -58,6 +58,9 @@ def check_request(request: RetrieveRequest, settings: RagSettings) -> None:
         if value not in known:
             names = ", ".join(str(name) for name in known if name)
             raise InvalidRequestError(f"{param} is {str(value)[:200]!r}; give one of {names}", param=param)
+    if request.language is not None and canonical_language(request.language) not in LANGUAGES:
+        names = ", ".join(sorted(LANGUAGES))
+        raise InvalidRequestError(f"language is {request.language[:200]!r}; give one of {names}", param="language")
 
 
 def search(

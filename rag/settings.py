@@ -58,9 +58,18 @@ class RagSettings(BaseSettings):
         500_000, ge=0, description="Embeddings kept across collections, oldest dropped first; 1.6 KB each (embeddings)."
     )
 
-    max_files: int = Field(10_000, ge=1, description="Files that one collection may have (files).")
-    max_lines: int = Field(500_000, ge=1, description="Lines that one collection may have (lines).")
-    max_bytes: int = Field(100_000_000, ge=1, description="UTF-8 text that one collection may have (bytes).")
+    max_files: int = Field(10_000, ge=1, description="Files that a collection of posted files may have (files).")
+    max_lines: int = Field(500_000, ge=1, description="Lines that a collection of posted files may have (lines).")
+    max_bytes: int = Field(
+        100_000_000, ge=1, description="UTF-8 text that a collection of posted files may have (bytes)."
+    )
+    max_folder_files: int = Field(100_000, ge=1, description="Files that a local folder's collection may have (files).")
+    max_folder_lines: int = Field(
+        5_000_000, ge=1, description="Lines that a local folder's collection may have (lines)."
+    )
+    max_folder_bytes: int = Field(
+        500_000_000, ge=1, description="UTF-8 text that a local folder's collection may have (bytes)."
+    )
     max_file_bytes: int = Field(1_000_000, ge=1, description="Size from which a file is skipped as huge (bytes).")
 
     max_results: int = Field(100, ge=1, le=10_000, description="Hits that one query may ask for (hits).")

@@ -6,8 +6,9 @@ changes a collection at a time. Knows nothing of how indexes are made.
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from rag.catalog import CollectionRow, CollectionTable
@@ -19,6 +20,14 @@ READ_TRIES: Final = 5
 
 # How often a waiting indexer looks whether another process gave the collection free, and whether it was cancelled.
 LOCK_POLL_S: Final = 0.05
+
+
+@dataclass(frozen=True)
+class Busy:
+    """Collections that some thread or process is changing, or filling in, at one moment."""
+
+    changing: frozenset[str]
+    filling: frozenset[str]
 
 
 class Store(Protocol):
@@ -65,6 +74,9 @@ class Store(Protocol):
 
     def is_filling(self, collection: str) -> bool:
         """Tell whether some thread or process is filling in dense vectors of `collection` right now."""
+
+    def busy(self, collections: Sequence[str]) -> Busy:
+        """Tell of many collections at once what `is_changing` and `is_filling` tell of one."""
 
 
 class OpenGenerations:

@@ -30,6 +30,7 @@ MAX_SIGNATURE_CHARS: Final = 200
 
 # Decorators stand before a signature and are no part of it; other wrappers (`export`, `type`, `template`) are.
 _DECORATED: Final = "decorated_definition"
+_BODY: Final = "block"
 
 _CPP_HEADER: Final = re.compile(r"^[ \t]*(?:class|namespace|template|using)\b", re.MULTILINE)
 
@@ -172,6 +173,9 @@ class _Visit:
     scope: str
     in_class: bool
     depth: int
+    row_above: int  # where the node around it begins
+    siblings: list[Node]  # of `outer`, itself among them at `place`; to ask the parser for one costs as much as all
+    place: int
 
 
 def find_definitions(source: bytes, language: str, whole_rows: int) -> list[Definition]:
@@ -218,14 +222,14 @@ def _load_language(name: str, grammar: Grammar) -> Language:
 
 def _walk(root: Node, source: bytes, grammar: Grammar, whole_rows: int) -> Iterator[Definition]:
     """Visit nodes in source order without recursion, so that no source can exhaust the Python stack."""
-    stack = [_Visit(root, root, "", in_class=False, depth=0)]
+    stack = [_Visit(root, root, "", in_class=False, depth=0, row_above=0, siblings=[root], place=0)]
     while stack:
         visit = stack.pop()
         node, scope, in_class = visit.node, visit.scope, visit.in_class
         kind = _kind_of(node, grammar, in_class=in_class)
         if kind is not None:
             scope, in_class = _qualified(scope, node, visit.outer), kind == "class"
-            first, last = _first_row(visit.outer, grammar), max(_last_row(visit.outer), _last_row(node))
+            first, last = _first_row(visit, grammar), max(_last_row(visit.outer), _last_row(node))
             named = _name_node(node) or node
             yield Definition(
                 kind=kind,
@@ -240,7 +244,7 @@ def _walk(root: Node, source: bytes, grammar: Grammar, whole_rows: int) -> Itera
                 continue
         elif node.type in grammar.scopes:
             scope, in_class = _qualified(scope, node, visit.outer), False
-        if _may_hold_definitions(node, grammar) and visit.depth < MAX_DEPTH:
+        if _may_hold_definitions(visit, grammar) and visit.depth < MAX_DEPTH:
             stack.extend(reversed(_children(visit, grammar, scope, in_class=in_class)))
 
 
@@ -248,22 +252,37 @@ def _children(visit: _Visit, grammar: Grammar, scope: str, *, in_class: bool) ->
     children = visit.node.named_children
     wraps = visit.node.type in grammar.wrappers
     types = [child.type for child in children] if wraps else []
-    return [
+    row = visit.node.start_point[0]
+    found = []
+    for place, child in enumerate(children):
         # `const a = () => 1, b = () => 2` wraps two definitions and is the span of neither.
-        _Visit(
-            child,
-            visit.outer if wraps and types.count(child.type) == 1 else child,
-            scope,
-            in_class=in_class,
-            depth=visit.depth + 1,
+        is_wrapped = wraps and types.count(child.type) == 1
+        found.append(
+            _Visit(
+                child,
+                visit.outer if is_wrapped else child,
+                scope,
+                in_class=in_class,
+                depth=visit.depth + 1,
+                row_above=row,
+                siblings=visit.siblings if is_wrapped else children,
+                place=visit.place if is_wrapped else place,
+            )
         )
-        for child in children
-    ]
+    return found
 
 
-def _may_hold_definitions(node: Node, grammar: Grammar) -> bool:
-    """Skip what stands on one row: nearly all nodes, and an inner definition there could not be a chunk of its own."""
-    return node.start_point[0] != node.end_point[0] or node.type in grammar.wrappers or node.parent is None
+def _may_hold_definitions(visit: _Visit, grammar: Grammar) -> bool:
+    """Skip what stands on one row: nearly all nodes, and an inner definition there could not be a chunk of its own.
+
+    But for Python's body of one row below its head, as in a protocol with one method. Nodes are not asked for their
+    parent, which the parser looks for from the root on.
+    """
+    node = visit.node
+    row = node.start_point[0]
+    if visit.depth == 0 or row != node.end_point[0] or node.type in grammar.wrappers:
+        return True
+    return node.type == _BODY and row != visit.row_above
 
 
 def _kind_of(node: Node, grammar: Grammar, *, in_class: bool) -> DefinitionKind | None:
@@ -352,15 +371,16 @@ def _receiver_type(receiver: Node) -> str:
     return text.split("[")[0].split()[-1].lstrip("*") if text else ""
 
 
-def _first_row(outer: Node, grammar: Grammar) -> int:
+def _first_row(visit: _Visit, grammar: Grammar) -> int:
     """Start at the comments and attributes that stand right above a definition, each on rows of its own."""
-    first = outer.start_point[0]
-    above = outer.prev_named_sibling
-    while above is not None and above.type in grammar.attached and _last_row(above) >= first - 1:
-        before = above.prev_named_sibling
-        if before is not None and _last_row(before) >= above.start_point[0]:
+    first = visit.outer.start_point[0]
+    for place in range(visit.place - 1, -1, -1):
+        above = visit.siblings[place]
+        if above.type not in grammar.attached or _last_row(above) < first - 1:
             break
-        first, above = above.start_point[0], before
+        if place and _last_row(visit.siblings[place - 1]) >= above.start_point[0]:
+            break
+        first = above.start_point[0]
     return first
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Final
+from typing import Final, Literal
 
 from rag.chunking import split_lines
 from rag.errors import InvalidRequestError, LimitExceededError
@@ -100,26 +100,34 @@ class _Tally:
     """Counts what goes in and refuses what exceeds a limit."""
 
     settings: RagSettings
-    param: str
+    param: Literal["documents", "root"]
     n_files: int = 0
     n_lines: int = 0
     n_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        settings = self.settings
+        if self.param == "root":
+            self.max_files, self.max_lines = settings.max_folder_files, settings.max_folder_lines
+            self.max_bytes, self.variables = settings.max_folder_bytes, "CINQUE_RAG_MAX_FOLDER"
+        else:
+            self.max_files, self.max_lines = settings.max_files, settings.max_lines
+            self.max_bytes, self.variables = settings.max_bytes, "CINQUE_RAG_MAX"
 
     def add(self, *files: IndexedFile) -> None:
         self.n_files += len(files)
         self.n_lines += sum([file.n_lines for file in files])
         self.n_bytes += sum([file.n_bytes for file in files])
-        settings = self.settings
-        if self.n_files > settings.max_files or self.n_lines > settings.max_lines or self.n_bytes > settings.max_bytes:
-            self.check("files", self.n_files, settings.max_files)
-            self.check("lines", self.n_lines, settings.max_lines)
-            self.check("bytes", self.n_bytes, settings.max_bytes)
+        if self.n_files > self.max_files or self.n_lines > self.max_lines or self.n_bytes > self.max_bytes:
+            self.check("files", self.n_files, self.max_files)
+            self.check("lines", self.n_lines, self.max_lines)
+            self.check("bytes", self.n_bytes, self.max_bytes)
 
     def check(self, unit: str, found: int, limit: int) -> None:
         if found > limit:
             raise LimitExceededError(
                 f"the collection would have at least {found} {unit} and the limit is {limit}; index a smaller folder, "
-                f"ignore what is not source, or raise CINQUE_RAG_MAX_{unit.upper()}",
+                f"ignore what is not source, or raise {self.variables}_{unit.upper()}",
                 param=self.param,
             )
 
@@ -132,7 +140,7 @@ def scan_documents(documents: tuple[Document, ...], previous: Manifest, settings
         LimitExceededError: there is too much text.
     """
     tally = _Tally(settings, "documents")
-    tally.check("files", len(documents), settings.max_files)
+    tally.check("files", len(documents), tally.max_files)
     files: dict[str, SourceFile] = {}
     skipped: list[SkippedFile] = []
     for number, document in enumerate(documents):
@@ -162,20 +170,21 @@ def scan_folder(root: Path, previous: Manifest, settings: RagSettings, tick: Tic
         real_root = root.expanduser().resolve(strict=True)
         with os.scandir(real_root):
             pass
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # a home that nobody has, as in `~nobody/src`, is a RuntimeError
+        reason = error.strerror if isinstance(error, OSError) else "there is no such home"
         raise InvalidRequestError(
-            f"the folder {str(root)!r} cannot be indexed: {error.strerror}; give an existing folder", param="root"
+            f"the folder {str(root)!r} cannot be indexed: {reason}; give an existing folder", param="root"
         ) from error
     scanned_at_ns = time.time_ns()
     tally = _Tally(settings, "root")
 
     def check(n_found: int) -> None:
         tick(0, 0)
-        if n_found > settings.max_files * _WALK_FACTOR:
-            tally.check("files", n_found, settings.max_files)
+        if n_found > tally.max_files * _WALK_FACTOR:
+            tally.check("files", n_found, tally.max_files)
 
     known = _trusted_stats(previous, settings.max_file_bytes)
-    max_files = settings.max_files * _WALK_FACTOR
+    max_files = tally.max_files * _WALK_FACTOR
     listing = list_folder(real_root, check, max_files=max_files, with_git=with_git, known=known)
     return replace(_read_listed(listing, previous, tally, tick), scanned_at_ns=scanned_at_ns)
 

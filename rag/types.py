@@ -92,8 +92,9 @@ class IndexReport:
 class IndexProgress:
     """Progress of one indexing: `done` of `total` units of `stage`."""
 
+    # weighing: chunks get the words and the static vectors that make them searchable
     # model: the embedding model is converted and its backend chosen, once on a machine
-    stage: Literal["reading", "chunking", "model", "embedding", "committing"]
+    stage: Literal["reading", "chunking", "weighing", "model", "embedding", "committing"]
     done: int
     total: int
 

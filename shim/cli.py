@@ -14,6 +14,7 @@ from mcp_server.deferral import deferred_validators
 
 MAX_RESULTS = 100  # as the tool `retrieve` has it
 MAX_CANDIDATES = 16  # as many as the chat door makes of one prompt
+KINDS = ("function", "method", "class", "section", "window")  # as the index has them
 INTERRUPTED = 130  # what shells report after Ctrl-C
 
 
@@ -75,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
 
     index = commands.add_parser("index", help="index a folder, so that it can be searched")
     index.add_argument("path", metavar="PATH", help="the folder")
-    index.add_argument("--name", help="name of the project; without it the folder's own")
+    index.add_argument("--project", metavar="NAME", help="what to call it; without it the folder's own name")
     index.add_argument("--watch", action="store_true", help="go on following its changes until Ctrl-C")
     index.set_defaults(module="index")
 
@@ -85,6 +86,9 @@ def _parser() -> argparse.ArgumentParser:
     search.add_argument("-k", type=_results, default=10, metavar="N", help="results at most; default: 10")
     search.add_argument("--mode", choices=("hybrid", "exact", "regex"), default="hybrid", help="default: hybrid")
     search.add_argument("--language", metavar="NAME", help="only files of this language")
+    search.add_argument(
+        "--kind", choices=KINDS, help="only functions, methods, classes, headings' sections or the rest"
+    )
     search.add_argument("--path", metavar="GLOB", help="only paths that match, like 'src/**/*.py'")
     search.add_argument("--json", action="store_true", help="print everything known of each result, for programs")
     search.set_defaults(module="search")

@@ -59,7 +59,7 @@ from shim.progress import OnSteps, ProgressStep
 OnDeltas = Callable[[tuple[Delta, ...]], Awaitable[None]]
 OnProgress = Callable[[ProgressStep], Awaitable[None]]
 OnIndexProgress = Callable[[IndexProgress], Awaitable[None]]
-STAGE = re.compile(r"(?P<stage>reading|chunking|model|embedding|committing) (?P<done>\d+)/(?P<total>\d+)")
+STAGE = re.compile(r"(?P<stage>reading|chunking|weighing|model|embedding|committing) (?P<done>\d+)/(?P<total>\d+)")
 
 
 @dataclass(frozen=True)

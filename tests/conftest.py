@@ -5,7 +5,8 @@ The time limit of a test (20 s), warnings as errors and async tests without a ma
 
 import itertools
 import logging
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -39,3 +40,15 @@ def restored_logging() -> Iterator[None]:
 def anyio_backend() -> str:
     """Run async tests on asyncio only: uvicorn and the MCP server run on nothing else here."""
     return "asyncio"
+
+
+@pytest.fixture
+def conversion_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
+    """Let a program that never ends stand for a conversion's; the result waits for it and gives its number."""
+    pipe, program = tmp_path / "pipe", tmp_path / "python"
+    os.mkfifo(pipe)
+    program.write_text(f"#!/bin/sh\necho $$ > {pipe}\nexec sleep 600\n", encoding="utf-8")
+    program.chmod(0o700)
+    monkeypatch.setattr("sys.executable", str(program))
+    monkeypatch.setattr("rag.converted_model.find_weights", lambda _model, hub_timeout_s: tmp_path)  # noqa: ARG005 - named so
+    return lambda: int(pipe.read_text())

@@ -39,7 +39,8 @@ DELETES = ToolAnnotations(read_only_hint=False, destructive_hint=True, idempoten
 # Where each stage lies on the way from 0 to 100: its start and its length, by the time that stages take on a laptop.
 SHARES: Final[dict[str, tuple[int, int]]] = {
     "reading": (0, 5),
-    "chunking": (5, 10),
+    "chunking": (5, 5),
+    "weighing": (10, 5),
     "committing": (0, 0),
     "model": (15, 0),  # once on a machine
     "embedding": (15, 85),
@@ -144,7 +145,7 @@ def _register_searching(server: MCPServer, capabilities: Capabilities) -> None:
             str, Field(description="A question, an identifier or an error message; of the other modes: what to match")
         ],
         max_results: Annotated[int, Field(ge=1, le=100, description="Hits at most (count)")] = 10,
-        max_tokens: Annotated[int, Field(ge=100, le=100_000, description="Text of all hits together (tokens)")] = 8000,
+        max_tokens: Annotated[int, Field(ge=1, le=100_000, description="Text of all hits together (tokens)")] = 8000,
         path_glob: Annotated[str | None, Field(description="Only paths matching this glob, like `src/**/*.py`")] = None,
         language: Annotated[str | None, Field(description="Only this language")] = None,
         mode: Annotated[

@@ -14,11 +14,10 @@ import psycopg
 from rag.postgres.database import Connection, Database
 from rag.store import LOCK_POLL_S
 
-_IS_HELD: Final = """
-SELECT EXISTS (
-    SELECT FROM pg_locks
-    WHERE locktype = 'advisory' AND objsubid = 1 AND granted AND classid::bigint = %s AND objid::bigint = %s
-      AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))
+_HELD: Final = """
+SELECT classid::bigint, objid::bigint FROM pg_locks
+WHERE locktype = 'advisory' AND objsubid = 1 AND granted
+  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
 
 
@@ -40,11 +39,16 @@ def locked(database: Database, name: str, check: Callable[[], None]) -> Iterator
                 connection.execute("SELECT pg_advisory_unlock(%s)", [key])
 
 
-def is_locked(database: Database, name: str) -> bool:
-    """Tell whether anybody holds the lock `name`."""
-    key = _key(name)
+def locks_held(database: Database) -> Callable[[str], bool]:
+    """Ask which locks anybody holds right now; what is returned tells it of a lock by its name."""
     with database.connected() as connection:
-        return _told(connection, _IS_HELD, (key >> 32) & 0xFFFF_FFFF, key & 0xFFFF_FFFF)
+        held = set(connection.execute(_HELD).fetchall())
+
+    def is_held(name: str) -> bool:
+        key = _key(name)
+        return ((key >> 32) & 0xFFFF_FFFF, key & 0xFFFF_FFFF) in held
+
+    return is_held
 
 
 def _told(connection: Connection, question: str, *values: int) -> bool:

@@ -9,7 +9,7 @@ code that reads those of a `FolderStore`, so all but dense search is the same to
 import json
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -25,10 +25,10 @@ from rag.errors import CollectionNotFoundError, RagError, StoreUnavailableError
 from rag.generation import Generation, restore_generation
 from rag.postgres.catalog import PostgresCatalog, find_row, put_row, set_dense
 from rag.postgres.database import Connection, Database
-from rag.postgres.locks import is_locked, locked
+from rag.postgres.locks import locked, locks_held
 from rag.postgres.pieces import Copies, drop_pieces, store_piece, stored_names
 from rag.postgres.vectors import PostgresVectors, commit_vectors, drop_vectors, read_vectors
-from rag.store import READ_TRIES, OpenGenerations, check_format, missing_files, not_found
+from rag.store import READ_TRIES, Busy, OpenGenerations, check_format, missing_files, not_found
 
 _DESCRIPTION: Final = "SELECT number, description FROM cinque_rag.collections WHERE collection = %s"
 
@@ -131,11 +131,21 @@ class PostgresStore:
 
     def is_changing(self, collection: str) -> bool:
         """See `Store`."""
-        return is_locked(self._database, f"changing {collection}")
+        return bool(self.busy([collection]).changing)
 
     def is_filling(self, collection: str) -> bool:
         """See `Store`."""
-        return is_locked(self._database, f"filling {collection}")
+        return bool(self.busy([collection]).filling)
+
+    def busy(self, collections: Sequence[str]) -> Busy:
+        """See `Store`; one question to the server, however many they are."""
+        if not collections:
+            return Busy(frozenset(), frozenset())
+        is_held = locks_held(self._database)
+        return Busy(
+            frozenset(name for name in collections if is_held(f"changing {name}")),
+            frozenset(name for name in collections if is_held(f"filling {name}")),
+        )
 
     def _read(self, collection: str) -> tuple[CollectionRow, Generation]:
         for attempt in range(READ_TRIES):

@@ -30,7 +30,7 @@ def collection_of(root: Path, name: str | None, collections: Sequence[IndexStatu
     for other in collections:
         if other.collection == name and other.metadata.get(ROOT) != str(root):
             what = other.metadata.get(ROOT) or "an index that was not made of a folder"
-            msg = f"{name} is the name of {what}; give another --name"
+            msg = f"{name} is the name of {what}; give another --project"
             raise CommandError(msg)
     return name
 
@@ -53,6 +53,11 @@ def choose(collections: Sequence[IndexStatus], name: str | None, folder: Path) -
         raise CommandError(msg)
     msg = f"there is no project {name}; {_known(collections)}"
     raise CommandError(msg)
+
+
+def candidates(name: str | None, folder: Path) -> list[str]:
+    """Name the collections that *name* or *folder* may mean before their first index is done, the nearest first."""
+    return [name] if name is not None else [collection_of(root, None, ()) for root in (folder, *folder.parents)]
 
 
 def root_of(status: IndexStatus) -> Path | None:

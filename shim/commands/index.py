@@ -37,8 +37,8 @@ async def _in_session(options: argparse.Namespace) -> int:
     gateway = Gateway(restart_wait_s=0)  # nobody restarts the server of one command
     console = Console(highlight=False, soft_wrap=True)
     async with one_session(gateway):
-        name = collection_of(root, options.name, await gateway.list_collections())
-        title = options.name or root.name or str(root)
+        name = collection_of(root, options.project, await gateway.list_collections())
+        title = options.project or root.name or str(root)
         request = IndexRequest(name, root=str(root), title=title, metadata={ROOT: str(root)}, watch=options.watch)
         _print(console, request, await _index(gateway, request))
         if options.watch:
@@ -47,9 +47,12 @@ async def _in_session(options: argparse.Namespace) -> int:
 
 
 def _folder(path: str) -> Path:
-    root = Path(path).expanduser().resolve()
-    if not root.is_dir():
-        msg = f"{path} is not a folder; give the folder to index"
+    try:
+        root = Path(path).expanduser().resolve()
+    except RuntimeError as error:  # the home of nobody, or links in a circle
+        raise CommandError(f"{path} is not a folder: {error}") from error
+    if not path or not root.is_dir():  # an empty one is a variable that is not set, and not the folder that we are in
+        msg = f"{path or 'an empty path'} is not a folder; give the folder to index"
         raise CommandError(msg)
     return root
 

@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.syntax import Syntax
 from rich.text import Text
 
-from mcp_server.contract import Hit, IndexStatus, RetrieveRequest, RetrieveResult
-from shim.commands.folders import choose, root_of
+from mcp_server.contract import ErrorCode, Hit, IndexStatus, RetrieveRequest, RetrieveResult
+from shim.commands.folders import candidates, choose, root_of
 from shim.commands.running import FAILED, run_async
 from shim.errors import ApiError, CommandError
 from shim.gateway import Gateway
@@ -51,7 +51,7 @@ async def _in_session(options: argparse.Namespace) -> int:
 
 
 async def _search(gateway: Gateway, options: argparse.Namespace) -> tuple[IndexStatus, RetrieveResult]:
-    project = choose(await gateway.list_collections(), options.project, Path.cwd())
+    project = await _project(gateway, options.project)
     request = RetrieveRequest(
         collection=project.collection,
         query=options.query,
@@ -59,10 +59,34 @@ async def _search(gateway: Gateway, options: argparse.Namespace) -> tuple[IndexS
         max_tokens=MAX_TOKENS,
         path_glob=options.path,
         language=options.language,
+        kind=options.kind,
         mode=options.mode,
     )
     result = await gateway.retrieve(request)
     return await gateway.index_status(project.collection), result  # which knows what the query itself has set off
+
+
+async def _project(gateway: Gateway, name: str | None) -> IndexStatus:
+    try:
+        return choose(await gateway.list_collections(), name, Path.cwd())
+    except CommandError as error:
+        if await _is_begun(gateway, name):
+            msg = f"{name or 'this folder'} is being indexed for the first time; search it again in a moment"
+            raise CommandError(msg) from error
+        raise
+
+
+async def _is_begun(gateway: Gateway, name: str | None) -> bool:
+    """Tell whether the first index of what is meant is being made; it is in no list before it can be searched."""
+    for collection in candidates(name, Path.cwd()):
+        try:
+            await gateway.index_status(collection)
+        except ApiError as error:
+            if error.code not in {ErrorCode.COLLECTION_NOT_FOUND, ErrorCode.INVALID_REQUEST}:
+                raise
+        else:
+            return True
+    return False
 
 
 def _print(project: IndexStatus, result: RetrieveResult) -> None:

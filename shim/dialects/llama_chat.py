@@ -87,15 +87,7 @@ def generation_request(body: LlamaChatRequest, defaults: SamplingParams = DEFAUL
 
 def completion(result: GenerationResult) -> dict[str, Any]:
     """Encode a whole answer."""
-    encoder = openai_chat.ChunkEncoder(result.model)
-    answer = LlamaChatCompletion(
-        id=encoder.completion_id,
-        created=encoder.created,
-        model=result.model,
-        choices=openai_chat.choices(result),
-        usage=openai_chat.completion_usage(result),
-        timings=timings(result),
-    )
+    answer = openai_chat.whole_answer(result, LlamaChatCompletion, timings=timings(result))
     return answer.model_dump(exclude={"timings"}) | {"timings": encoded_timings(result)}
 
 

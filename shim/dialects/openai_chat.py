@@ -7,7 +7,7 @@ no door: a door adds its own fields by subclassing the models. Validated in test
 import json
 import time
 import uuid
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -230,6 +230,9 @@ class ChatCompletion(BaseModel):
     usage: CompletionUsage
 
 
+Answer = TypeVar("Answer", bound=ChatCompletion)
+
+
 class ChunkDelta(BaseModel):
     """New text; `role` in the first chunk of a choice only."""
 
@@ -257,6 +260,19 @@ class ChatCompletionChunk(BaseModel):
     model: str
     choices: list[ChunkChoice]
     usage: CompletionUsage | None = None
+
+
+def whole_answer(result: GenerationResult, form: type[Answer], **members: Any) -> Answer:
+    """Encode a whole answer as *form*, a `ChatCompletion` with *members* of a door's own."""
+    encoder = ChunkEncoder(result.model)
+    return form(
+        id=encoder.completion_id,
+        created=encoder.created,
+        model=result.model,
+        choices=choices(result),
+        usage=completion_usage(result),
+        **members,
+    )
 
 
 def completion_usage(result: GenerationResult) -> CompletionUsage:

@@ -133,7 +133,7 @@ def test_a_folder_is_indexed_and_searched_with_and_without_a_running_server(tmp_
     (tmp_path / "billing.py").write_text("def total_price(items):\n    return sum(items)\n", encoding="utf-8")
 
     def index_and_search(home: Path) -> None:
-        indexed = cinque(home, "index", str(tmp_path), "--name", "billing", **words)
+        indexed = cinque(home, "index", str(tmp_path), "--project", "billing", **words)
         assert (indexed.returncode, indexed.stderr) == (0, "")
         assert "billing: " in indexed.stdout
         found = cinque(home, "search", "total price", "--project", "billing", "-k", "1", **words)

@@ -14,7 +14,7 @@ from mcp.client.stdio import StdioServerParameters, stdio_client
 from rag.passages import CHARS_PER_TOKEN
 
 ROOT = Path(__file__).parents[2]
-BUDGETS = (100, 400, 2_000, 20_000)  # tokens
+BUDGETS = (1, 100, 400, 2_000, 20_000)  # tokens
 
 pytestmark = pytest.mark.timeout(60)
 

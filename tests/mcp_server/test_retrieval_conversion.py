@@ -6,26 +6,12 @@ from pathlib import Path
 
 import anyio
 import anyio.to_thread
-import pytest
 from mcp import Client
 
 from mcp_server.app import build_server
-from rag import converted_model
 from rag.index import Retrieval
 from rag.settings import RagSettings
 from tests.stack import scripted_capabilities
-
-
-@pytest.fixture
-def conversion_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
-    """Let a program that never ends stand for a conversion's; the result waits for it and gives its number."""
-    pipe, program = tmp_path / "pipe", tmp_path / "python"
-    os.mkfifo(pipe)
-    program.write_text(f"#!/bin/sh\necho $$ > {pipe}\nexec sleep 600\n", encoding="utf-8")
-    program.chmod(0o700)
-    monkeypatch.setattr("sys.executable", str(program))
-    monkeypatch.setattr(converted_model, "find_weights", lambda _model, hub_timeout_s: tmp_path)  # noqa: ARG005 - named so
-    return lambda: int(pipe.read_text())
 
 
 async def test_a_cancelled_index_kills_the_conversion_that_it_waits_for(

@@ -17,6 +17,7 @@ STEPS = (
     IndexProgress("reading", 5, 10),
     IndexProgress("reading", 10, 10),
     IndexProgress("chunking", 1, 2),
+    IndexProgress("weighing", 1, 2),
     IndexProgress("committing", 1, 1),
     IndexProgress("model", 0, 1),
     IndexProgress("embedding", 100, 200),
@@ -74,7 +75,7 @@ async def test_every_field_of_a_search_reaches_the_core(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("fields", "param"),
-    [({"mode": "fuzzy"}, "mode"), ({"max_tokens": 99}, "max_tokens"), ({"neighbours": True}, "neighbours")],
+    [({"mode": "fuzzy"}, "mode"), ({"max_tokens": 0}, "max_tokens"), ({"neighbours": True}, "neighbours")],
     ids=str,
 )
 async def test_a_search_that_cannot_be_made_names_the_field(fields: dict[str, Any], param: str, tmp_path: Path) -> None:
@@ -95,7 +96,7 @@ async def test_progress_names_stages_and_grows_towards_100(tmp_path: Path, monke
     numbers = [progress for progress, _, _ in told]
     assert numbers == sorted(set(numbers))
     assert [message for _, _, message in told][: len(STEPS)] == [f"{s.stage} {s.done}/{s.total}" for s in STEPS]
-    assert [round(number, 1) for number in numbers[: len(STEPS)]] == [2.5, 5.0, 10.0, 10.0, 15.0, 57.5, 100.0]
+    assert [round(number, 1) for number in numbers[: len(STEPS)]] == [2.5, 5.0, 7.5, 12.5, 12.5, 15.0, 57.5, 100.0]
     assert {total for _, total, _ in told[: len(STEPS)]} == {100.0}
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from rag import chunking
 from rag.chunking import MAX_CHUNK_CHARS, MAX_CHUNK_LINES, chunk_document, split_lines, text_to_embed
+from rag.symbols import find_definitions
 from rag.types import Chunk, Document
 
 SOURCES = {
@@ -195,3 +196,9 @@ def test_sections_of_restructured_text_are_named_by_their_titles() -> None:
         ("Guide > Use", 22),
         ("Guide > end", 25),
     ]
+
+
+def test_a_file_of_many_comments_is_read_once_and_not_once_for_each() -> None:
+    """A walk that looks for the parent of each of them takes minutes."""
+    source = b"#\n" * 400_000 + b"def last():\n    pass\n"
+    assert [found.symbol for found in find_definitions(source, "python", 60)] == ["last"]

@@ -1,6 +1,8 @@
 """Queries while the embedding model is fetched or converted: answered at once, told of, and stopped by a close."""
 
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +19,7 @@ from rag.types import Document, Hit, IndexProgress, IndexRequest, RetrieveReques
 
 DOCUMENTS = tuple(Document(f"{number}.txt", f"text number {number}") for number in range(20))
 TIMEOUT_S = 10
+ROOT = Path(converted_model.__file__).parents[1]
 
 
 class Conversion:
@@ -158,18 +161,6 @@ def test_words_alone_and_texts_to_match_need_no_model(retrieval: Retrieval, conv
     assert conversion.n_begun == 0
 
 
-@pytest.fixture
-def conversion_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
-    """Let a program that never ends stand for a conversion's; the result waits for it and gives its number."""
-    pipe, program = tmp_path / "pipe", tmp_path / "python"
-    os.mkfifo(pipe)
-    program.write_text(f"#!/bin/sh\necho $$ > {pipe}\nexec sleep 600\n", encoding="utf-8")
-    program.chmod(0o700)
-    monkeypatch.setattr("sys.executable", str(program))
-    monkeypatch.setattr(converted_model, "find_weights", lambda _model, hub_timeout_s: tmp_path)  # noqa: ARG005 - named so
-    return lambda: int(pipe.read_text())
-
-
 def test_a_close_kills_the_process_of_a_conversion(
     settings: RagSettings, conversion_process: Callable[[], int]
 ) -> None:
@@ -182,3 +173,22 @@ def test_a_close_kills_the_process_of_a_conversion(
     retrieval.close()
     with pytest.raises(ProcessLookupError):
         os.kill(process, 0)
+
+
+def test_a_conversion_ends_with_the_process_that_started_it_even_when_that_is_killed(tmp_path: Path) -> None:
+    pipe, program = tmp_path / "pipe", tmp_path / "python"
+    os.mkfifo(pipe)
+    holding = f"import rag.conversion as c, time; pipe = open({str(pipe)!r}, 'w'); c.end_with_parent(); "
+    program.write_text(
+        f'#!/bin/sh\nexec {sys.executable} -c "{holding}pipe.write(chr(10)); pipe.flush(); time.sleep(600)"\n'
+    )
+    program.chmod(0o700)
+    starting = (
+        f"import sys; from rag import converted_model; sys.executable = {str(program)!r}; "
+        "converted_model._run_conversion({'folder': '', 'source': ''}, lambda: None)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen([sys.executable, "-c", starting], env=environment) as starter, pipe.open() as held:
+        assert held.readline() == "\n", "the conversion runs, and holds the pipe open"
+        starter.kill()
+        assert held.read() == "", "the conversion is gone"

@@ -4,12 +4,18 @@ import json
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hash_embedder import HashEmbedder
 
+from rag.index import Retrieval
+from rag.settings import RagSettings
 from rag.static_embedding import STATIC_DIMENSIONS, StaticEmbedder, quantise, split_identifiers
+from rag.static_vectors import Floats
+from rag.types import Document, IndexProgress, IndexRequest
 
 MAX_SHIPPED_BYTES = 9_000_000
 MODEL = Path(__file__).parents[2] / "rag" / "static_model"
@@ -82,3 +88,34 @@ def test_embedding_imports_no_runtime(module: str) -> None:
 def test_the_name_and_the_dimensions_load_nothing() -> None:
     absent = StaticEmbedder(Path("/absent"))
     assert (absent.name, absent.dimensions) == ("cinque-static-256-v1", STATIC_DIMENSIONS)
+
+
+def test_static_vectors_of_a_large_index_tell_how_far_they_are(tmp_path: Path) -> None:
+    """Each step waits until the one before it was told of, so a silent indexing would not end."""
+    told = [threading.Event() for _ in range(3)]
+
+    class Slow:
+        name = "slow"
+
+        def __init__(self) -> None:
+            self.n_steps = 0
+
+        def embed(self, texts: Sequence[str]) -> Floats:
+            assert self.n_steps == 0 or told[self.n_steps - 1].wait(10)
+            self.n_steps += 1
+            return np.ones((len(texts), 4), dtype=np.float32) / 2
+
+    seen: list[IndexProgress] = []
+
+    def on_progress(step: IndexProgress) -> None:
+        if step.stage == "weighing":
+            seen.append(step)
+            for event in told[: step.done // 512]:
+                event.set()
+
+    documents = tuple(Document(f"{number}.txt", f"text {number}") for number in range(1_500))
+    retrieval = Retrieval(RagSettings(home=tmp_path), HashEmbedder(), Slow())
+    retrieval.index(IndexRequest("c", documents=documents), on_progress)
+    retrieval.close()
+    assert {step.total for step in seen} == {1_500}
+    assert [step.done for step in seen] == [0, 512, 1_024, 1_500]

@@ -4,12 +4,13 @@ from collections.abc import Callable
 
 import pytest
 
+from rag import references
 from rag.chunking import MAX_CHUNK_CHARS
 from rag.errors import CollectionNotFoundError, InvalidRequestError
 from rag.generation import Generation
 from rag.index import Retrieval
 from rag.texts import lines_of
-from rag.types import IndexReport, SymbolLocation, SymbolRequest, SymbolResult
+from rag.types import IndexReport, RetrieveRequest, SymbolLocation, SymbolRequest, SymbolResult
 
 Post = Callable[[dict[str, str]], IndexReport]
 
@@ -284,3 +285,49 @@ def test_the_text_of_a_file_comes_back_from_its_chunks(post: Post, retrieval: Re
     for path, content in contents.items():
         assert "\n".join(lines_of(generation, path)) == content.rstrip("\n")
     assert lines_of(generation, "none") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "n_definitions", "n_references"),
+    [
+        ("# é\n" + "push = push + push\n" * 20_000, 20, 20),
+        ("class A:\n    push = 1\n" * 20_000, 20, 0),
+        ("def push():\n    push()\n" * 10_000, 20, 20),
+        ("# é\ndef push(): pass\n" + "go(push)\n" * 40_000, 1, 20),
+    ],
+    ids=["bound on every line", "in every class", "defined on every other line", "used on every line"],
+)
+def test_a_name_all_over_a_long_file_is_found_before_the_time_limit_of_a_test(
+    post: Post, retrieval: Retrieval, text: str, n_definitions: int, n_references: int
+) -> None:
+    post({"a.py": text})
+    found = find(retrieval, "push", 20)
+    assert len(found.definitions) == n_definitions
+    assert len(found.references) == n_references
+    assert found.truncated
+
+
+@pytest.mark.parametrize(
+    ("text", "symbol"),
+    [
+        ("class Sink(Protocol):\n    def push(self, x: int) -> None: ...\n", "Sink.push"),
+        ("class Missing(Exception):\n    async def push(self): return 'missing'\n", "Missing.push"),
+        ("if True:\n    def push(): pass\n", "push"),
+    ],
+)
+def test_the_one_method_of_a_class_is_found_though_it_stands_on_one_line(
+    post: Post, retrieval: Retrieval, text: str, symbol: str
+) -> None:
+    post({"a.py": text})
+    found = find(retrieval, "push")
+    assert [(one.symbol, one.start_line) for one in found.definitions] == [(symbol, 2)]
+    assert symbol in [item.symbol for item in retrieval.outline("c", "a.py").items]
+    assert symbol in [hit.symbol for hit in retrieval.retrieve(RetrieveRequest("c", "push", mode="exact")).hits]
+
+
+def test_a_word_in_every_file_is_given_up_when_time_is_up(
+    post: Post, retrieval: Retrieval, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    post({"a.py": "push = 1\n", "b.py": "push = 2\n"})
+    monkeypatch.setattr(references, "TIME_LIMIT_S", -1.0)
+    assert find(retrieval, "push") == SymbolResult("c", "push", (), (), truncated=True)

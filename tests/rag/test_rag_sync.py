@@ -129,11 +129,9 @@ def test_a_touched_file_with_the_same_text_is_unchanged(tmp_path: Path) -> None:
     assert scan(tmp_path, Manifest(files=(indexed,))).files[0].content is None
 
 
-@pytest.mark.parametrize(("setting", "limit"), [("max_files", 3), ("max_lines", 6), ("max_bytes", 12)])
-def test_the_limit_is_allowed_and_one_more_is_refused_with_both_numbers(
-    tmp_path: Path, setting: str, limit: int
-) -> None:
-    settings = RagSettings(home=tmp_path, **{setting: limit})
+@pytest.mark.parametrize(("unit", "limit"), [("files", 3), ("lines", 6), ("bytes", 12)])
+def test_the_limit_is_allowed_and_one_more_is_refused_with_both_numbers(tmp_path: Path, unit: str, limit: int) -> None:
+    settings = RagSettings(home=tmp_path, **{f"max_folder_{unit}": limit, f"max_{unit}": limit})
     root = tmp_path / "root"
     root.mkdir()
     for number in range(3):
@@ -141,11 +139,11 @@ def test_the_limit_is_allowed_and_one_more_is_refused_with_both_numbers(
     assert len(scan(root, settings=settings).files) == 3
     assert len(scan_posted(*((f"{n}.py", "a\nb\n") for n in range(3)), settings=settings).files) == 3
     (root / "more.py").write_text("c")
-    message = f"at least {limit + 1} .* the limit is {limit}; .*CINQUE_RAG_{setting.upper()}"
-    with pytest.raises(LimitExceededError, match=message) as caught:
+    message = f"at least {limit + 1} .* the limit is {limit}; .*CINQUE_RAG_MAX_"
+    with pytest.raises(LimitExceededError, match=f"{message}FOLDER_{unit.upper()}") as caught:
         scan(root, settings=settings)
     assert caught.value.param == "root"
-    with pytest.raises(LimitExceededError, match=message) as caught:
+    with pytest.raises(LimitExceededError, match=f"{message}{unit.upper()}") as caught:
         scan_posted(*((f"{n}.py", "a\nb\n") for n in range(3)), ("more.py", "c"), settings=settings)
     assert caught.value.param == "documents"
 
@@ -154,7 +152,7 @@ def test_a_listing_far_past_the_limit_stops_before_reading_and_names_the_limit(t
     for number in range(30):
         (tmp_path / f"{number}.py").write_text("a\n")
     with pytest.raises(LimitExceededError, match="at least 30 files and the limit is 2"):
-        scan(tmp_path, settings=RagSettings(home=tmp_path, max_files=2))
+        scan(tmp_path, settings=RagSettings(home=tmp_path, max_folder_files=2))
 
 
 def test_posted_documents_are_judged_like_files() -> None:
@@ -262,3 +260,11 @@ def test_a_known_file_that_git_ignores_by_now_is_gone(tmp_path: Path) -> None:
     found = scan(tmp_path, settled)
     assert [file.path for file in found.trusted] == ["a.py"]
     assert [file.indexed.path for file in found.examined] == ["inner/.gitignore"]
+
+
+def test_a_folder_may_have_more_than_what_is_posted(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("x = 1\n" * 20)
+    settings = RagSettings(home=tmp_path, max_lines=10)
+    assert len(scan(tmp_path, settings=settings).files) == 1
+    with pytest.raises(LimitExceededError, match="20 lines"):
+        scan_posted(("a.py", "x = 1\n" * 20), settings=settings)

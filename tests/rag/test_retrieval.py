@@ -330,9 +330,9 @@ def test_progress_tells_each_stage_in_order_to_its_end(retrieval: Retrieval, tmp
     posted = IndexRequest("c", documents=documents)
     retrieval.index(posted if source == "documents" else IndexRequest("c", root=str(tmp_path / "root")), seen.append)
     stages = list(dict.fromkeys(progress.stage for progress in seen))
-    assert stages == ["reading", "chunking", "embedding", "committing"]
+    assert stages == ["reading", "chunking", "weighing", "embedding", "committing"]
     ends = {progress.stage: (progress.done, progress.total) for progress in seen}
-    assert ends == dict.fromkeys(stages[:3], (250, 250)) | {"committing": (1, 1)}
+    assert ends == dict.fromkeys(stages[:4], (250, 250)) | {"committing": (1, 1)}
     assert max(sum(progress.stage == stage for progress in seen) for stage in stages) <= 130
 
 

@@ -13,6 +13,7 @@ from mcp.client._memory import InMemoryTransport
 
 from mcp_server.app import build_server
 from mcp_server.contract import Hit, IndexProgress, IndexStatus
+from rag.folder_store import FolderStore
 from shim.cli import main
 from shim.commands.folders import ROOT, choose, collection_of
 from shim.commands.search import CONTROLS, shown_lines, shown_path
@@ -97,8 +98,10 @@ def test_skipped_files_are_named_and_the_rest_counted(run: Run, project: Path) -
 
 
 def test_results_for_programs_are_json(run: Run, project: Path) -> None:
-    run("index", str(project), "--name", "shop")
-    status, out, _ = run("search", "tax", "--project", "shop", "--json", "--path", "src/*", "--language", "python")
+    run("index", str(project), "--project", "shop")
+    status, out, _ = run(
+        "search", "tax", "--project", "shop", "--json", "--path", "src/*", "--language", "python", "--kind", "function"
+    )
     found = json.loads(out)
     assert status == 0
     assert (found["collection"], found["query"]) == ("shop", "tax")
@@ -106,7 +109,7 @@ def test_results_for_programs_are_json(run: Run, project: Path) -> None:
 
 
 def test_nothing_found_is_a_1_as_with_grep(run: Run, project: Path) -> None:
-    run("index", str(project), "--name", "shop")
+    run("index", str(project), "--project", "shop")
     assert run("search", "zzzxqj", "--project", "shop") == (1, "", "nothing found in shop\n")
     status, out, _ = run("search", "zzzxqj", "--project", "shop", "--json")
     assert (status, json.loads(out)["hits"]) == (1, [])
@@ -122,23 +125,41 @@ def test_nothing_found_is_a_1_as_with_grep(run: Run, project: Path) -> None:
         (("search", "x"), "no indexed project holds "),
         (("search", " ", "--project", "shop"), "the query is empty"),
         (("search", "x", "--project", "shop", "--path", "!"), "path_glob '!' is not a pattern"),
+        (("search", "x", "--project", "shop", "--language", "klingon"), "language is 'klingon'; give one of bash, c, "),
         (("index", "/no/such/folder"), "/no/such/folder is not a folder"),
-        (("index", ".", "--name", "shop"), "shop is the name of "),
+        (("index", ""), "an empty path is not a folder"),
+        (("index", "~nobody-of-this-name"), "~nobody-of-this-name is not a folder"),
+        (("index", ".", "--project", "shop"), "shop is the name of "),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )
 def test_what_cannot_be_done_is_one_line_and_a_2(
     run: Run, project: Path, arguments: tuple[str, ...], said: str
 ) -> None:
-    run("index", str(project), "--name", "shop")
+    run("index", str(project), "--project", "shop")
     status, out, err = run(*arguments)
     assert (status, out) == (2, "")
     (line,) = err.splitlines()
     assert line.startswith(f"cinque {arguments[0]}: {said}")
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_a_folder_whose_first_index_is_being_made_is_not_called_unknown(
+    run: Run, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, named: bool
+) -> None:
+    monkeypatch.chdir(project / "src")
+    name = "shop" if named else collection_of(project, None, ())
+    with FolderStore(tmp_path / "home" / "rag", max_open=1).exclusive(name, lambda: None):
+        status, _, err = run("search", "tax", *(["--project", name] if named else []))
+    what = "shop" if named else "this folder"
+    assert (status, err) == (
+        2,
+        f"cinque search: {what} is being indexed for the first time; search it again in a moment\n",
+    )
+
+
 def test_a_terminal_gets_colours_unless_it_wants_none(run: Run, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run("index", str(project), "--name", "shop")
+    run("index", str(project), "--project", "shop")
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm-256color")
     assert "\x1b[" in run("search", "tax", "--project", "shop")[1]
@@ -206,7 +227,7 @@ def test_a_search_tells_what_is_not_embedded_yet(
         def index_status(self, collection: str) -> IndexStatus:
             return replace(super().index_status(collection), n_pending=1, state="embedding", progress=step)
 
-    run("index", str(project), "--name", "shop")
+    run("index", str(project), "--project", "shop")
     monkeypatch.setattr(f"{__name__}.ScriptedRetrieval", Embedding)
     status, _, err = run("search", "tax", "--project", "shop")
     assert status == 0
@@ -238,7 +259,7 @@ def test_a_name_is_kept_for_its_folder_and_never_taken_from_an_index_of_another_
     mine, posted = replace(STATUS, metadata={ROOT: "/a"}), replace(STATUS, collection="posted")
     assert collection_of(Path("/a"), "c", [mine]) == "c"
     for name, root in (("c", "/b"), ("posted", "/a")):
-        with pytest.raises(CommandError, match="give another --name"):
+        with pytest.raises(CommandError, match="give another --project"):
             collection_of(Path(root), name, [mine, posted])
 
 

@@ -6,6 +6,7 @@ form. Knows nothing of prompts and models.
 """
 
 import ast
+import keyword
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -56,7 +57,7 @@ class Family:
         """Return the family with *values* in the places of its parameters."""
 
         def fill(text: str) -> str:
-            return _PARAMETER.sub(lambda found: str(values[found[1]]) if found[1] in values else found[0], text)
+            return _with_parameters(text, values)
 
         return Family(
             kind=self.kind,
@@ -196,6 +197,23 @@ class _Reader:
         self._body = None
 
 
+def _with_parameters(text: str, values: Mapping[str, Any]) -> str:
+    return _PARAMETER.sub(lambda found: str(values.get(found[1], found[0])), text)
+
+
+def _filled_names(family: Family) -> set[str]:
+    """Return every name that the family can get by its parameters."""
+    found = {family.name, *family.names}
+    for keys, options in family.parameters:
+        known = [dict(zip(keys, values, strict=True)) for values in options]
+        found = {_with_parameters(name, values) for name in found for values in known}
+    return found
+
+
+def _is_name(text: str) -> bool:
+    return text.isidentifier() and not keyword.iskeyword(text)
+
+
 def _check_written(family: Family) -> None:
     """Raise for what is missing or names something that is not there."""
     problems = []
@@ -217,6 +235,9 @@ def _check_written(family: Family) -> None:
     declared = {name for names, _ in family.parameters for name in names}
     used = {name for text in _texts(family) for name in _PARAMETER.findall(text)}
     problems += [f"never uses <{name}>" for name in sorted(declared - used)]
+    problems += [
+        f"is called {name!r}, which is no name" for name in sorted(_filled_names(family)) if not _is_name(name)
+    ]
     if family.kind not in ("bash", "javascript"):
         problems += [f"has a solution that does not parse: {error}" for error in _syntax_errors(family)]
     if problems:

@@ -32,7 +32,6 @@ from training.embedded_model.examples import Example, draw_example
 from training.embedded_model.families import Family, read_families
 from training.embedded_model.sandboxed import failures
 from training.embedded_model.splits import COMPOSITION_SHARE, share
-from training.embedded_model.unseen import known_all_the_same
 
 FOLDER: Final = Path(__file__).with_name("families")
 NEWCOMERS: Final = Path(__file__).parents[2] / "tests" / "newcomers"
@@ -59,7 +58,6 @@ class Drawer:
     """Draws examples of all kinds from families."""
 
     def __init__(self, families: list[Family]) -> None:
-        self._known = known_all_the_same(families)
         self._by_kind: dict[str, list[Family]] = {}
         for family in families:
             self._by_kind.setdefault(family.kind, []).append(family)

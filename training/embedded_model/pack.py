@@ -2,8 +2,9 @@
 
     python -m training.embedded_model.pack DATA TOKENIZER --out FOLDER
 
-Writes `tokens.npy` (uint16, rows x 513) and `parts.npy` (uint8: 0 prompt, 1 answer, 2 padding). Conversations are
-written by the chat template that the model ships with. The last rows are for measuring the loss.
+Writes `short.npy` and `long.npy`: uint16, (rows, 2, length), the tokens of a row and the part each is of (0 prompt,
+1 answer, 2 padding). Most conversations are short, and short rows are learnt faster; the long ones are for far
+positions. Conversations are written by the chat template that the model ships with.
 """
 
 import argparse
@@ -19,7 +20,8 @@ from tokenizers import Tokenizer
 
 from mcp_server.engine.chat.template_environment import make_environment
 
-ROW: Final = 512  # tokens that are predicted
+SHORT, LONG = 256, 1_024  # tokens of a row
+LONG_SHARE: Final = 0.125  # of all short conversations that are put into long rows
 PROMPT, ANSWER, PADDING = 0, 1, 2
 _OPEN_ROWS: Final = 24  # rows that conversations are fitted into at a time
 _BATCH: Final = 10_000
@@ -46,20 +48,18 @@ def conversations(folder: Path, tokenizer: Tokenizer) -> Iterator[tuple[Tokens, 
         answers = tokenizer.encode_batch_fast([row["answer"] + "<|im_end|>" for row in rows])
         for prompt, answer in zip(prompts, answers, strict=True):
             ids = prompt.ids + answer.ids
-            if len(ids) <= ROW:
+            if len(ids) <= LONG:
                 parts = [PROMPT] * len(prompt.ids) + [ANSWER] * len(answer.ids)
                 yield np.array(ids, np.uint16), np.array(parts, np.uint8)
 
 
-def packed(found: list[tuple[Tokens, Parts]], seed: int) -> tuple[Tokens, Parts]:
+def packed(found: list[tuple[Tokens, Parts]], length: int, r: random.Random) -> NDArray[np.uint16]:
     """Fit conversations into rows, first fit into a few open ones, and shuffle the rows."""
-    r = random.Random(seed)
-    r.shuffle(found)
     rows: list[list[tuple[Tokens, Parts]]] = []
     open_rows: list[tuple[int, list[tuple[Tokens, Parts]]]] = []
     for one in found:
         for i, (used, row) in enumerate(open_rows):
-            if used + len(one[0]) <= ROW + 1:
+            if used + len(one[0]) <= length:
                 row.append(one)
                 open_rows[i] = used + len(one[0]), row
                 break
@@ -70,13 +70,25 @@ def packed(found: list[tuple[Tokens, Parts]], seed: int) -> tuple[Tokens, Parts]
             rows.append(open_rows.pop(fullest)[1])
     rows += [row for _, row in open_rows]
     r.shuffle(rows)
-    tokens = np.zeros((len(rows), ROW + 1), np.uint16)
-    parts = np.full((len(rows), ROW + 1), PADDING, np.uint8)
+    made = np.zeros((len(rows), 2, length), np.uint16)
+    made[:, 1] = PADDING
     for i, row in enumerate(rows):
         joined = np.concatenate([ids for ids, _ in row])
-        tokens[i, : len(joined)] = joined
-        parts[i, : len(joined)] = np.concatenate([part for _, part in row])
-    return tokens, parts
+        made[i, 0, : len(joined)] = joined
+        made[i, 1, : len(joined)] = np.concatenate([part for _, part in row])
+    return made
+
+
+def divided(
+    found: list[tuple[Tokens, Parts]], r: random.Random
+) -> tuple[list[tuple[Tokens, Parts]], list[tuple[Tokens, Parts]]]:
+    """Return the conversations for short rows, and those for long ones: all that need them, and some others."""
+    short: list[tuple[Tokens, Parts]] = []
+    long: list[tuple[Tokens, Parts]] = []
+    r.shuffle(found)
+    for one in found:
+        (long if len(one[0]) > SHORT or r.random() < LONG_SHARE else short).append(one)
+    return short, long
 
 
 def main() -> None:
@@ -87,13 +99,16 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     tokenizer = Tokenizer.from_file(str(options.tokenizer))
-    tokens, parts = packed(list(conversations(options.data, tokenizer)), seed=1)
+    r = random.Random(1)
     options.out.mkdir(parents=True, exist_ok=True)
-    np.save(options.out / "tokens.npy", tokens)
-    np.save(options.out / "parts.npy", parts)
-    filled, answers = int((parts != PADDING).sum()), int((parts == ANSWER).sum())
-    share = filled / parts.size
-    print(f"{len(tokens)} rows, {filled / 1e6:.1f}M tokens, {answers / 1e6:.1f}M of answers, {share:.0%} full")
+    found = divided(list(conversations(options.data, tokenizer)), r)
+    for name, part, length in zip(("short", "long"), found, (SHORT, LONG), strict=True):
+        rows = packed(part, length, r)
+        np.save(options.out / f"{name}.npy", rows)
+        filled, answers = int((rows[:, 1] != PADDING).sum()), int((rows[:, 1] == ANSWER).sum())
+        share = filled / (len(rows) * length)
+        told = f"{filled / 1e6:.1f}M tokens, {answers / 1e6:.1f}M of answers, {share:.0%} full"
+        print(f"{len(rows)} {name} rows: {told}")
 
 
 if __name__ == "__main__":

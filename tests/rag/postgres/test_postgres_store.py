@@ -15,7 +15,7 @@ import rag.index
 from rag.errors import CollectionNotFoundError, RagError, StoreUnavailableError
 from rag.index import Retrieval
 from rag.opening import open_store
-from rag.postgres import vectors
+from rag.postgres import store, vectors
 from rag.settings import RagSettings
 from rag.types import Document, IndexRequest, RetrieveRequest, RetrieveResult
 
@@ -251,3 +251,20 @@ def test_servers_that_start_at_once_all_find_a_schema(replica: Replica) -> None:
     for thread in threads:
         thread.join()
     assert found == [()] * 6
+
+
+def test_a_list_of_collections_asks_for_locks_once_and_knows_what_others_do(
+    replica: Replica, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = replica()
+    for name in ("one", "two", "three"):
+        index(server, {"a.txt": name}, name)
+    asked: list[object] = []
+    held = store.locks_held
+    monkeypatch.setattr(store, "locks_held", lambda database: asked.append(database) or held(database))
+    other = open_store(RagSettings(home=tmp_path / "other", database_url=database_url))
+    with other.exclusive("two", lambda: None):
+        states = {status.collection: status.state for status in server.list_collections().collections}
+    assert states == {"one": "ready", "two": "indexing", "three": "ready"}
+    assert len(asked) == 1
+    other.close()

@@ -64,15 +64,8 @@ def citations(pieces: Sequence[Piece]) -> list[Citation]:
 
 def completion(result: GenerationResult, pieces: Sequence[Piece] | None) -> LensChatCompletion:
     """Encode a whole answer; *pieces* is None where no project was named."""
-    encoder = openai_chat.ChunkEncoder(result.model)
-    return LensChatCompletion(
-        id=encoder.completion_id,
-        created=encoder.created,
-        model=result.model,
-        choices=openai_chat.choices(result),
-        usage=openai_chat.completion_usage(result),
-        citations=None if pieces is None else citations(pieces),
-    )
+    cited = None if pieces is None else citations(pieces)
+    return openai_chat.whole_answer(result, LensChatCompletion, citations=cited)
 
 
 def closing_chunks(chunks: Sequence[ChatCompletionChunk], pieces: Sequence[Piece] | None) -> list[str]:

@@ -9,7 +9,7 @@ import json
 from datetime import datetime, timedelta
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
 from mcp_server.contract import Document, IndexReport, IndexRequest, IndexStatus
 
@@ -41,6 +41,13 @@ class SyncRequest(BaseModel):
     project_hash: str = Field(default="", description="Your hash of the whole; equal to the last one: nothing to do")
     files: list[ProjectFile]
     metadata: dict[str, Any] | None = Field(default=None, description="Yours; kept and returned as it is")
+
+    @field_validator("metadata")
+    @classmethod
+    def _is_json(cls, metadata: dict[str, Any] | None) -> dict[str, Any] | None:
+        json.dumps(metadata, allow_nan=False)  # a ValueError: what JSON cannot hold would not come back as it was
+        return metadata
+
     wait_for_dense: bool = Field(
         default=False, description="Answer when every chunk has its dense vector, not as soon as words can be searched"
     )
@@ -50,7 +57,7 @@ class SyncRequest(BaseModel):
 class SyncProgress(BaseModel):
     """How far one stage of a sync is."""
 
-    stage: Literal["reading", "chunking", "model", "embedding", "committing"]
+    stage: Literal["reading", "chunking", "weighing", "model", "embedding", "committing"]
     done: int
     total: int
 

@@ -1,4 +1,4 @@
-"""Handlers of projects: sync, status, list, delete; each key's own, and gone some time after the last sync.
+"""Handlers of projects: sync, search, status, list, delete; each key's own, and gone some time after the last sync.
 
 A project of another key, and one that has expired, is the same as none: 404. Expired ones are deleted by the next
 sync or list of anybody.
@@ -12,6 +12,7 @@ from starlette.responses import Response
 from mcp_server.contract import ErrorCode, IndexProgress, IndexReport, IndexRequest, IndexStatus
 from shim.doors.atlas.envelope import render_error
 from shim.doors.atlas.lens import project_wire as wire
+from shim.doors.atlas.lens import search_wire
 from shim.doors.door import Call
 from shim.errors import ApiError
 from shim.gateway import OnIndexProgress
@@ -31,6 +32,13 @@ async def sync_project(call: Call[wire.SyncRequest]) -> wire.SyncResponse | Resp
     if call.body.stream:
         return _stream(call, request)
     return wire.sync_response(await _index(call, request))
+
+
+async def search_project(call: Call[search_wire.SearchRequest]) -> search_wire.SearchResponse:
+    """Find what answers a query in a project, best first, within the limits that the caller gives. No model answers."""
+    project = await own_project(call, call.request.path_params["project_id"])
+    result = await call.gateway.retrieve(search_wire.retrieve_request(call.body, project.collection))
+    return search_wire.search_response(result)
 
 
 async def get_project_status(call: Call[None]) -> wire.ProjectStatus:
@@ -102,7 +110,10 @@ async def _remove_expired(call: Call[Any], but: str = "") -> tuple[IndexStatus, 
     expired = [status for status in collections if status.collection != but and _is_expired(status, _ttl(call))]
     for status in expired:
         try:
-            await call.gateway.delete_collection(status.collection)
+            if _is_expired(
+                await call.gateway.index_status(status.collection), _ttl(call)
+            ):  # nobody synced it meanwhile
+                await call.gateway.delete_collection(status.collection)
         except ApiError as error:  # another request was faster
             if error.code != ErrorCode.COLLECTION_NOT_FOUND:
                 raise

@@ -3,7 +3,7 @@
 from starlette.responses import JSONResponse, Response
 
 from shim.dialects.openai_models import ModelsPage
-from shim.doors.atlas.lens import chat, chat_wire, project_wire, projects, wire
+from shim.doors.atlas.lens import chat, chat_wire, project_wire, projects, search_wire, wire
 from shim.doors.door import Call, Endpoint
 from shim.errors import ApiError
 
@@ -65,6 +65,14 @@ ENDPOINTS = (
         response=project_wire.SyncResponse,
         event=project_wire.SyncProgress,
         max_body_bytes=lambda settings: settings.max_sync_body_bytes,
+    ),
+    Endpoint(
+        "POST",
+        "/v1/projects/{project_id}/search",
+        projects.search_project,
+        "Search a project",
+        body=search_wire.SearchRequest,
+        response=search_wire.SearchResponse,
     ),
     Endpoint(
         "GET",

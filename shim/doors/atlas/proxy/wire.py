@@ -60,15 +60,8 @@ class Health(BaseModel):
 
 def completion(result: GenerationResult) -> AtlasChatCompletion:
     """Encode a whole answer, which nothing has verified."""
-    encoder = openai_chat.ChunkEncoder(result.model)
-    return AtlasChatCompletion(
-        id=encoder.completion_id,
-        created=encoder.created,
-        model=result.model,
-        choices=openai_chat.choices(result),
-        usage=openai_chat.completion_usage(result),
-        atlas_route=STANDARD_ROUTE,
-        atlas_verification="not_verified",
+    return openai_chat.whole_answer(
+        result, AtlasChatCompletion, atlas_route=STANDARD_ROUTE, atlas_verification="not_verified"
     )
 
 

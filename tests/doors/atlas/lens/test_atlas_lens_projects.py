@@ -105,6 +105,13 @@ async def test_metadata_of_any_form_comes_back_as_it_was(tmp_path: Path) -> None
         assert (await listed(client))[0]["metadata"] == metadata
 
 
+async def test_metadata_that_json_cannot_hold_is_refused(tmp_path: Path) -> None:
+    async with open_door(DOOR, tmp_path) as client:
+        content = b'{"project_name": "demo", "files": [], "metadata": {"n": NaN}}'
+        response = await client.post(SYNC, content=content, headers={"content-type": "application/json"})
+    assert (response.status_code, response.json()["param"]) == (400, "metadata")
+
+
 async def test_a_project_expires_after_its_last_sync_for_its_owner_and_from_disk(tmp_path: Path) -> None:
     async with open_door(DOOR, tmp_path, project_ttl_s=0) as client:
         identifier = (await sync(client, key("mine")))["project_id"]
