@@ -150,7 +150,8 @@ def _is_name(node: ast.expr) -> TypeGuard[ast.Name]:
 
 def _needed(check: ast.stmt, setup: Sequence[ast.stmt]) -> list[ast.stmt]:
     """Choose what of *setup* the check depends on, directly or not."""
-    wanted, needed = _loaded(check), []
+    wanted = _loaded(check)
+    needed: list[ast.stmt] = []
     for statement in reversed(setup):
         touched = set(_bound(statement)) or _loaded(statement)  # a call changes what it is given
         if touched & wanted:
