@@ -284,6 +284,7 @@ class ServerStatus:
     http_url: str | None  # where `/mcp` and `/sse` are; None when this process serves no HTTP
     inference_ready: bool  # a model can be loaded, or is
     inference_detail: str
+    inference_notice: str  # what a person should know of the default model: that it is the embedded one; often empty
     lens_ready: bool
     engine: EngineStatistics
     sandbox: SandboxStatus

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 import anyio
 
 from mcp_server.contract import Finding, Model
+from mcp_server.engine.models import embedded
 from mcp_server.engine.probe import ProbeReport
 from mcp_server.engine.remote.settings import RemoteModel
 from mcp_server.errors import CinqueError
@@ -123,9 +124,8 @@ class Doctor:
         if model.source == "remote":
             return _ok("model", f"{model.model_id}, remote at {model.path}")
         if model.source == "embedded":
-            detail = f"{model.model_id}, the embedded demonstration model"
-            cost = "only small Python tasks are answered well"
-            return Finding("model", "degraded", detail, cost, "cinque models pull OWNER/NAME FILE.gguf")
+            detail = self._catalog.notice() or embedded.describe(model)
+            return Finding("model", "degraded", detail, "only small Python tasks are answered well", embedded.PULL)
         memory = "" if self._estimate is None else f", {self._estimate(model) / 1e6:,.0f} MB of memory when loaded"
         return _ok("model", f"{model.model_id} ({model.size_bytes / 1e6:,.0f} MB{memory})")
 

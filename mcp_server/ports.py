@@ -114,6 +114,10 @@ class Catalog(Protocol):
         """Find one by name; None means the default."""
         ...
 
+    def notice(self) -> str:
+        """Tell in one line what a person should know of the default model before using it; "" for nothing."""
+        ...
+
     def check(self, model: Model) -> None:
         """Raise `ModelLoadError` where its files cannot be a whole model; cheap enough for every health check."""
         ...

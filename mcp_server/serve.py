@@ -10,6 +10,7 @@ import signal
 from collections.abc import Sequence
 
 import anyio
+import anyio.to_thread
 from anyio.abc import ByteStream
 from pydantic import ValidationError
 
@@ -85,6 +86,7 @@ async def _serve(
         group.start_soon(_cancel_on_signal, group.cancel_scope)
         server = build_server(capabilities)
         if is_joinable:
+            group.start_soon(_tell_notice, capabilities)
             await group.start(serve_joiners, server, settings)
         if listener is not None:
             await group.start(serve_http, server, settings, listener)
@@ -94,6 +96,12 @@ async def _serve(
         if standard_streams is not None:
             await serve_stdio(server, standard_streams)
             group.cancel_scope.cancel()
+
+
+async def _tell_notice(capabilities: Capabilities) -> None:
+    """Say on stderr what a person should know of the default model, without keeping a client waiting."""
+    if notice := await anyio.to_thread.run_sync(capabilities.catalog.notice):
+        log.warning("%s", notice)
 
 
 async def _preload(capabilities: Capabilities) -> None:

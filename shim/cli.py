@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from mcp_server.deferral import deferred_validators
 
 MAX_RESULTS = 100  # as the tool `retrieve` has it
+MAX_CANDIDATES = 16  # as many as the chat door makes of one prompt
 KINDS = ("function", "method", "class", "section", "window")  # as the index has them
 INTERRUPTED = 130  # what shells report after Ctrl-C
 
@@ -46,6 +47,21 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", help="ask a coding question, run the answer against tests, show the verdict")
     demo.add_argument("request", nargs="?", help="a request of your own; without it a prepared one with tests")
     demo.add_argument("--tests", metavar="FILE", help="Python file of tests for the answer to your request")
+    demo.add_argument(
+        "--check",
+        metavar="EXPRESSION",
+        action="append",
+        default=[],
+        help='what must be true of the answer, like "add(2, 3) == 5"; may be repeated. Without --check and --tests '
+        "the lines of the request that begin with `assert`, and its doctest examples, decide",
+    )
+    demo.add_argument(
+        "--candidates",
+        type=_candidates,
+        default=MAX_CANDIDATES // 2,
+        metavar="N",
+        help=f"answers that are tried, at most {MAX_CANDIDATES}, until one passes the tests; default: %(default)s",
+    )
     demo.set_defaults(module="demo")
 
     models = commands.add_parser("models", help="list, pull or remove models")
@@ -84,8 +100,17 @@ def _parser() -> argparse.ArgumentParser:
 
 def _results(text: str) -> int:
     """Read a number of results."""
-    if not (text.isdecimal() and 1 <= int(text) <= MAX_RESULTS):
-        msg = f"{text!r} is not a number from 1 to {MAX_RESULTS}"
+    return _count(text, MAX_RESULTS)
+
+
+def _candidates(text: str) -> int:
+    """Read a number of candidates."""
+    return _count(text, MAX_CANDIDATES)
+
+
+def _count(text: str, most: int) -> int:
+    if not (text.isdecimal() and 1 <= int(text) <= most):
+        msg = f"{text!r} is not a number from 1 to {most}"
         raise argparse.ArgumentTypeError(msg)
     return int(text)
 

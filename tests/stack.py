@@ -36,6 +36,7 @@ from shim.settings import ShimSettings
 from tests.fakes import SCRIPTED_MODEL, ScriptedEngine
 from tests.retrieving import ScriptedRetrieval
 
+SCRIPTED_NOTICE = "the scripted model knows its script only"
 PYTHON = Language("python", ("py", "python3"), "Python 3.11.0")
 PASSED = ExecutionResult(
     success=True,
@@ -135,6 +136,9 @@ class ScriptedCatalog:
                 return model
         msg = f"there is no model {name!r} here"
         raise ModelNotFoundError(msg, param="model")
+
+    def notice(self) -> str:
+        return SCRIPTED_NOTICE
 
     def check(self, model: Model) -> None:
         """Every scripted model is sound."""

@@ -30,6 +30,7 @@ def register(server: MCPServer, capabilities: Capabilities) -> None:
             http_url=capabilities.http_url,
             inference_ready=ready,
             inference_detail=detail,
+            inference_notice=await anyio.to_thread.run_sync(capabilities.catalog.notice),
             lens_ready=capabilities.scorer.is_enabled,
             engine=capabilities.engine.statistics(),
             sandbox=await anyio.to_thread.run_sync(capabilities.sandbox.status),

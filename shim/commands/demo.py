@@ -1,16 +1,14 @@
 """`cinque demo`: a coding question through the chat door, its answer through the sandbox door, and the verdict.
 
 It is an ordinary HTTP client of two doors, opened on free ports for as long as it runs. An answer that no test
-checked is reported as not verified, whatever it looks like. The exit status is 0 when the tests passed or there were
-none, and 1 otherwise.
+checked is reported as not verified, whatever it looks like. Where there are tests and the first answer fails them,
+further candidates are drawn and run until one passes. The exit status is 0 when one passed or there were no tests,
+else 1.
 """
 
 import argparse
-import json
-import re
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -20,15 +18,17 @@ from rich.syntax import Syntax
 from rich.text import Text
 
 from mcp_server.telemetry import configure_logging
+from shim.commands.demo_doors import Answer, DemoDoors, extract_code
+from shim.commands.demo_tests import given_tests, stated_tests
 from shim.commands.running import FAILED, run_async
 from shim.doors import DOORS
-from shim.errors import CommandError
+from shim.errors import ApiError, CommandError
+from shim.gateway import Gateway
 from shim.serve import serve
 from shim.settings import ShimSettings
 from shim.supervisor import joining_command
 
 TIMEOUT_S = 300.0  # a large model on a laptop thinks for minutes
-SEED = 7  # the prepared question has one answer, today and tomorrow
 
 QUESTION = "Write a Python function is_palindrome(s) that returns True if the string s is a palindrome."
 TESTS = """\
@@ -44,156 +44,188 @@ def test_edges():
     assert is_palindrome("a") is True
 """
 
-FENCE = re.compile(r"```[ \t]*([\w+-]*)[^\n]*\n(.*?)(?:```|\Z)", re.DOTALL)
+
+@dataclass(frozen=True)
+class Task:
+    """What is asked, and what decides."""
+
+    question: str
+    tests: str | None
+    n_candidates: int  # answers that are tried at most, the first included
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What the model wrote, and how long it took."""
+class Candidate:
+    """One answer and its run."""
 
-    text: str
-    model: str
-    n_tokens: int
-    first_token_s: float
-    total_s: float
+    number: int  # from 1, the likeliest answer
+    code: str
+    result: dict[str, Any]  # of the sandbox door
+    round_trip_s: float
+
+    @property
+    def has_passed(self) -> bool:
+        """Whether its run succeeded."""
+        return bool(self.result["success"])
+
+    @property
+    def counts(self) -> str:
+        """The verdict in numbers."""
+        result = self.result
+        return f"{result['verdict']}, {result['tests_passed']} of {result['tests_run']} tests passed"
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the demo and return its exit status."""
     configure_logging("ERROR")
-    question = options.request or QUESTION
-    return run_async("demo", _demo, Console(), question, options)
+    return run_async("demo", _demo, Console(), options)
 
 
-async def _demo(console: Console, question: str, options: argparse.Namespace) -> int:
-    tests = _read_tests(options)
+async def _demo(console: Console, options: argparse.Namespace) -> int:
+    task = _task(options)
     free_ports = ShimSettings(ports={door.name: 0 for door in DOORS}, single_port=None)
     async with anyio.create_task_group() as group:
         opened = await group.start(serve, free_ports, joining_command())
         urls = {door.door.name: door.url for door in opened.doors}
         headers = {"authorization": f"Bearer {free_ports.keys[0]}"} if free_ports.keys else {}
         async with httpx.AsyncClient(timeout=TIMEOUT_S, headers=headers) as client:
-            status = await _ask_and_run(console, client, urls, (question, tests))
+            doors = DemoDoors(client, urls["atlas-proxy"], urls["atlas-sandbox"])
+            await _greet(console, doors)
+            await _tell_notice(console, opened.gateway)
+            status = await DemoRun(console, doors, task).run()
         group.cancel_scope.cancel()
     return status
 
 
-def _read_tests(options: argparse.Namespace) -> str | None:
-    """Return the tests of the answer: the file's, or the prepared ones of the prepared question."""
-    if options.tests is None:
-        return TESTS if options.request is None else None
-    try:
-        return Path(options.tests).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        msg = f"the tests cannot be read from {options.tests}: {error}"
-        raise CommandError(msg) from error
+def _task(options: argparse.Namespace) -> Task:
+    """Read what is asked and what decides; the prepared question has prepared tests."""
+    if options.request is not None and not options.request.strip():
+        msg = "the request has no text; write what the function shall do, or leave it out for the prepared question"
+        raise CommandError(msg)
+    tests = given_tests(options.tests, options.check)
+    if tests is None:
+        tests = TESTS if options.request is None else stated_tests(options.request)
+    return Task(QUESTION if options.request is None else options.request, tests, options.candidates)
 
 
-async def _ask_and_run(
-    console: Console, client: httpx.AsyncClient, urls: dict[str, str], task: tuple[str, str | None]
-) -> int:
-    question, tests = task
+async def _greet(console: Console, doors: DemoDoors) -> None:
+    """Say what works, as soon as it does."""
     with console.status("starting the doors, the engine and the sandbox ..."):
         started_s = time.perf_counter()
-        health = (await client.get(f"{urls['atlas-proxy']}/health")).json()
-    console.print(f"up after {time.perf_counter() - started_s:.1f} s: {_what_works(health)}", highlight=False)
-    console.rule("question")
-    console.print(Text(question))
-    console.rule(f"answer, streamed from {urls['atlas-proxy']}/v1/chat/completions")
-    answer = await _stream_answer(console, client, urls["atlas-proxy"], question)
-    code = extract_code(answer.text)
-    if tests is not None:
-        console.rule("tests")
-        console.print(Syntax(tests.rstrip(), "python", background_color="default"))
-    console.rule(f"run by {urls['atlas-sandbox']}/execute")
-    started_s = time.perf_counter()
-    result = await _execute(client, urls["atlas-sandbox"], code, tests)
-    _print_verdict(console, result, tests, code)
-    _print_timings(console, answer, result, time.perf_counter() - started_s)
-    return 0 if tests is None or result["success"] else FAILED
+        health = await doors.health()
+    works = ", ".join(f"{name} {'ready' if health[name] else 'off'}" for name in ("inference", "sandbox", "lens"))
+    console.print(f"up after {time.perf_counter() - started_s:.1f} s: {works}", highlight=False)
 
 
-def _what_works(health: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {'ready' if health[name] else 'off'}" for name in ("inference", "sandbox", "lens"))
-
-
-async def _stream_answer(console: Console, client: httpx.AsyncClient, url: str, question: str) -> Answer:
-    """Ask, print the text as it arrives, and return it."""
-    body = {
-        "messages": [{"role": "user", "content": question}],
-        "stream": True,
-        "stream_options": {"include_usage": True},
-        "temperature": 0,
-        "seed": SEED,
-        "max_tokens": 1024,
-    }
-    started_s = time.perf_counter()
-    first_s, parts, model, n_tokens = 0.0, [], "", 0
-    async with client.stream("POST", f"{url}/v1/chat/completions", json=body) as response:
-        if response.is_error:
-            await response.aread()
-            raise CommandError(response.json()["error"]["message"])
-        async for event in _events(response):
-            if "error" in event:
-                raise CommandError(event["error"]["message"])
-            first_s = first_s or time.perf_counter() - started_s
-            model = event["model"]
-            n_tokens = (event.get("usage") or {}).get("completion_tokens", n_tokens)
-            for choice in event["choices"]:
-                text = choice["delta"].get("content", "")
-                parts.append(text)
-                console.out(text, end="", highlight=False)
-    console.out("")
-    return Answer("".join(parts), model, n_tokens, first_s, time.perf_counter() - started_s)
-
-
-async def _events(response: httpx.Response) -> Any:
-    async for line in response.aiter_lines():
-        data = line.removeprefix("data: ")
-        if line.startswith("data: ") and data != "[DONE]":
-            yield json.loads(data)
-
-
-async def _execute(client: httpx.AsyncClient, url: str, code: str, tests: str | None) -> dict[str, Any]:
-    response = await client.post(f"{url}/execute", json={"code": code, "test_code": tests})
-    if response.is_error:
-        raise CommandError(response.json()["detail"])
-    result: dict[str, Any] = response.json()
-    return result
-
-
-def extract_code(text: str) -> str:
-    """Return the first fenced block of Python, else the first fenced block, else the whole text."""
-    blocks = FENCE.findall(text)
-    for language, block in blocks:
-        if language.lower() in {"python", "py", "python3"}:
-            return str(block)
-    return str(blocks[0][1]) if blocks else text
-
-
-def _print_verdict(console: Console, result: dict[str, Any], tests: str | None, code: str) -> None:
-    for name in ("stdout", "stderr"):
-        if result[name].strip():
-            console.print(f"[dim]{name}[/dim]")
-            console.out(result[name].rstrip(), highlight=False)
-    if result["error_type"] is not None:
-        console.print(Text(f"{result['error_type']}: {result['error_message']}"))
-    if tests is None:
-        ran = "it ran without an error" if result["success"] and code.strip() else "it did not run"
-        console.print(f"verdict: [bold yellow]not verified[/] ({ran}, but no test checked it; give --tests FILE)")
+async def _tell_notice(console: Console, gateway: Gateway) -> None:
+    """Say what a person should know of the model that answers; no door has a member for that."""
+    try:
+        notice = (await gateway.status()).inference_notice
+    except ApiError:  # the question will meet the same, and tell
         return
-    colour, word = ("green", "passed") if result["success"] else ("red", "failed")
-    counts = f"{result['tests_passed']} of {result['tests_run']} tests passed"
-    how = f"isolation {result['isolation']}, result {result['result_trust'].replace('_', ' ')}"
-    console.print(f"verdict: [bold {colour}]{word}[/] ({result['verdict']}, {counts}; {how})")
+    if notice:
+        console.print(Text(notice), soft_wrap=True)
 
 
-def _print_timings(console: Console, answer: Answer, result: dict[str, Any], round_trip_s: float) -> None:
-    decode_s = max(answer.total_s - answer.first_token_s, 1e-9)
-    console.rule("timings")
-    console.print(
-        f"{answer.model}: first token after {answer.first_token_s * 1000:.0f} ms, "
-        f"{answer.n_tokens} tokens at {answer.n_tokens / decode_s:.0f} tokens/s; "
-        f"run {result['execution_time_ms']} ms, {round_trip_s * 1000:.0f} ms with its way there and back",
-        highlight=False,
-    )
+class DemoRun:
+    """One question from its answer to the verdict."""
+
+    def __init__(self, console: Console, doors: DemoDoors, task: Task) -> None:
+        self._console = console
+        self._doors = doors
+        self._task = task
+
+    async def run(self) -> int:
+        """Ask, run, tell; return the exit status."""
+        answer = await self._answer()
+        first = await self._executed(1, extract_code(answer.text))
+        if self._task.tests is None:
+            self._print_output(first)
+            self._print_untested(first)
+            self._print_timings(answer, first)
+            return 0
+        shown = first
+        if not first.has_passed and self._task.n_candidates > 1:
+            self._console.print(f"candidate 1: failed ({first.counts})", highlight=False)
+            shown = await self._first_that_passes(first) or first
+        self._print_output(shown)
+        self._print_verdict(shown)
+        self._print_timings(answer, shown)
+        return 0 if shown.has_passed else FAILED
+
+    async def _answer(self) -> Answer:
+        console, task = self._console, self._task
+        console.rule("question")
+        console.print(Text(task.question))
+        console.rule(f"answer, streamed from {self._doors.chat_url}/v1/chat/completions")
+        answer = await self._doors.stream_answer(task.question, lambda text: console.out(text, end="", highlight=False))
+        console.out("")
+        if task.tests is not None:
+            console.rule("tests")
+            self._print_code(task.tests)
+        console.rule(f"run by {self._doors.sandbox_url}/execute")
+        return answer
+
+    async def _first_that_passes(self, first: Candidate) -> Candidate | None:
+        """Draw the other candidates and run them, until one passes; the same program is not run twice."""
+        console, n_more = self._console, self._task.n_candidates - 1
+        with console.status(f"asking for {n_more} more ..."):
+            texts = await self._doors.draw(self._task.question, n_more)
+        known = {first.code: first}
+        for number, code in enumerate(map(extract_code, texts), 2):
+            if code in known:
+                console.print(f"candidate {number}: the same as candidate {known[code].number}", highlight=False)
+                continue
+            candidate = known[code] = await self._executed(number, code)
+            word = "passed" if candidate.has_passed else "failed"
+            console.print(f"candidate {number}: {word} ({candidate.counts})", highlight=False)
+            if candidate.has_passed:
+                console.rule(f"answer, candidate {number}")
+                self._print_code(code)
+                return candidate
+        return None
+
+    async def _executed(self, number: int, code: str) -> Candidate:
+        started_s = time.perf_counter()
+        result = await self._doors.execute(code, self._task.tests)
+        return Candidate(number, code, result, time.perf_counter() - started_s)
+
+    def _print_code(self, code: str) -> None:
+        self._console.print(Syntax(code.rstrip(), "python", background_color="default"))
+
+    def _print_output(self, candidate: Candidate) -> None:
+        console, result = self._console, candidate.result
+        for name in ("stdout", "stderr"):
+            if result[name].strip():
+                console.print(f"[dim]{name}[/dim]")
+                console.out(result[name].rstrip(), highlight=False)
+        if result["error_type"] is not None:
+            console.print(Text(f"{result['error_type']}: {result['error_message']}"))
+
+    def _print_untested(self, candidate: Candidate) -> None:
+        ran = "it ran without an error" if candidate.has_passed and candidate.code.strip() else "it did not run"
+        how = "give --check EXPRESSION or --tests FILE"
+        self._console.print(f"verdict: [bold yellow]not verified[/] ({ran}, but no test checked it; {how})")
+
+    def _print_verdict(self, candidate: Candidate) -> None:
+        result, n = candidate.result, self._task.n_candidates
+        how = f"isolation {result['isolation']}, result {result['result_trust'].replace('_', ' ')}"
+        if not candidate.has_passed:
+            tried = f"{n} candidates, none passed; " if n > 1 else ""
+            verdict = f"[bold red]failed[/] ({candidate.counts}; {tried}{how})"
+        elif candidate.number > 1:
+            verdict = f"[bold green]passed[/] (candidate {candidate.number} of {n}): {candidate.counts}; {how}"
+        else:
+            verdict = f"[bold green]passed[/] ({candidate.counts}; {how})"
+        self._console.print(f"verdict: {verdict}")
+
+    def _print_timings(self, answer: Answer, candidate: Candidate) -> None:
+        decode_s = max(answer.total_s - answer.first_token_s, 1e-9)
+        self._console.rule("timings")
+        self._console.print(
+            f"{answer.model}: first token after {answer.first_token_s * 1000:.0f} ms, "
+            f"{answer.n_tokens} tokens at {answer.n_tokens / decode_s:.0f} tokens/s; "
+            f"run {candidate.result['execution_time_ms']} ms, "
+            f"{candidate.round_trip_s * 1000:.0f} ms with its way there and back",
+            highlight=False,
+        )

@@ -54,9 +54,10 @@ def _print(doors: tuple[OpenDoor, ...], status: ServerStatus) -> None:
     rows += [("MCP, streamable HTTP", f"{status.http_url}/mcp", ""), ("MCP, SSE", f"{status.http_url}/sse", "")]
     rows += [
         ("model", status.inference_detail, ""),
+        *([("", status.inference_notice, "")] if status.inference_notice else []),
         ("sandbox", f"isolation {status.sandbox.isolation}: {status.sandbox.detail}", ""),
     ]
-    console = Console(soft_wrap=True, highlight=False)  # a URL that is cut or broken cannot be followed
+    console = Console(soft_wrap=True, highlight=False, markup=False)  # a URL that is cut or broken cannot be followed
     width = max(len(opened.url) for opened in doors)
     for name, what, documentation in rows:
         console.print(f"{name:20}  {what:{width}}  {documentation}".rstrip())

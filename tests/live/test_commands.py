@@ -11,7 +11,9 @@ from mcp import Client
 from mcp.client.stdio import StdioServerParameters
 
 from mcp_server.contract import ToolName
-from tests.live.processes import ROOT, Shim, environment, finished, serving
+from mcp_server.engine.models.catalog import ModelCatalog
+from mcp_server.engine.settings import EngineSettings
+from tests.live.processes import ROOT, Child, Shim, environment, finished, serving, started
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(120)]
 
@@ -80,6 +82,38 @@ def test_a_setting_that_the_mcp_server_refuses_stops_the_command_too(command: st
     refusal = json.loads(log[-1])["event"]
     assert refusal.startswith("the MCP server cannot start: CINQUE_ENGINE_N_SLOTS=0: ")
     assert "\n" not in refusal
+
+
+def test_that_only_the_embedded_model_is_there_is_one_line_of_serve_and_mcp(tmp_path: Path) -> None:
+    notice = ModelCatalog(EngineSettings(home=tmp_path, model="")).notice()
+    assert "the embedded demonstration and test model" in notice
+    env = environment(tmp_path)
+    with started("-m", "shim", "serve", env=env, stdout=subprocess.PIPE) as served:
+        assert sum(notice in line for line in start_of(served)) == 1
+    with started("-m", "shim", "mcp", "--own", env=env, stdout=subprocess.PIPE) as mcp:
+        assert len(mcp.wait_for_event(notice)) == 1
+        assert mcp.process.stdin is not None
+        assert mcp.process.stdout is not None
+        mcp.process.stdin.close()
+        assert mcp.process.stdout.read() == b"", "stdout belongs to the protocol"
+
+
+def test_a_model_that_was_chosen_needs_no_notice(tmp_path: Path) -> None:
+    env = environment(tmp_path, CINQUE_ENGINE_MODEL="cinque-tiny-v0")
+    with started("-m", "shim", "serve", env=env, stdout=subprocess.PIPE) as served:
+        assert not any("cinque models pull" in line for line in start_of(served))
+        assert "cinque models pull" not in served.stderr
+
+
+def start_of(served: Child) -> list[str]:
+    """Return what `cinque serve` prints before it serves."""
+    assert served.process.stdout is not None
+    lines = []
+    for line in served.process.stdout:
+        lines.append(line.decode())
+        if lines[-1].startswith("Ctrl-C"):
+            break
+    return lines
 
 
 async def test_cinque_mcp_is_a_server_for_an_ide(shim: Shim) -> None:

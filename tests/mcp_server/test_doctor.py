@@ -16,7 +16,7 @@ from mcp_server.settings import McpSettings
 from rag.index import Retrieval
 from rag.settings import RagSettings
 from tests.fakes import ScriptedEngine
-from tests.stack import ScriptedCatalog, ScriptedSandbox
+from tests.stack import SCRIPTED_NOTICE, ScriptedCatalog, ScriptedSandbox
 from tests.upstreams import EngineUpstream, serving, unused_url
 
 REPORT = ProbeReport(
@@ -88,6 +88,13 @@ def test_the_probe_tells_what_was_used() -> None:
     assert told.kv_layout in ("split", "unified")
     assert any(device["kind"] == "CPU" and device["total_bytes"] > 0 for device in told.devices)
     assert told.features
+
+
+def test_an_embedded_model_is_told_in_the_words_of_the_notice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch, tmp_path, report())
+    found = diagnose(tmp_path, MixedCatalog())["model"]
+    assert (found.state, found.detail) == ("degraded", SCRIPTED_NOTICE)
+    assert found.fix == "cinque models pull OWNER/NAME FILE.gguf"
 
 
 def test_what_computes_and_how_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from shim.cli import main
-from shim.commands.demo import extract_code
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,6 +32,10 @@ def status_of(*arguments: str) -> int:
         "models rm",
         "mcp --transport carrier-pigeon",
         "demo a b",
+        "demo a --candidates 0",
+        "demo a --candidates 17",
+        "demo a --candidates many",
+        "demo a --check",
         "index",
         "search",
         "search x --mode fuzzy",
@@ -101,54 +104,6 @@ def test_a_folders_own_modules_are_never_imported(tmp_path: Path, words: tuple[s
     environment = {**os.environ, "CINQUE_HOME": str(tmp_path / "home")}
     subprocess.run(command, cwd=tmp_path, env=environment, input=b"", capture_output=True, check=False, timeout=60)
     assert not (tmp_path / "imported").exists()
-
-
-@pytest.mark.parametrize(
-    ("server", "line", "status", "verdict"),
-    [
-        (("--fails",), (), 1, "verdict: failed"),
-        ((), ("a request of my own",), 0, "verdict: not verified"),
-    ],
-    ids=["failed", "untested"],
-)
-def test_the_demo_tells_the_verdict_and_its_status(
-    server: tuple[str, ...],
-    line: tuple[str, ...],
-    status: int,
-    verdict: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    command = (sys.executable, str(ROOT / "tests" / "scripted_server.py"), *server)
-    monkeypatch.setattr("shim.commands.demo.joining_command", lambda: command)
-    assert status_of("demo", *line) == status
-    shown = capsys.readouterr().out
-    assert "first second" in shown
-    assert verdict in shown
-
-
-def test_tests_that_cannot_be_read_are_one_line_and_a_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert status_of("demo", "a request", "--tests", str(tmp_path / "absent.py")) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert "absent.py" in line
-
-
-@pytest.mark.parametrize(
-    ("text", "code"),
-    [
-        ("```python\nx = 1\n```", "x = 1\n"),
-        ("Sure!\n```py\nx = 1\n```\nDone.", "x = 1\n"),
-        ("```bash\npip install x\n```\n```Python\nx = 1\n```", "x = 1\n"),
-        ("```\nx = 1\n```", "x = 1\n"),
-        ("```python title=a.py\nx = 1\n```", "x = 1\n"),
-        ("```python\nx = 1\n", "x = 1\n"),
-        ("x = 1", "x = 1"),
-        ("", ""),
-    ],
-)
-def test_the_code_of_an_answer_is_its_python_block(text: str, code: str) -> None:
-    assert extract_code(text) == code
 
 
 def test_the_command_of_an_ide_waits_for_no_heavy_import() -> None:

@@ -43,7 +43,7 @@ def _describe(writer: gguf.GGUFWriter, shape: Shape, kind: str) -> None:
     writer.add_name(NAME)
     writer.add_license("MIT")
     writer.add_description(
-        "Writes short Python functions; trained from nothing on generated tasks, to show and to test"
+        "Writes short Python functions and small scripts; trained from nothing on generated tasks, to show and to test"
     )
     writer.add_context_length(CONTEXT)
     writer.add_embedding_length(shape.width)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from mcp_server.engine.drafting import PROMPT_LOOKUP
+from mcp_server.engine.models import embedded
 from mcp_server.engine.models.gguf_file import SPLIT_NAME, read_header, split_parts
 from mcp_server.engine.models.models_file import Entry, LocalEntry, ModelsFile, read_models_file
 from mcp_server.engine.models.pull import pull_file
@@ -124,6 +125,19 @@ class ModelCatalog:
                     f"{where}, model {entry.model_id!r}, draft: {entry.draft!r} is remote; name a local one."
                 )
         return tuple(problems)
+
+    def notice(self) -> str:
+        """Say in one line that the embedded model is the default, for want of another that was pulled or chosen.
+
+        It is empty where another is, and where `CINQUE_ENGINE_MODEL` names the embedded one.
+        """
+        if self._settings.model:
+            return ""
+        try:
+            model = self._default()
+        except ModelNotFoundError:  # told by whoever needs the model
+            return ""
+        return embedded.notice(model) if model.source == "embedded" else ""
 
     def check(self, model: Model) -> None:
         """Read the headers of the model's files; once they are found sound, not again until they change.

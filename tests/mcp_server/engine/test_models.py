@@ -12,8 +12,9 @@ import pytest
 
 from mcp_server.engine.async_engine import AsyncEngine
 from mcp_server.engine.models.catalog import EMBEDDED_PATH, ModelCatalog
+from mcp_server.engine.models.embedded import notice
 from mcp_server.engine.models.gguf_file import read_header
-from mcp_server.engine.types import GenerationRequest, GenerationResult, SamplingParams
+from mcp_server.engine.types import GenerationRequest, GenerationResult, Model, SamplingParams
 from mcp_server.errors import InvalidRequestError, ModelLoadError, ModelNotFoundError
 
 EMBEDDED = next(EMBEDDED_PATH.glob("*.gguf"))
@@ -40,6 +41,25 @@ def test_alone_the_embedded_model_is_the_default(make_settings: Any) -> None:
     (model,) = ModelCatalog(make_settings()).list()
     assert (model.source, model.is_default, model.is_loaded) == ("embedded", True, False)
     assert model.size_bytes == EMBEDDED.stat().st_size
+
+
+def test_the_embedded_model_says_what_it_can_do_where_nothing_else_answers(make_settings: Any, add_model: Any) -> None:
+    said = read_header(EMBEDDED).metadata["general.description"].rstrip(".")
+    told = ModelCatalog(make_settings()).notice()
+    assert EMBEDDED.stem in told
+    assert said in told
+    assert "cinque models pull OWNER/NAME FILE.gguf" in told
+    assert len(told.splitlines()) == 1
+    assert ModelCatalog(make_settings(model=EMBEDDED.stem)).notice() == "", "somebody has chosen it"
+    assert ModelCatalog(make_settings(model="gone")).notice() == ""
+    add_model("pulled.gguf")
+    assert ModelCatalog(make_settings()).notice() == ""
+
+
+def test_an_embedded_model_whose_file_is_damaged_is_still_named(tmp_path: Path) -> None:
+    model = Model("tiny", str(tmp_path / "tiny.gguf"), "embedded", 1, 1, is_default=True, is_loaded=False)
+    Path(model.path).write_bytes(b"noise")
+    assert "this one answers: tiny, the embedded demonstration and test model. For a larger one: " in notice(model)
 
 
 def test_the_newest_downloaded_model_is_the_default_and_first(make_settings: Any, add_model: Any) -> None:
