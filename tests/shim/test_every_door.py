@@ -118,10 +118,15 @@ async def test_a_body_that_is_no_object_is_a_400(
     assert_refused(response, door, 400)
 
 
+def answered_status(endpoint: Endpoint) -> int:
+    """Return the status of a body that is right: what a path names is not here, as nothing was made before."""
+    return 404 if "{" in endpoint.path else 200
+
+
 @every_body
 async def test_the_smallest_body_is_answered(endpoint: Endpoint, client: httpx.AsyncClient) -> None:
     response = await client.request(endpoint.method, path_of(endpoint), json=smallest_body(endpoint))
-    assert response.status_code == 200, response.text
+    assert response.status_code == answered_status(endpoint), response.text
 
 
 @every_body
@@ -152,7 +157,7 @@ async def test_no_number_breaks_a_door(door: Door, endpoint: Endpoint, number: s
     for name in schema_of(endpoint)["properties"]:
         raw = f'{body}, "{name}": {number}}}'
         response = await client.request(endpoint.method, path_of(endpoint), content=raw)
-        if response.status_code != 200:
+        if response.status_code != answered_status(endpoint):
             assert_refused(response, door, 400)
 
 
@@ -170,7 +175,7 @@ async def test_a_body_beyond_the_limit_is_a_413(
             assert_refused(response, door, 413)
             assert str(LIMIT) in response.text
         else:
-            assert response.status_code == 200
+            assert response.status_code == answered_status(endpoint)
 
 
 @every_endpoint
