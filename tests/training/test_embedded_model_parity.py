@@ -50,7 +50,7 @@ def learnt(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tokenizer learnt from a few examples."""
     folder = tmp_path_factory.mktemp("data")
     r, drawer = random.Random(1), generate.Drawer(read_families(generate.FOLDER))
-    rows = [json.dumps(generate._row(drawer.draw(r))) for _ in range(300)]
+    rows = [json.dumps(generate.row_of(drawer.draw(r))) for _ in range(300)]
     (folder / "train-00000.jsonl").write_text("\n".join(rows), encoding="utf-8")
     path = folder / "tokenizer.json"
     tokenizer.train(folder).save(str(path))
@@ -96,7 +96,7 @@ async def shipped(tmp_path: Path) -> AsyncIterator[AsyncEngine]:
 def _strings() -> list[str]:
     """Texts of requests with the model's special tokens, and characters at random."""
     r, drawer = random.Random(2), generate.Drawer(read_families(generate.FOLDER))
-    rows = [generate._row(drawer.draw(r)) for _ in range(N_STRINGS // 4)]
+    rows = [generate.row_of(drawer.draw(r)) for _ in range(N_STRINGS // 4)]
     texts = [prompt_of(row) + str(row["answer"]) for row in rows]
     for _ in range(N_STRINGS // 2):
         letters = "".join(r.sample(ALPHABETS, r.randint(1, 3)))
