@@ -3,14 +3,14 @@
 import json
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from sandbox.runner import Sandbox
 from sandbox.settings import SandboxSettings
-from training.embedded_model import check_families, generate, pack, tokenizer
+from training.embedded_model import about_code, check_families, generate, pack, tokenizer
 from training.embedded_model.cases import draw_parameters
 from training.embedded_model.compositions import compose
 from training.embedded_model.examples import Example
@@ -235,3 +235,33 @@ def test_rows_hold_whole_conversations_and_every_one_of_them(tmp_path: Path, exa
         assert int((rows[:, 1] != pack.PADDING).sum()) == n_tokens
         ends = [row[0][row[1] != pack.PADDING][-1] for row in rows]
         assert set(ends) == {learnt.token_to_id("<|im_end|>")}
+
+
+class _Swallowing:
+    """What an error raised in its end does not leave, and which stops Python's tracing."""
+
+    def __del__(self) -> None:
+        for _ in range(about_code._MAX_STEPS):
+            pass
+
+
+def _swallow() -> None:
+    _Swallowing()
+    while True:
+        pass
+
+
+def _square() -> None:
+    number = 3
+    while True:
+        number *= number
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("endless", [_swallow, _square])
+def test_a_program_is_stopped_where_counting_its_lines_does_not(
+    endless: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(about_code, "_MAX_S", 0.2)
+    with pytest.raises(about_code._TooLongError), about_code.counting_lines():
+        endless()

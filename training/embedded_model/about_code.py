@@ -11,6 +11,7 @@ import copy
 import json
 import random
 import re
+import signal
 import sys
 import traceback
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ from training.embedded_model.programs import faulty, fenced, renamed, tidy
 _TRIES: Final = 12
 _ANSWERED_SHARE: Final = 0.4  # of the code that people bring: what the model itself answered just before
 _MAX_STEPS: Final = 20_000  # lines that a faulty program may run, as some never end
+_MAX_S: Final = 3.0  # of processor time, a hundred times what those lines take
 _BUILTINS: Final = frozenset(dir(builtins))  # what an annotation may name without an import
 _MAX_TOLD: Final = 120  # characters of a case in a prompt
 
@@ -93,7 +95,11 @@ def _run(source: str, name: str, case: Case) -> Any:
 
 @contextlib.contextmanager
 def counting_lines() -> Iterator[None]:
-    """Raise `_TooLongError` in what runs inside after many lines."""
+    """Raise `_TooLongError` in what runs inside after many lines.
+
+    A timer stands by: one line may square a number for hours, and an error that a generator's end swallows stops the
+    count. What it ends is far beyond what the lines allow, so that which programs do not depend on the machine's speed.
+    """
     steps = 0
 
     def trace(_frame: Any, _event: str, _argument: Any) -> Any:
@@ -103,11 +109,18 @@ def counting_lines() -> Iterator[None]:
             raise _TooLongError
         return trace
 
+    def stop(_signal: int, _frame: Any) -> None:
+        raise _TooLongError
+
+    before = signal.signal(signal.SIGVTALRM, stop)
+    signal.setitimer(signal.ITIMER_VIRTUAL, _MAX_S, 0.1)
     sys.settrace(trace)
     try:
         yield
     finally:
         sys.settrace(None)
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
 
 
 def tests_for(whole: Family, r: random.Random) -> Example | None:
