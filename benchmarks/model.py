@@ -129,7 +129,8 @@ def table_of(tasks: list[Task], verdicts: list[list[str]]) -> dict[str, dict[str
     """Average over the tasks of each line that has any."""
     table = {}
     for row in rows():
-        found = [why for task, why in zip(tasks, verdicts, strict=True) if row.is_in(task)]
+        asked = [(task, why) for task, why in zip(tasks, verdicts, strict=True) if row.is_in(task)]
+        found = [why for _, why in asked]
         if not found:
             continue
         table[row.title] = {
@@ -138,9 +139,11 @@ def table_of(tasks: list[Task], verdicts: list[list[str]]) -> dict[str, dict[str
             AT_8: share([pass_at(N_SAMPLES, [not one for one in why[1:]]) for why in found]),
         }
         if row.title.startswith("tool,"):
-            wrong = [not why[0].startswith((WRONG_TOOL, NOT_VALID)) for why in found]
             valid = [not any(one.startswith(NOT_VALID) for one in why) for why in found]
-            table[row.title] |= {RIGHT_TOOL: share(wrong), VALID: share(valid)}
+            table[row.title][VALID] = share(valid)
+            if several := [why for task, why in asked if len(task.tools) > 1]:  # one alone is always the right one
+                right = [not why[0].startswith((WRONG_TOOL, NOT_VALID)) for why in several]
+                table[row.title][RIGHT_TOOL] = share(right)
     return table
 
 
@@ -169,13 +172,18 @@ def judge_claims(report: Report) -> list[tuple[bool, str]]:
     """Hold the figures against what is claimed."""
     found = []
     for title, column, least in CLAIMS:
-        if title in report.table:
+        if column in report.table.get(title, {}):
             value = report.table[title][column].value
             found.append((value >= least, f"{value:.3f} >= {least}  {title}, {column}"))
     one = report.speed
     found.append((one.load_s <= MAX_LOAD_S, f"{one.load_s:.2f} <= {MAX_LOAD_S}  s to load"))
     found.append((one.eight >= MIN_RATE, f"{one.eight:.0f} >= {MIN_RATE:.0f}  tokens/s of {N_SAMPLES} sequences"))
     return found
+
+
+def unmeasured(report: Report) -> list[str]:
+    """Return the claims that nothing was measured for; they neither hold nor fail."""
+    return [f"{title}, {column}" for title, column, _ in CLAIMS if column not in report.table.get(title, {})]
 
 
 def show(report: Report) -> None:
@@ -223,6 +231,8 @@ def main() -> None:
     print()
     for holds, text in claims:
         print(f"{'holds' if holds else 'FAILS'}  {text}")
+    for text in unmeasured(report):
+        print(f"not measured  {text}")
     print(f"the machine's host gave {stolen.share:.0%} of its time to others")
     if options.json:
         options.json.write_text(json.dumps({**asdict(report), "stolen": stolen.share}, indent=1), encoding="utf-8")

@@ -105,8 +105,7 @@ class Judge:
                 "" if re.search(r"can't|cannot|can not|larger model", answer) and "```" not in answer else "no refusal"
             )
         if check.expected:
-            pattern = rf"(?<![\w.]){re.escape(check.expected)}(?!\w|\.\d)"
-            return "" if re.search(pattern, answer) else f"it does not say {check.expected}"
+            return "" if says(check.expected, answer) else f"it does not say {check.expected}"
         return self._javascript(check, answer) if check.language == "javascript" else self._bash(check, answer)
 
     def _javascript(self, check: Check, answer: str) -> str:
@@ -128,6 +127,14 @@ class Judge:
             if not result.success or result.stdout != expected:
                 return f"it prints {result.stdout[:80]!r} instead of {expected[:80]!r}"
         return ""
+
+
+def says(expected: str, answer: str) -> bool:
+    """Say whether a text names a value: as what it quotes last, or as a word of its own where it quotes nothing."""
+    quoted = [] if "`" in expected else re.findall(r"`([^`]*)`", answer)
+    if quoted:
+        return bool(quoted[-1] == expected)
+    return re.search(rf"(?<![\w.-]){re.escape(expected)}(?!\w|\.\d)", answer) is not None
 
 
 def is_batched(check: Check) -> bool:

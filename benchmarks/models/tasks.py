@@ -8,11 +8,12 @@ import gzip
 import itertools
 import json
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks.models.learnt import UNSEEN, known_wholes, learnt_in, rows_of, said_in, whole_of
 from mcp_server.engine.types import Message, Tool
 from tests.newcomers.newcomer_requests import NewcomerRequest, newcomer_requests
 
@@ -61,16 +62,19 @@ class Task:
 def held_out(folder: Path, most: int, known: frozenset[str] = frozenset()) -> list[Task]:
     """Read the held-out examples, at most so many of each split and kind.
 
+    A request that is learnt word for word is left out, and families and compositions with a program that is learnt.
+
     Args:
         folder: of the generator's shards.
         most: tasks of one split and kind.
         known: families that were held out but that a family in training does as well; they are left out.
     """
     found: dict[tuple[str, str], list[Task]] = {}
-    seen: set[str] = set()
-    for row in _rows_of(folder):
-        is_known = row["split"] == "family" and row["family"] in known
-        said = "\n".join((*row.get("earlier", ()), row["prompt"]))
+    learnt, held = learnt_in(folder), list(rows_of(folder, "held"))
+    wholes, seen = known_wholes(held, learnt), set(learnt.requests)
+    for row in held:
+        is_known = row["split"] in UNSEEN and (whole_of(row) in wholes or row["family"] in known)
+        said = said_in(row)
         if said in seen or is_known or not _is_judged(row):
             continue
         seen.add(said)
@@ -80,15 +84,9 @@ def held_out(folder: Path, most: int, known: frozenset[str] = frozenset()) -> li
     return list(itertools.chain.from_iterable(picked))
 
 
-def _rows_of(folder: Path) -> Iterator[dict[str, Any]]:
-    for path in sorted(folder.glob("held-*.jsonl")):
-        for line in path.read_text(encoding="utf-8").splitlines():
-            yield json.loads(line)
-
-
 def _is_judged(row: dict[str, Any]) -> bool:
-    """Say whether an answer can be judged: an explanation in words cannot."""
-    return str(row["kind"]) != "meaning"
+    """Say whether an answer can be judged: an explanation in words cannot, nor can what has nothing to hold against."""
+    return row["kind"] != "meaning" and any(row.get(key) for key in ("tests", "runs", "subject", "expected"))
 
 
 def _task(row: dict[str, Any]) -> Task:

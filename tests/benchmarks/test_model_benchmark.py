@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.model import Report, judge_claims, table_of, unmeasured
+from benchmarks.models.asking import Speed
 from benchmarks.models.judging import NOT_VALID, OTHER_ARGUMENTS, WRONG_TOOL, Judge
+from benchmarks.models.learnt import nameless
 from benchmarks.models.scores import pass_at, share
 from benchmarks.models.tasks import Check, Task, held_out, newcomers
 from mcp_server.engine.types import Message, Tool
@@ -55,6 +58,9 @@ def test_a_failing_test_is_told_with_the_functions_own_name(judge: Judge) -> Non
         (Check(tests=DOUBLE.tests, is_json=True), json.dumps({"code": RIGHT}), RIGHT),
         (Check(subject=RIGHT, wrong="def double(x):\n    return x"), "assert double(2) == 4", "assert double(0) == 0"),
         (Check(language="", expected="3"), "It returns `3`.", "It returns `13`."),
+        (Check(language="", expected="3"), "f(3) is `3`.", "It returns `-3`."),
+        (Check(language="", expected="3"), "The result is 3.", "The result is -3."),
+        (Check(language="", expected="[1]"), "`f` gives `[1]`", "It returns `[[1], [2]]`."),
         (Check(language="", refusal=True), "I can't do that; use a larger model.", f"```python\n{RIGHT}```"),
         (Check(head='def double(x):\n    """Twice x."""\n    pass\n\n', tests=("assert double(2) == 4",)), RIGHT, ""),
     ],
@@ -88,6 +94,63 @@ def test_held_out_examples_are_read_once_each_and_known_families_left_out(tmp_pa
     (tmp_path / "held-00000.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     found = held_out(tmp_path, 5, frozenset({"known"}))
     assert [task.messages[0].content for task in found] == ["a"]
+
+
+def _learnt(folder: Path, *rows: dict[str, object]) -> None:
+    lines = [json.dumps({"split": "train", "kind": "function", "language": "python", **row}) for row in rows]
+    (folder / "train-00000.jsonl").write_text("\n".join(lines), encoding="utf-8")
+
+
+def _held(folder: Path, *rows: dict[str, object]) -> list[str]:
+    given = [{"kind": "function", "language": "python", "tests": ["pass"], "answer": "", **row} for row in rows]
+    (folder / "held-00000.jsonl").write_text("\n".join(map(json.dumps, given)), encoding="utf-8")
+    return [task.messages[-1].content for task in held_out(folder, 5)]
+
+
+def test_a_request_that_is_learnt_word_for_word_is_not_asked(tmp_path: Path) -> None:
+    _learnt(tmp_path, {"family": "f", "prompt": "a", "source": ""})
+    found = _held(tmp_path, *({"split": "phrase", "family": "f", "prompt": prompt} for prompt in "ab"))
+    assert found == ["b"]
+
+
+def test_a_family_is_not_unseen_where_another_of_the_same_program_is_learnt(tmp_path: Path) -> None:
+    _learnt(tmp_path, {"family": "last_chars", "prompt": "x", "source": "def last(s, k):\n    return s[-k:]\n"})
+    same = {"split": "family", "family": "tail", "source": "def tail(text, n):\n    return text[-n:]"}
+    found = _held(
+        tmp_path,
+        {**same, "prompt": "a"},
+        {**same, "prompt": "another style", "source": "def tail(text, n):\n    return text[len(text) - n:]"},
+        {**same, "prompt": "another kind", "kind": "edit", "source": "def tail(text, n):\n    return text[n:]"},
+        {**same, "prompt": "known in other words", "split": "phrase"},
+    )
+    assert sorted(found) == ["another kind", "known in other words"]
+
+
+def test_programs_are_the_same_without_their_own_names_only() -> None:
+    program = 'import math\n\n\ndef f(x):\n    return math.sqrt(x) if x else "x"\n'
+    assert nameless(program) == nameless('import math\ndef root(n):\n  return math.sqrt(n) if n else "x"')
+    for old, new in (('"x"', '"y"'), ("sqrt", "floor"), ("import math", "import cmath as math"), ("if x", "if f")):
+        assert nameless(program) != nameless(program.replace(old, new))
+
+
+def test_what_has_nothing_to_be_judged_by_is_not_asked(tmp_path: Path) -> None:
+    assert _held(tmp_path, {"split": "phrase", "family": "f", "prompt": "a", "tests": []}) == []
+
+
+def test_a_tool_that_is_offered_alone_is_no_choice() -> None:
+    call = Check(language="", call="{}")
+    alone, beside = (Task("phrase", "tool", (), call, tuple(map(Tool, names))) for names in ("a", "ab"))
+    cells = table_of([alone, beside], [[""] * 9, [WRONG_TOOL] * 9])["tool, families known"]
+    assert (cells["right tool"].value, cells["right tool"].n, cells["valid arguments"].n) == (0.0, 1, 2)
+    cells = table_of([alone], [[""] * 9])["tool, families known"]
+    assert "right tool" not in cells
+
+
+def test_a_claim_that_nothing_was_measured_for_is_told() -> None:
+    report = Report(Speed(0.5, 500.0, 900.0), {"MBPP, sanitized": {"pass@8": share([True])}})
+    assert [holds for holds, _ in judge_claims(report)] == [True] * 3
+    assert "newcomers' requests, pass@8" in unmeasured(report)
+    assert "MBPP, sanitized, pass@8" not in unmeasured(report)
 
 
 def test_an_interval_is_around_its_share_and_narrower_with_more_tasks() -> None:
