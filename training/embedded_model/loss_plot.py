@@ -10,7 +10,10 @@ _MARGIN: Final = 40
 
 
 def write_plot(log: Path, path: Path) -> None:
-    """Draw the loss while learning, and the loss of rows held back, over tokens; the scale of losses is logarithmic."""
+    """Draw the losses of a run (nats a token, on a logarithmic scale) over tokens: what is learnt, and rows held back.
+
+    Nothing is written for a run that has no line in its log yet.
+    """
     rows = [line.split(",") for line in log.read_text(encoding="utf-8").splitlines()]
     learnt = [(int(row[1]), float(row[2])) for row in rows]
     held = [(int(row[1]), float(row[3])) for row in rows if row[3]]
