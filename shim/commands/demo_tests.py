@@ -53,7 +53,7 @@ def _checked(check: str, number: int) -> str:
     """Return an expression on one line.
 
     Raises:
-        CommandError: It is not one, or one that is always true.
+        CommandError: It is not one, is always true, or names nothing that an answer could define.
     """
     where = f"--check number {number}, {check!r}"
     try:
@@ -65,6 +65,9 @@ def _checked(check: str, number: int) -> str:
         raise CommandError(msg) from error
     if isinstance(body, ast.Tuple):
         msg = f"{where}: the comma makes it a tuple, which is always true; give each expression a --check of its own"
+        raise CommandError(msg)
+    if not _loaded(body):
+        msg = f"{where}: this names nothing of the answer, so no answer could fail it; write one like {EXAMPLE}"
         raise CommandError(msg)
     return ast.unparse(body) if set(check) & {"\n", "\r", "#"} else check.strip()
 

@@ -148,6 +148,7 @@ def test_a_file_of_tests_and_checks_decide_together(tmp_path: Path) -> None:
         ("assert add(2, 3) == 5", "column"),
         ("", "no Python expression"),
         ("(yield)", "outside function"),
+        ("1 == 1", "names nothing of the answer"),
         ("a\0", "null bytes"),
         ("(" * 1000, "parentheses"),
         ("add(2, 3) == 5, 'wrong'", "always true"),
