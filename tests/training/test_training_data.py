@@ -11,6 +11,7 @@ import pytest
 from sandbox.runner import Sandbox
 from sandbox.settings import SandboxSettings
 from training.embedded_model import about_code, check_families, generate, pack, tokenizer
+from training.embedded_model import cases as cases_of
 from training.embedded_model.cases import draw_parameters
 from training.embedded_model.compositions import compose
 from training.embedded_model.examples import Example
@@ -95,8 +96,28 @@ def test_an_example_whose_program_is_wrong_fails_in_the_sandbox(sandbox: Sandbox
     assert set(failures(broken, sandbox)) == set(range(len(broken)))
 
 
+def test_an_example_that_ends_the_job_fails_alone(sandbox: Sandbox, examples: list[Example]) -> None:
+    functions = [example for example in examples if example.kind == "function"][:5]
+    functions[2] = Example(**{**vars(functions[2]), "source": "import os\nos._exit(0)\n"})
+    found = failures(functions, sandbox)
+    assert list(found) == [2]
+    assert "the job ended" in found[2]
+
+
 def test_two_runs_of_the_generator_give_the_same_examples() -> None:
     assert _examples(5, 60, generate.Drawer(FAMILIES)) == _examples(5, 60, generate.Drawer(FAMILIES))
+
+
+def test_cases_do_not_depend_on_what_was_asked_before() -> None:
+    """Processes share out the shards as they come, so each has other families behind it."""
+    r = random.Random(4)
+    drawn = [compose(r).family for _ in range(600)]
+    orders = (drawn, drawn[::-1])
+    found = []
+    for order in orders:
+        cases_of._cases.cache_clear()
+        found.append({id(family): cases_of.cases(family) for family in order})
+    assert [one.name for one in drawn if repr(found[0][id(one)]) != repr(found[1][id(one)])] == []
 
 
 @few_or_many

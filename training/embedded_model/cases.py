@@ -74,7 +74,7 @@ def cases(family: Family) -> tuple[Case, ...]:
 
 @dataclass(frozen=True)
 class _Whole:
-    """A family as a key: what decides its cases."""
+    """A family as a key: what decides its cases. Compositions of one name and program differ in types of arguments."""
 
     family: Family
 
@@ -83,7 +83,8 @@ class _Whole:
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Whole) and all(
-            getattr(self.family, name) == getattr(other.family, name) for name in ("kind", "name", "solutions", "input")
+            getattr(self.family, name) == getattr(other.family, name)
+            for name in ("kind", "name", "arguments", "solutions", "input")
         )
 
 

@@ -6,15 +6,16 @@ that was drawn. Bash scripts run a job each, and only once, as nothing in them i
 
 import functools
 import json
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Final
 
 from sandbox.runner import Sandbox
-from sandbox.types import ExecutionRequest
+from sandbox.types import ExecutionRequest, ExecutionResult
 from training.embedded_model.examples import Example
 
 PER_JOB: Final = 40  # examples
 _TIMEOUT_S: Final = 60.0
+_Run = Callable[[Sequence[Example], Sandbox], ExecutionResult]
 
 _PYTHON: Final = """
 import contextlib, io, json, sys
@@ -75,7 +76,8 @@ def failures(examples: Sequence[Example], sandbox: Sandbox) -> dict[int, str]:
         places = [i for i, example in enumerate(examples) if example.language == language]
         for start in range(0, len(places), PER_JOB):
             batch = places[start : start + PER_JOB]
-            failed |= {batch[i]: why for i, why in run([examples[i] for i in batch], sandbox).items()}
+            found = _of_batch(run, [examples[i] for i in batch], sandbox)
+            failed |= {batch[i]: why for i, why in found.items()}
     for i, example in enumerate(examples):
         if example.language == "bash":
             why = _bash(example.source, tuple(example.runs), sandbox)
@@ -84,14 +86,22 @@ def failures(examples: Sequence[Example], sandbox: Sandbox) -> dict[int, str]:
     return failed
 
 
-def _python(batch: Sequence[Example], sandbox: Sandbox) -> dict[int, str]:
+def _of_batch(run: _Run, batch: Sequence[Example], sandbox: Sandbox) -> dict[int, str]:
+    """Run a batch; where its job did not end, each alone: a slow machine must not decide what is left out."""
+    result = run(batch, sandbox)
+    if not _has_ended(result) and len(batch) > 1:
+        alone = (_of_batch(run, [example], sandbox) for example in batch)
+        return {i: found[0] for i, found in enumerate(alone) if found}
+    return _read(result)
+
+
+def _python(batch: Sequence[Example], sandbox: Sandbox) -> ExecutionResult:
     fields = ("source", "name", "tests", "runs", "subject", "wrong")
     given = json.dumps([{field: getattr(example, field) for field in fields} for example in batch])
-    request = ExecutionRequest(_PYTHON, "python", stdin=given, timeout_s=_TIMEOUT_S, lint=False)
-    return _read(sandbox.execute(request), len(batch))
+    return sandbox.execute(ExecutionRequest(_PYTHON, "python", stdin=given, timeout_s=_TIMEOUT_S, lint=False))
 
 
-def _javascript(batch: Sequence[Example], sandbox: Sandbox) -> dict[int, str]:
+def _javascript(batch: Sequence[Example], sandbox: Sandbox) -> ExecutionResult:
     blocks = [
         f"try {{ const candidate = (() => {{ {example.source}\nreturn {example.name}; }})();\n"
         + "\n".join(example.tests)
@@ -99,17 +109,18 @@ def _javascript(batch: Sequence[Example], sandbox: Sandbox) -> dict[int, str]:
         for i, example in enumerate(batch)
     ]
     code = "\n".join(['const assert = require("node:assert");', *blocks, 'console.log("DONE");'])
-    request = ExecutionRequest(code, "javascript", timeout_s=_TIMEOUT_S, lint=False)
-    return _read(sandbox.execute(request), len(batch))
+    return sandbox.execute(ExecutionRequest(code, "javascript", timeout_s=_TIMEOUT_S, lint=False))
 
 
-def _read(result: Any, n: int) -> dict[int, str]:
-    """Read which failed; a job that did not end fails them all, as nobody knows which of them did it."""
-    lines = result.stdout.splitlines()
-    if not lines or lines[-1] != "DONE":
-        why = f"the job ended: {result.error_type} {result.error_message}"
-        return dict.fromkeys(range(n), why)
-    found = (line.split(" ", 2) for line in lines if line.startswith("FAILED "))
+def _has_ended(result: ExecutionResult) -> bool:
+    return result.stdout.splitlines()[-1:] == ["DONE"]
+
+
+def _read(result: ExecutionResult) -> dict[int, str]:
+    """Read which failed; the one of a job that did not end did."""
+    if not _has_ended(result):
+        return {0: f"the job ended: {result.error_type} {result.error_message}"}
+    found = (line.split(" ", 2) for line in result.stdout.splitlines() if line.startswith("FAILED "))
     return {int(parts[1]): parts[2] for parts in found}
 
 
