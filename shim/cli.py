@@ -52,8 +52,8 @@ def _parser() -> argparse.ArgumentParser:
         metavar="EXPRESSION",
         action="append",
         default=[],
-        help='what must be true of the answer, like "add(2, 3) == 5"; may be repeated. Without --check and --tests '
-        "the lines of the request that begin with `assert`, and its doctest examples, decide",
+        help='what must be true of the answer, like "add(2, 3) == 5"; told to the model; may be repeated. Without '
+        "it and --tests the lines of the request that begin with `assert`, and its doctest examples, decide",
     )
     demo.add_argument(
         "--candidates",

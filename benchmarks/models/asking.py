@@ -74,16 +74,16 @@ async def answers(engine: AsyncEngine, tasks: Sequence[Task], *, n: int, what: s
     return await _together(len(tasks), ask, N_SLOTS // n + 1, what)
 
 
-async def repairs(engine: AsyncEngine, prompts: Sequence[str]) -> list[str]:
-    """Return one sample for each request to mend something."""
+async def repairs(engine: AsyncEngine, conversations: Sequence[tuple[Message, ...]]) -> list[str]:
+    """Return one sample for each conversation that ends with the request to mend something."""
     sampling = SamplingParams(temperature=TEMPERATURE, top_k=0, top_p=TOP_P, max_tokens=MAX_TOKENS)
 
     async def ask(i: int) -> str:
         seeded = replace(sampling, seed=i * SEEDS_A_TASK)
-        request = GenerationRequest(messages=(Message("user", prompts[i]),), sampling=seeded)
+        request = GenerationRequest(messages=conversations[i], sampling=seeded)
         return (await _completions(engine, request))[0]
 
-    return await _together(len(prompts), ask, N_SLOTS + 2, "repairs")
+    return await _together(len(conversations), ask, N_SLOTS + 2, "repairs")
 
 
 async def _ask(engine: AsyncEngine, task: Task, sampling: SamplingParams, n: int) -> tuple[str, ...]:

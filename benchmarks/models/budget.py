@@ -1,7 +1,7 @@
 """What verification and repair are worth for eight samples: the first, the one that passes, or four and their repair.
 
-A repair is asked for in one message with the program that failed and the error that running it gave. Where nothing can
-be mended (an answer that is no program), the other four samples stand in for the repairs.
+A repair is asked for in the conversation, after the answer that failed, with the error that running it gave. Where
+nothing can be mended (an answer that is no program), the other four samples stand in for the repairs.
 """
 
 from collections.abc import Sequence
@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from benchmarks.models.asking import N_SAMPLES, repairs
-from benchmarks.models.judging import Judge, code_of
+from benchmarks.models.judging import Judge
 from benchmarks.models.scores import Share, share
 from benchmarks.models.tasks import Task
 from mcp_server.engine.async_engine import AsyncEngine
+from mcp_server.engine.types import Message
 
 HALF: Final = N_SAMPLES // 2
-PROMPT: Final = "Your last answer failed:\n\n{code}\n\n{error}\n\nFix it."
+PROMPT: Final = "Your last answer failed:\n\n{error}\n\nFix it."
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,11 @@ class Sampled:
 async def budget(engine: AsyncEngine, judge: Judge, title: str, sampled: Sequence[Sampled]) -> Budget:
     """Compare the three ways on tasks whose samples are judged already."""
     failing = [one for one in sampled if not any(one.passed[:HALF])]
-    asked: list[tuple[Sampled, str]] = []
+    asked: list[tuple[Sampled, tuple[Message, ...]]] = []
     for one in failing:
-        told = judge.told(one.task, one.samples[:HALF])
-        asked += [(one, prompt_for(answer, why)) for answer, why in zip(one.samples, told, strict=False) if why]
-    mended = await repairs(engine, [prompt for _, prompt in asked])
+        told = zip(one.samples, judge.told(one.task, one.samples[:HALF]), strict=False)
+        asked += [(one, conversation(one.task, answer, why)) for answer, why in told if why]
+    mended = await repairs(engine, [messages for _, messages in asked])
     verdicts = judge.verdicts([(one.task, text) for (one, _), text in zip(asked, mended, strict=True)])
     tried = {id(one) for one, _ in asked}
     right = {id(one) for (one, _), why in zip(asked, verdicts, strict=True) if not why}
@@ -56,9 +57,9 @@ async def budget(engine: AsyncEngine, judge: Judge, title: str, sampled: Sequenc
     )
 
 
-def prompt_for(answer: str, error: str) -> str:
-    """Return the request to mend an answer."""
-    return PROMPT.format(code=code_of(answer).rstrip(), error=error)
+def conversation(task: Task, answer: str, error: str) -> tuple[Message, ...]:
+    """Return a task's conversation, gone on with an answer and the request to mend it."""
+    return (*task.messages, Message("assistant", answer), Message("user", PROMPT.format(error=error)))
 
 
 def _is_solved(one: Sampled, was_tried: bool, is_mended: bool) -> bool:  # noqa: FBT001 - facts about one task

@@ -19,7 +19,7 @@ from rich.text import Text
 
 from mcp_server.telemetry import configure_logging
 from shim.commands.demo_doors import Answer, DemoDoors, extract_code
-from shim.commands.demo_tests import given_tests, stated_tests
+from shim.commands.demo_tests import given_tests, stated_tests, with_checks
 from shim.commands.running import FAILED, run_async
 from shim.doors import DOORS
 from shim.errors import ApiError, CommandError
@@ -105,7 +105,8 @@ def _task(options: argparse.Namespace) -> Task:
     tests = given_tests(options.tests, options.check)
     if tests is None:
         tests = TESTS if options.request is None else stated_tests(options.request)
-    return Task(QUESTION if options.request is None else options.request, tests, options.candidates)
+    question = QUESTION if options.request is None else options.request
+    return Task(with_checks(question, options.check), tests, options.candidates)
 
 
 async def _greet(console: Console, doors: DemoDoors) -> None:

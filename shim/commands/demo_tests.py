@@ -31,8 +31,17 @@ def given_tests(file: str | None, checks: Sequence[str]) -> str | None:
     if file is None and not checks:
         return None
     parts = [] if file is None else [_read(file)]
-    parts += [_test("check", i, (), f"assert {_checked(check, i)}") for i, check in enumerate(checks, 1)]
+    parts += [_test("check", i, (), line) for i, line in enumerate(_asserts(checks), 1)]
     return "\n".join(parts)
+
+
+def with_checks(request: str, checks: Sequence[str]) -> str:
+    """Return a request that states its *checks*, so that the answer has the names that they use.
+
+    Raises:
+        CommandError: As of `given_tests`.
+    """
+    return "\n".join((request, "\nIt must pass these tests:", *_asserts(checks))) if checks else request
 
 
 def stated_tests(request: str) -> str | None:
@@ -47,6 +56,10 @@ def _read(file: str) -> str:
     except (OSError, UnicodeDecodeError) as error:
         msg = f"the tests cannot be read from {file}: {error}"
         raise CommandError(msg) from error
+
+
+def _asserts(checks: Sequence[str]) -> list[str]:
+    return [f"assert {_checked(check, i)}" for i, check in enumerate(checks, 1)]
 
 
 def _checked(check: str, number: int) -> str:

@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks.model import Report, judge_claims, table_of, unmeasured
 from benchmarks.models.asking import Speed
+from benchmarks.models.budget import conversation
 from benchmarks.models.judging import NOT_VALID, OTHER_ARGUMENTS, WRONG_TOOL, Judge
 from benchmarks.models.learnt import nameless
 from benchmarks.models.scores import pass_at, share
@@ -67,6 +68,13 @@ def test_a_failing_test_is_told_with_the_functions_own_name(judge: Judge) -> Non
 )
 def test_every_kind_of_answer_is_told_from_a_wrong_one(judge: Judge, check: Check, right: str, wrong: str) -> None:
     assert [not why for why in judge.verdicts([(_task(check), right), (_task(check), wrong)])] == [True, False]
+
+
+def test_a_repair_is_asked_for_where_the_answer_failed() -> None:
+    asked = conversation(_task(DOUBLE), RIGHT, "NameError: x")
+    assert [message.role for message in asked] == ["user", "assistant", "user"]
+    assert asked[:2] == (*_task(DOUBLE).messages, Message("assistant", RIGHT))
+    assert "NameError: x" in asked[2].content
 
 
 def test_a_call_is_right_only_with_the_tool_and_the_arguments_that_are_wanted(judge: Judge) -> None:

@@ -58,7 +58,7 @@ def test_checks_decide_and_when_none_of_the_candidates_passes_all_are_told(shim:
     shown = demo(shim.home, ADD, "--check", "add(2, 3) == 5", "--check", 'add("a", "b") == "ab"')
     assert shown.returncode == 0, shown.stderr
     assert "verdict: passed (OK, 2 of 2 tests passed" in shown.stdout
-    shown = demo(shim.home, ADD, "--check", "add(2, 3) == 6", "--candidates", "3")
+    shown = demo(shim.home, ADD, "--check", "add(2, 3) == 6 != add(2, 3)", "--candidates", "3")
     assert shown.returncode == 1, shown.stderr
     assert "verdict: failed (WRONG_ANSWER, 0 of 1 tests passed; 3 candidates, none passed" in shown.stdout
 

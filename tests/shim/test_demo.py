@@ -17,7 +17,7 @@ from sandbox.types import ExecutionResult, Verdict
 from shim.cli import main
 from shim.commands.demo import DemoRun, Task
 from shim.commands.demo_doors import DemoDoors, extract_code
-from shim.commands.demo_tests import given_tests, stated_tests
+from shim.commands.demo_tests import given_tests, stated_tests, with_checks
 from shim.doors import DOORS
 from shim.errors import CommandError
 from tests.fakes import ScriptedEngine
@@ -134,6 +134,12 @@ def test_each_check_is_a_test() -> None:
     assert defined(tests) == [["assert add(2, 3) == 5"], ["assert add(0, 0) == 0"]]
 
 
+def test_a_request_is_asked_with_its_checks() -> None:
+    told = "Write add.\n\nIt must pass these tests:\nassert add(2, 3) == 5\nassert add(0, 0) == 0"
+    assert with_checks("Write add.", ["add(2, 3) == 5", " add(\n0, 0) == 0"]) == told
+    assert with_checks("Write add.", []) == "Write add."
+
+
 def test_a_file_of_tests_and_checks_decide_together(tmp_path: Path) -> None:
     file = tmp_path / "tests.py"
     file.write_text(TESTS)
@@ -156,7 +162,7 @@ def test_a_file_of_tests_and_checks_decide_together(tmp_path: Path) -> None:
 )
 def test_a_check_that_cannot_be_one_is_told_by_number_with_what_to_write(check: str, why: str) -> None:
     with pytest.raises(CommandError) as caught:
-        given_tests(None, ["1 == 1", check])
+        given_tests(None, ["f() == 1", check])
     told = str(caught.value)
     assert told.startswith(f"--check number 2, {check!r}")
     assert why in told
